@@ -58,9 +58,16 @@ export function isFault(error: unknown, code?: FaultCode): error is Fault {
 
 /** Any caught value as fault data: a Fault keeps its code, everything else becomes `internal` with its message. */
 export function toFaultData(error: unknown): FaultData {
-  const cause = error instanceof Error && error.cause !== undefined ? toFaultData(error.cause) : undefined;
+  const cause =
+    error instanceof Error && error.cause !== undefined ? toFaultData(error.cause) : undefined;
   if (error instanceof Fault) {
-    return { code: error.code, message: error.message, hint: error.entry.hint, details: error.details, cause };
+    return {
+      code: error.code,
+      message: error.message,
+      hint: error.entry.hint,
+      details: error.details,
+      cause,
+    };
   }
   const message = error instanceof Error ? error.message : String(error);
   return { code: "internal", message, hint: faultCatalogue.internal.hint, details: {}, cause };

@@ -1,0 +1,34 @@
+/** The one feed: SSE, evidence and write-back read it; nothing else tells of a change. */
+import type { EnvironmentId, MachineId, Ms } from "#model/units";
+
+export type EventKind =
+  | "object.changed"
+  | "object.deleted"
+  | "request.received"
+  | "request.refused"
+  | "decision.made"
+  | "plan.made"
+  | "grant.issued"
+  | "operation.started"
+  | "operation.progress"
+  | "operation.ended"
+  | "step.started"
+  | "step.ended"
+  | "adaptation.started"
+  | "adaptation.ended"
+  | "hold.changed"
+  | "host.state"
+  | "shepherd.started";
+
+export interface NewEvent {
+  readonly kind: EventKind;
+  readonly atMs: Ms;
+  readonly environmentId?: EnvironmentId | undefined;
+  readonly machineId?: MachineId | undefined;
+  /** Plain data of the kind; ids, numbers, codes. */
+  readonly data: Readonly<Record<string, unknown>>;
+}
+/** `seq` grows by one, is never reused, and is the SSE event id. */
+export interface Event extends NewEvent {
+  readonly seq: number;
+}

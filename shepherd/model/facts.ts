@@ -1,0 +1,67 @@
+/**
+ * What is known of the fleet at one moment: the only thing the planner and policy see. Pure data; may be saved to a
+ * file and planned on elsewhere. Ages are kept, so that old facts can be refused.
+ */
+import type { EnvironmentRecord, LinkRecord, MachineRecord, NetworkRecord } from "#model/objects";
+import type { Reservation } from "#model/plan";
+import type { Decision } from "#model/request";
+import type { Lend } from "#model/site";
+import type { Bytes, CpuPercent, HostId, Mbps, Mib, Ms, SiteId } from "#model/units";
+
+/** Capacity taken on a host by domains that are not ours; they count as used room. */
+export interface ForeignUse {
+  readonly count: number;
+  readonly cpuPercent: CpuPercent;
+  readonly memoryMib: Mib;
+}
+
+export interface HostFacts {
+  readonly id: HostId;
+  readonly siteId: SiteId;
+  /** degraded: it does not answer; nothing new is placed there and nothing is concluded about its machines. */
+  readonly state: "up" | "degraded";
+  readonly lend: Lend;
+  /** What the host itself says is free; admission counts min(lend left, this). Undefined when not observed. */
+  readonly freeMemoryMib?: Mib | undefined;
+  readonly freeDiskBytes?: Bytes | undefined;
+  readonly foreign: ForeignUse;
+  readonly observedAtMs: Ms;
+}
+export interface SiteFacts {
+  readonly id: SiteId;
+  readonly owner: string;
+  readonly hosts: readonly HostFacts[];
+}
+/** Observed cost inputs of a machine, for prediction. */
+export interface MachineLoad {
+  readonly diskAllocatedBytes: Bytes;
+  /** Memory that the guest dirties, MiB a second; undefined when not sampled. */
+  readonly dirtyMibPerS?: number | undefined;
+}
+export interface RecentRequest {
+  readonly atMs: Ms;
+  readonly machineId: string | undefined;
+  readonly kind: string;
+  readonly effect: Decision["effect"];
+}
+export interface Hold {
+  readonly scope: "everything" | { readonly siteId: SiteId } | { readonly environmentId: string };
+  readonly by: string;
+  readonly reason: string;
+  readonly sinceMs: Ms;
+  readonly untilMs?: Ms | undefined;
+}
+export interface Facts {
+  readonly nowMs: Ms;
+  readonly sites: readonly SiteFacts[];
+  readonly environments: readonly EnvironmentRecord[];
+  readonly networks: readonly NetworkRecord[];
+  readonly machines: readonly MachineRecord[];
+  readonly links: readonly LinkRecord[];
+  readonly reservations: readonly Reservation[];
+  readonly loads: Readonly<Record<string, MachineLoad>>;
+  readonly recent: readonly RecentRequest[];
+  readonly holds: readonly Hold[];
+  /** Measured rate between two sites (or inside one), key `a>b`; absent = the default of the planner. */
+  readonly siteRates: Readonly<Record<string, Mbps>>;
+}

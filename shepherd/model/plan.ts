@@ -1,0 +1,179 @@
+/**
+ * The concrete actions that answer a request, with predicted cost, and their durable execution.
+ * A plan is pure data; its digest is what a grant permits.
+ */
+
+import type { FaultData } from "#model/fault";
+import type { Sizing } from "#model/objects";
+import type {
+  Bytes,
+  Digest,
+  EnvironmentId,
+  GrantId,
+  HostId,
+  LinkId,
+  MachineId,
+  Mbps,
+  Mib,
+  Ms,
+  OperationId,
+  PlanId,
+  RequestId,
+  SiteId,
+} from "#model/units";
+
+export interface Cost {
+  readonly durationMs: Ms;
+  readonly bytes: Bytes;
+  readonly downtimeMs: Ms;
+}
+
+/** In a plan the order is: create, move, memory, rate, vcpus, CPU last, destroy. */
+export type PlanAction =
+  | {
+      readonly kind: "create_machine";
+      readonly machineId: MachineId;
+      readonly hostId: HostId;
+      readonly siteId: SiteId;
+      readonly sizing: Sizing;
+      readonly cost: Cost;
+    }
+  | {
+      readonly kind: "move_machine";
+      readonly machineId: MachineId;
+      readonly fromHostId: HostId;
+      readonly fromSiteId: SiteId;
+      readonly toHostId: HostId;
+      readonly toSiteId: SiteId;
+      readonly cost: Cost;
+    }
+  | {
+      readonly kind: "set_memory";
+      readonly machineId: MachineId;
+      readonly fromMib: Mib;
+      readonly toMib: Mib;
+      readonly cost: Cost;
+    }
+  | {
+      readonly kind: "set_vcpus";
+      readonly machineId: MachineId;
+      readonly from: number;
+      readonly to: number;
+      readonly cost: Cost;
+    }
+  | {
+      readonly kind: "set_cpu_percent";
+      readonly machineId: MachineId;
+      readonly from: number;
+      readonly to: number;
+      readonly cost: Cost;
+    }
+  | {
+      readonly kind: "set_rate";
+      readonly linkId: LinkId;
+      readonly fromMbps: Mbps;
+      readonly toMbps: Mbps;
+      readonly cost: Cost;
+    }
+  | { readonly kind: "apply_network"; readonly hostIds: readonly HostId[]; readonly cost: Cost }
+  | {
+      readonly kind: "destroy_machine";
+      readonly machineId: MachineId;
+      readonly hostId: HostId;
+      readonly cost: Cost;
+    };
+
+export interface RunnerUp {
+  readonly hostId: HostId;
+  readonly score: number;
+}
+
+export interface Plan {
+  readonly id: PlanId;
+  readonly digest: Digest;
+  readonly requestId: RequestId;
+  readonly environmentId: EnvironmentId;
+  readonly actions: readonly PlanAction[];
+  readonly cost: Cost;
+  /** Why this and not another: chosen hosts, others with scores, refusals counted by reason. */
+  readonly explanation: {
+    readonly chosen: readonly RunnerUp[];
+    readonly runnersUp: readonly RunnerUp[];
+    readonly refusedBy: Readonly<Record<string, number>>;
+  };
+  readonly createdAtMs: Ms;
+}
+
+/** The planner's expected no: no host, no room. */
+export interface PlanRefusal {
+  readonly kind: "refused";
+  readonly code: "placement.no_host_fits" | "placement.ceiling" | "placement.site_unavailable";
+  readonly message: string;
+  readonly refusedBy: Readonly<Record<string, number>>;
+}
+
+export type OperationKind = "create" | "adapt" | "update" | "release" | "repair" | "destroy";
+/** stuck: undo failed or the world is unknown; a human must look. partial: whole and running, but not all that was granted. */
+export type OperationState =
+  | "pending"
+  | "running"
+  | "undoing"
+  | "succeeded"
+  | "failed"
+  | "partial"
+  | "cancelled"
+  | "stuck";
+
+export interface Operation {
+  readonly id: OperationId;
+  readonly kind: OperationKind;
+  readonly state: OperationState;
+  readonly environmentId: EnvironmentId;
+  readonly machineIds: readonly MachineId[];
+  readonly requestId: RequestId;
+  readonly planId: PlanId;
+  readonly grantId: GrantId;
+  /** Fencing epoch of the shepherd that runs it. */
+  readonly epoch: number;
+  /** 0..100 and what is being done, for people. */
+  readonly progress: { readonly percent: number; readonly message: string };
+  readonly measured?: Cost | undefined;
+  readonly fault?: FaultData | undefined;
+  readonly cancelRequested: boolean;
+  readonly createdAtMs: Ms;
+  readonly endedAtMs?: Ms | undefined;
+}
+
+export type StepState =
+  | "pending"
+  | "doing"
+  | "done"
+  | "failed"
+  | "undoing"
+  | "undone"
+  | "undo_failed";
+
+export interface StepRecord {
+  readonly operationId: OperationId;
+  readonly n: number;
+  readonly name: string;
+  readonly state: StepState;
+  /** What observe said before do, as data. */
+  readonly observed?: unknown;
+  /** What do produced, as data that later steps and undo may read after a restart. */
+  readonly outcome?: unknown;
+  readonly fault?: FaultData | undefined;
+  readonly startedAtMs?: Ms | undefined;
+  readonly endedAtMs?: Ms | undefined;
+}
+
+/** Capacity held while an operation runs; counts in the facts, at source and destination during a move. */
+export interface Reservation {
+  readonly operationId: OperationId;
+  readonly hostId: HostId;
+  readonly machineId: MachineId;
+  readonly cpuPercent: number;
+  readonly memoryMib: Mib;
+  readonly diskBytes: Bytes;
+  readonly expiresAtMs: Ms;
+}

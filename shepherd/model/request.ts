@@ -1,0 +1,164 @@
+/**
+ * An ask, the verdict on it, and what an executed yes leaves behind. Plain data, journaled as it stands here.
+ */
+import type { Baseline, Envelope, MachineSpec, Sizing } from "#model/objects";
+import type {
+  AdaptationId,
+  DecisionId,
+  Digest,
+  EnvironmentId,
+  GrantId,
+  LinkId,
+  MachineId,
+  Mbps,
+  Ms,
+  OperationId,
+  PlanId,
+  RequestId,
+  SiteId,
+} from "#model/units";
+
+export type SubjectType = "guest" | "operator" | "automation" | "stack" | "shepherd";
+
+/** Who asks, as the intake authenticated it; never what the asker says about itself. */
+export interface Subject {
+  readonly type: SubjectType;
+  /** Name of the token or socket principal (`local-root`), or the machine's name for a guest. */
+  readonly name: string;
+  /** The machine whose channel it came through. */
+  readonly machineId?: MachineId | undefined;
+  readonly roles: readonly string[];
+}
+
+/** What one machine should become; absent fields stay as they are. */
+export interface MachineAsk extends Partial<Sizing> {
+  readonly machineId: MachineId;
+  readonly siteId?: SiteId | undefined;
+}
+export interface LinkAsk {
+  readonly linkId: LinkId;
+  readonly rateMbps: Mbps;
+}
+
+/**
+ * create, update (the stack changes baselines or envelope), destroy come from the stack;
+ * resize, rate, move, release from anyone; repair from the shepherd itself.
+ */
+export type RequestKind =
+  | "create"
+  | "update"
+  | "destroy"
+  | "resize"
+  | "rate"
+  | "move"
+  | "release"
+  | "repair";
+
+export interface Request {
+  readonly id: RequestId;
+  readonly kind: RequestKind;
+  readonly environmentId: EnvironmentId;
+  readonly subject: Subject;
+  /** All machines asked for; a group request has one entry a member and is all-or-report. */
+  readonly machines: readonly MachineAsk[];
+  readonly links: readonly LinkAsk[];
+  /** Set when the whole group was asked for. */
+  readonly group?: string | undefined;
+  /** How long the change is wanted; absent = until released. */
+  readonly leaseMs?: Ms | undefined;
+  /** Untrusted text of the asker, at most 200 characters, inert wherever it is shown. */
+  readonly reason: string;
+  /** The asker's own id; the same (subject, key) always gets the same answer. */
+  readonly idempotencyKey: string;
+  readonly receivedAtMs: Ms;
+  /** For update: the new spec parts; for create the record already stands in objects with state creating. */
+  readonly update?:
+    | { readonly baseline: Baseline; readonly envelope: Envelope; readonly spec: MachineSpec }
+    | undefined;
+}
+
+export type Effect = "allow" | "approve" | "deny";
+export type Level = "off" | "audit" | "warn" | "approve" | "deny";
+
+export interface Finding {
+  /** Rule id ("envelope") and the instance that produced it. */
+  readonly rule: string;
+  readonly id: string;
+  readonly level: Level;
+  readonly ok: boolean;
+  readonly msg: string;
+  readonly params: Readonly<Record<string, unknown>>;
+  /** Whose bundle said so: `operator`, `site:north`, `owner:alice`. */
+  readonly owner: string;
+  /** A guest sees the numbers only of rules disclosed to the environment's owner. */
+  readonly disclose: "owner" | "operator";
+  /** Nearest values that would pass, where the rule can compute them. */
+  readonly fix?: Readonly<Record<string, number | string>> | undefined;
+}
+
+export interface Limits {
+  readonly maxDowntimeMs?: Ms | undefined;
+  readonly maxMbps?: Mbps | undefined;
+  readonly ttlMs?: Ms | undefined;
+}
+export interface Obligation {
+  readonly id: string;
+  readonly params: Readonly<Record<string, unknown>>;
+}
+
+/** One owner's answer. */
+export interface Consent {
+  readonly owner: string;
+  readonly effect: Effect;
+  readonly policyDigest: Digest;
+  readonly dataDigest: Digest;
+  readonly durationMs: number;
+}
+
+export interface Decision {
+  readonly id: DecisionId;
+  readonly requestId: RequestId;
+  readonly environmentId: EnvironmentId;
+  readonly point: "request" | "plan";
+  readonly effect: Effect;
+  /** `policy.denied`, `placement.no_host_fits`, `limit.rate`, … ; `granted` when allowed. */
+  readonly code: string;
+  /** One line for the asker, already cut to what the asker may know. */
+  readonly message: string;
+  readonly findings: readonly Finding[];
+  readonly obligations: readonly Obligation[];
+  readonly limits: Limits;
+  readonly consents: readonly Consent[];
+  /** Exactly what policy saw (wire shape), for replay and explain. */
+  readonly input: unknown;
+  readonly decidedAtMs: Ms;
+}
+
+/** An executed change that departs from the baseline. The record behind `effective` and `adaptations.json`. */
+export interface Adaptation {
+  readonly id: AdaptationId;
+  readonly environmentId: EnvironmentId;
+  readonly machineId?: MachineId | undefined;
+  readonly linkId?: LinkId | undefined;
+  readonly decisionId: DecisionId;
+  /** Only the departing attributes. */
+  readonly values: Partial<Sizing> & {
+    readonly siteId?: SiteId | undefined;
+    readonly rateMbps?: Mbps | undefined;
+  };
+  /** Undefined: until released. */
+  readonly leaseUntilMs?: Ms | undefined;
+  readonly reason: string;
+  readonly createdAtMs: Ms;
+}
+
+/** Permission to run exactly one plan, once, for a limited time. */
+export interface Grant {
+  readonly id: GrantId;
+  readonly kind: "decision" | "release" | "repair";
+  readonly planId: PlanId;
+  readonly planDigest: Digest;
+  readonly decisionId?: DecisionId | undefined;
+  readonly expiresAtMs: Ms;
+  readonly usedBy?: OperationId | undefined;
+}

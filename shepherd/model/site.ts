@@ -1,0 +1,27 @@
+/** Sites and their hosts as the owner declares them in drover.yaml. Knows nothing of what a host answers. */
+import type { CpuPercent, Gib, HostId, Mib, SiteId } from "#model/units";
+
+/** What the owner lends of a host; never more than this is used, whatever the host has. */
+export interface Lend {
+  readonly cpuPercent: CpuPercent;
+  readonly memoryMib: Mib;
+  readonly diskGib: Gib;
+}
+
+export interface HostRecord {
+  readonly id: HostId;
+  readonly siteId: SiteId;
+  /** libvirt storage pool (type dir) that holds our volumes. */
+  readonly pool: string;
+  /** IP literal that other hosts reach for migration and VXLAN. */
+  readonly migrationAddress: string;
+  readonly lend: Lend;
+}
+
+export interface Site {
+  readonly id: SiteId;
+  readonly owner: string;
+  /** Folder or bundle of the site owner's policy. */
+  readonly policy: string;
+  readonly hosts: readonly HostRecord[];
+}

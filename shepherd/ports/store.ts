@@ -1,0 +1,112 @@
+/**
+ * The journal. Everything durable goes through a transaction; what is committed survives a kill at any instruction.
+ * Implemented by store/ on SQLite; PostgreSQL later passes the same tests. Knows records, not rules.
+ */
+import type { Event, NewEvent } from "#model/event";
+import type { Hold } from "#model/facts";
+import type { AnyObjectRecord, ObjectKind, ObjectRecord } from "#model/objects";
+import type { Operation, Plan, Reservation, StepRecord } from "#model/plan";
+import type { Adaptation, Decision, Grant, Request } from "#model/request";
+import type { EnvironmentId, MachineId, Ms, OperationId } from "#model/units";
+
+export interface Journal {
+  readonly objects: {
+    get<Kind extends ObjectKind>(kind: Kind, id: string): Promise<ObjectRecord<Kind> | undefined>;
+    findByKey<Kind extends ObjectKind>(
+      kind: Kind,
+      key: string,
+    ): Promise<ObjectRecord<Kind> | undefined>;
+    list<Kind extends ObjectKind>(
+      kind: Kind,
+      filter?: { environmentId?: EnvironmentId },
+    ): Promise<readonly ObjectRecord<Kind>[]>;
+    /** Inserts or replaces by id; Fault `conflict.exists` when the key belongs to another id; version must be the stored one + 1, else Fault `conflict.version`. */
+    put(record: AnyObjectRecord): Promise<void>;
+    remove(kind: ObjectKind, id: string): Promise<void>;
+  };
+  readonly requests: {
+    add(request: Request): Promise<void>;
+    get(id: string): Promise<Request | undefined>;
+    /** The asker's earlier request with this key. */
+    findByKey(subjectName: string, idempotencyKey: string): Promise<Request | undefined>;
+    since(atMs: Ms): Promise<readonly Request[]>;
+  };
+  readonly decisions: {
+    add(decision: Decision): Promise<void>;
+    get(id: string): Promise<Decision | undefined>;
+    /** All of a request, oldest first: at the request, then at the plan. */
+    ofRequest(requestId: string): Promise<readonly Decision[]>;
+    list(filter: { environmentId?: EnvironmentId; limit: number }): Promise<readonly Decision[]>;
+  };
+  readonly plans: { add(plan: Plan): Promise<void>; get(id: string): Promise<Plan | undefined> };
+  readonly grants: {
+    add(grant: Grant): Promise<void>;
+    get(id: string): Promise<Grant | undefined>;
+    /** Fault `grant.used` when another operation took it. */
+    use(id: string, operationId: OperationId): Promise<void>;
+  };
+  readonly reservations: {
+    add(reservation: Reservation): Promise<void>;
+    list(): Promise<readonly Reservation[]>;
+    removeOf(operationId: OperationId): Promise<void>;
+  };
+  readonly operations: {
+    put(operation: Operation): Promise<void>;
+    get(id: string): Promise<Operation | undefined>;
+    list(filter: {
+      states?: readonly Operation["state"][];
+      machineId?: MachineId;
+      environmentId?: EnvironmentId;
+      requestId?: string;
+      limit?: number;
+    }): Promise<readonly Operation[]>;
+  };
+  readonly steps: {
+    put(step: StepRecord): Promise<void>;
+    ofOperation(operationId: OperationId): Promise<readonly StepRecord[]>;
+  };
+  readonly adaptations: {
+    put(adaptation: Adaptation): Promise<void>;
+    get(id: string): Promise<Adaptation | undefined>;
+    /** Active ones only; an ended adaptation is removed here and lives on in events. */
+    list(filter?: {
+      environmentId?: EnvironmentId;
+      machineId?: MachineId;
+      linkId?: string;
+    }): Promise<readonly Adaptation[]>;
+    remove(id: string): Promise<void>;
+  };
+  readonly holds: {
+    list(): Promise<readonly Hold[]>;
+    put(hold: Hold): Promise<void>;
+    remove(scope: Hold["scope"]): Promise<void>;
+  };
+  readonly events: {
+    append(event: NewEvent): Promise<Event>;
+    since(seq: number, limit: number): Promise<readonly Event[]>;
+    last(): Promise<number>;
+  };
+  /** Addresses given and not free yet: not reused while a lease lives. */
+  readonly addresses: {
+    list(
+      networkId: string,
+    ): Promise<readonly { address: string; machineId: MachineId; freeFromMs?: Ms | undefined }[]>;
+    put(row: {
+      networkId: string;
+      address: string;
+      machineId: MachineId;
+      freeFromMs?: Ms | undefined;
+    }): Promise<void>;
+    remove(networkId: string, address: string): Promise<void>;
+  };
+}
+
+export interface Store {
+  /** All or nothing; serialised. Never call the store (only `journal`) inside `work`, never await the world in it. */
+  transaction<T>(work: (journal: Journal) => Promise<T>): Promise<T>;
+  /** Reads of a consistent moment. */
+  read<T>(work: (journal: Journal) => Promise<T>): Promise<T>;
+  /** Called after each commit that appended events, with the last sequence. */
+  onCommit(listener: (lastSeq: number) => void): () => void;
+  close(): Promise<void>;
+}
