@@ -32,6 +32,15 @@ export interface SiteFacts {
   readonly owner: string;
   readonly hosts: readonly HostFacts[];
 }
+export interface ObservedMachine {
+  readonly hostId: HostId;
+  readonly running: boolean;
+  readonly vcpus: number;
+  readonly cpuPercent: CpuPercent | undefined;
+  readonly memoryMib: Mib;
+  readonly memoryTargetMib: Mib;
+  readonly observedAtMs: Ms;
+}
 /** Observed cost inputs of a machine, for prediction. */
 export interface MachineLoad {
   readonly diskAllocatedBytes: Bytes;
@@ -59,6 +68,8 @@ export interface Facts {
   readonly machines: readonly MachineRecord[];
   readonly links: readonly LinkRecord[];
   readonly reservations: readonly Reservation[];
+  /** What hosts last said about our machines, by machine id; absent = not observed. May differ from `effective`: drift. */
+  readonly observed: Readonly<Record<string, ObservedMachine>>;
   readonly loads: Readonly<Record<string, MachineLoad>>;
   readonly recent: readonly RecentRequest[];
   readonly holds: readonly Hold[];
