@@ -11,7 +11,7 @@ suite() {
   shift
   printf '\n==> %s\n' "$name"
   if "$@"; then local result=ok; else local result=FAILED; failed+=("$name"); fi
-  rows+=("$(printf '%-42s %-7s %5.1f min' "$name" "$result" "$(bc -l 2>/dev/null <<<"($SECONDS-$from)/60" || awk "BEGIN{print ($SECONDS-$from)/60}")")")
+  rows+=("$(printf '%-42s %-7s %5.1f min' "$name" "$result" "$(awk "BEGIN{print ($SECONDS-$from)/60}")")")
 }
 rows=()
 jest() { node_modules/.bin/node --disable-warning=ExperimentalWarning --experimental-vm-modules node_modules/jest/bin/jest.js "$@"; }
