@@ -36,12 +36,14 @@ import type { Adaptation, Consent, Decision, Finding, Request } from "#model/req
 import type { Wire } from "#model/wire";
 
 export interface EnvironmentBody {
-  owner: string;
+  /** Absent: the principal that declares it (the token's name, or local-root). */
+  owner?: string | null;
   class: string;
   sites: string[];
 }
 export type EnvironmentPatch = Partial<EnvironmentBody>;
 export interface EnvironmentView extends EnvironmentBody {
+  owner: string;
   id: string;
   name: string;
   version: number;
