@@ -86,12 +86,16 @@ export interface Finding {
   readonly id: string;
   readonly level: Level;
   readonly ok: boolean;
+  /** `policy.allowed`, `policy.denied`, `policy.exempt`, or why there is no verdict: `policy.indeterminate`, `policy.timeout`, … */
+  readonly code?: string | undefined;
   readonly msg: string;
   readonly params: Readonly<Record<string, unknown>>;
   /** Whose bundle said so: `operator`, `site:north`, `owner:alice`. */
   readonly owner: string;
   /** A guest sees the numbers only of rules disclosed to the environment's owner. */
   readonly disclose: "owner" | "operator";
+  /** Where in the input the failed number stands. */
+  readonly path?: string | undefined;
   /** Nearest values that would pass, where the rule can compute them. */
   readonly fix?: Readonly<Record<string, number | string>> | undefined;
 }

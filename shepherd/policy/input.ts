@@ -1,0 +1,225 @@
+/**
+ * What policy sees: contract 1 of the input, in the wire's words, declared once. From here come the TypeScript types,
+ * the door's validator (opa/door.ts) and policies/schemas/input.json (`node test/tools/policy-schemas.ts --write`).
+ * Strict on purpose: no unknown field, and almost no optional one, because a rule that sums cannot see what is absent.
+ * Pure declarations: facts.ts fills them, Rego reads them. A field added here is added there and in docs/policy.md.
+ */
+import { type Static, Type } from "typebox";
+
+/** The version of the contract between shepherd and policies; both sides refuse another. */
+export const contractVersion = 1;
+
+const closed = { additionalProperties: false };
+const name = Type.String({ minLength: 1, maxLength: 128 });
+const amount = Type.Integer({ minimum: 0 });
+
+export const points = ["request", "plan", "stack", "audit"] as const;
+export const requestKinds = [
+  "create",
+  "update",
+  "destroy",
+  "resize",
+  "rate",
+  "move",
+  "scale",
+  "release",
+  "repair",
+] as const;
+export const subjectTypes = ["guest", "operator", "automation", "stack", "shepherd"] as const;
+export const adaptationModes = ["auto", "approve", "advise", "pinned"] as const;
+
+const sizing = { vcpus: amount, cpu_percent: amount, memory_mib: amount };
+const Sizing = Type.Object(sizing, closed);
+const Range = Type.Object({ min: amount, max: amount }, closed);
+const Capacity = Type.Object({ cpu_percent: amount, memory_mib: amount, disk_gib: amount }, closed);
+
+/** Always written whole, so that a lost fact cannot look like "no hold". Inactive: empty strings and zeros. */
+const Hold = Type.Object(
+  {
+    active: Type.Boolean(),
+    by: Type.String(),
+    reason: Type.String(),
+    since_ms: amount,
+    /** 0 = until it is lifted. */
+    until_ms: amount,
+  },
+  closed,
+);
+
+const Machine = Type.Object(
+  {
+    name,
+    /** The machine's own class, else its environment's. */
+    class: name,
+    /** "" when it belongs to none. */
+    group: Type.String(),
+    /** Where it runs now; "" before it was placed (create). */
+    site: Type.String(),
+    host: Type.String(),
+    /** Effective sizes; zeros before it was created. */
+    ...sizing,
+    /** Virtual size of its own disk layer, rounded up: what it may come to take at a host. */
+    disk_gib: amount,
+    /** The stack's words; for create and update the new ones. */
+    baseline: Type.Object({ ...sizing, site: name }, closed),
+    /** Inclusive bounds. An attribute that does not adapt has min = max = its baseline; sites always holds the baseline's. */
+    envelope: Type.Object(
+      {
+        mode: Type.Enum([...adaptationModes]),
+        vcpus: Range,
+        cpu_percent: Range,
+        memory_mib: Range,
+        sites: Type.Array(name, { minItems: 1 }),
+      },
+      closed,
+    ),
+    /** Smallest effective sizes within the last hour, now included; zeros before it was created. */
+    hour_low: Sizing,
+    /**
+     * What it would be after this request: equal to the effective values where nothing changes, zeros when it would be
+     * destroyed. At the point `request` the host of a machine that must be placed is "" (and its site too, when the
+     * request names none); at the point `plan` both are the planner's choice.
+     */
+    proposed: Type.Object({ ...sizing, site: Type.String(), host: Type.String() }, closed),
+  },
+  closed,
+);
+
+const Link = Type.Object(
+  {
+    /** Its two machines, sorted, joined by `--`. */
+    name,
+    machines: Type.Array(name, { minItems: 2, maxItems: 2 }),
+    rate_mbps: amount,
+    baseline_mbps: amount,
+    proposed_mbps: amount,
+  },
+  closed,
+);
+
+/** One request of this environment in the last hour, the one being judged excluded, whatever became of it. */
+const RecentRequest = Type.Object(
+  {
+    id: name,
+    at_ms: amount,
+    /** subject.name of who asked. */
+    subject: name,
+    kind: Type.Enum([...requestKinds]),
+    effect: Type.Enum(["allow", "approve", "deny"]),
+  },
+  closed,
+);
+
+const Host = Type.Object(
+  {
+    id: name,
+    state: Type.Enum(["up", "degraded"]),
+    /** What the owner lends. */
+    lend: Capacity,
+    /** Effective sizes of all our machines there plus what foreign machines take. */
+    used: Capacity,
+    /** Held by running operations beyond `used`. */
+    reserved: Capacity,
+    /** What the host itself says is free now; zeros when it was not observed. */
+    free: Type.Object({ memory_mib: amount, disk_gib: amount }, closed),
+  },
+  closed,
+);
+
+const Move = Type.Object(
+  {
+    machine: name,
+    class: name,
+    from_site: name,
+    from_host: name,
+    to_site: name,
+    to_host: name,
+    predicted_ms: amount,
+    bytes: amount,
+    downtime_ms: amount,
+  },
+  closed,
+);
+
+export const PolicyInput = Type.Object(
+  {
+    contract: Type.Literal(contractVersion),
+    now_ms: amount,
+    /** Where the question is asked: before planning, on the finished plan, on a stack's text, on the standing state. */
+    point: Type.Enum([...points]),
+    request: Type.Object(
+      {
+        id: name,
+        kind: Type.Enum([...requestKinds]),
+        /** Names of the machines and links it is about; each stands in `environment`. */
+        machines: Type.Array(name),
+        links: Type.Array(name),
+        /** Set when a whole group was asked for. */
+        group: Type.Optional(name),
+        /** Absent: until released, the longest lease there is. */
+        lease_ms: Type.Optional(Type.Integer({ minimum: 1 })),
+        /** Untrusted text. */
+        reason: Type.String({ maxLength: 200 }),
+      },
+      closed,
+    ),
+    subject: Type.Object(
+      {
+        type: Type.Enum([...subjectTypes]),
+        name,
+        /** The machine whose channel the request came through: guests only. */
+        machine: Type.Optional(name),
+        roles: Type.Array(name),
+      },
+      closed,
+    ),
+    environment: Type.Object(
+      {
+        name,
+        owner: name,
+        class: name,
+        sites: Type.Array(name, { minItems: 1 }),
+        /** All of them, not only those asked for. */
+        machines: Type.Array(Machine),
+        links: Type.Array(Link),
+        /** `total` is the length of `requests`, a guard against lost rows. */
+        recent: Type.Object({ total: amount, requests: Type.Array(RecentRequest) }, closed),
+        hold: Hold,
+      },
+      closed,
+    ),
+    sites: Type.Array(
+      Type.Object({ id: name, owner: name, hold: Hold, hosts: Type.Array(Host) }, closed),
+      { minItems: 1 },
+    ),
+    /** Present exactly at the point `plan`. */
+    plan: Type.Optional(
+      Type.Object(
+        {
+          digest: name,
+          predicted_ms: amount,
+          bytes: amount,
+          downtime_ms: amount,
+          moves: Type.Array(Move),
+        },
+        closed,
+      ),
+    ),
+    /** A hold on everything; those of a site or an environment stand there. */
+    hold: Hold,
+  },
+  closed,
+);
+
+export type PolicyInput = Static<typeof PolicyInput>;
+export type PolicyMachine = Static<typeof Machine>;
+export type PolicyLink = Static<typeof Link>;
+export type PolicyHost = Static<typeof Host>;
+export type PolicySite = PolicyInput["sites"][number];
+export type PolicyPlan = NonNullable<PolicyInput["plan"]>;
+export type PolicyMove = Static<typeof Move>;
+export type PolicyHold = Static<typeof Hold>;
+export type PolicyPoint = PolicyInput["point"];
+
+/** No hold: what stands in the input where none is active. */
+export const noHold: PolicyHold = { active: false, by: "", reason: "", since_ms: 0, until_ms: 0 };
