@@ -15,8 +15,12 @@ export interface BridgeConfig {
   readonly localAddress: string;
   /** Tunnel addresses of all other hosts that carry the network: head-end replication. */
   readonly peers: readonly string[];
-  /** MACs that live elsewhere, each with the tunnel address of its host. */
-  readonly remotes: readonly { readonly mac: string; readonly address: string }[];
+  /** MACs that live elsewhere, each with the tunnel address of its host; `guestAddress` lets the bridge answer ARP for it here. */
+  readonly remotes: readonly {
+    readonly mac: string;
+    readonly address: string;
+    readonly guestAddress: string;
+  }[];
   readonly ports: readonly PortConfig[];
 }
 /** A machine's tap on the bridge. A port whose tap does not exist yet is applied as far as possible, again later. */
