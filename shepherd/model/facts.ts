@@ -2,9 +2,16 @@
  * What is known of the fleet at one moment: the only thing the planner and policy see. Pure data; may be saved to a
  * file and planned on elsewhere. Ages are kept, so that old facts can be refused.
  */
-import type { EnvironmentRecord, LinkRecord, MachineRecord, NetworkRecord } from "#model/objects";
+import type {
+  EnvironmentRecord,
+  ImageRecord,
+  LinkRecord,
+  MachineRecord,
+  NetworkRecord,
+  Sizing,
+} from "#model/objects";
 import type { Reservation } from "#model/plan";
-import type { Decision } from "#model/request";
+import type { Decision, RequestKind } from "#model/request";
 import type { Lend } from "#model/site";
 import type { Bytes, CpuPercent, HostId, Mbps, Mib, Ms, SiteId } from "#model/units";
 
@@ -47,10 +54,14 @@ export interface MachineLoad {
   /** Memory that the guest dirties, MiB a second; undefined when not sampled. */
   readonly dirtyMibPerS?: number | undefined;
 }
+/** A judged request of the last hour; the newest ones of each subject when there are very many. */
 export interface RecentRequest {
+  readonly id: string;
+  readonly environmentId: string;
   readonly atMs: Ms;
-  readonly machineId: string | undefined;
-  readonly kind: string;
+  /** Name of who asked. */
+  readonly subject: string;
+  readonly kind: RequestKind;
   readonly effect: Decision["effect"];
 }
 export interface Hold {
@@ -65,6 +76,8 @@ export interface Facts {
   readonly sites: readonly SiteFacts[];
   readonly environments: readonly EnvironmentRecord[];
   readonly networks: readonly NetworkRecord[];
+  /** For the size that a machine's own disk layer may come to take. */
+  readonly images: readonly ImageRecord[];
   readonly machines: readonly MachineRecord[];
   readonly links: readonly LinkRecord[];
   readonly reservations: readonly Reservation[];
@@ -72,6 +85,8 @@ export interface Facts {
   readonly observed: Readonly<Record<string, ObservedMachine>>;
   readonly loads: Readonly<Record<string, MachineLoad>>;
   readonly recent: readonly RecentRequest[];
+  /** Smallest effective sizes within the last hour, by machine id; absent = as now. What growth is measured from. */
+  readonly hourLow: Readonly<Record<string, Sizing>>;
   readonly holds: readonly Hold[];
   /** Measured rate between two sites (or inside one), key `a>b`; absent = the default of the planner. */
   readonly siteRates: Readonly<Record<string, Mbps>>;

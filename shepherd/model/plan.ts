@@ -167,7 +167,10 @@ export interface StepRecord {
   readonly endedAtMs?: Ms | undefined;
 }
 
-/** Capacity held while an operation runs; counts in the facts, at source and destination during a move. */
+/**
+ * The most that a machine may take on one host while an operation runs: whole amounts, not differences, so that room is
+ * counted right at every step (a host counts the larger of this and `effective` there). A move holds both hosts.
+ */
 export interface Reservation {
   readonly operationId: OperationId;
   readonly hostId: HostId;
