@@ -19,6 +19,58 @@ export const faultCatalogue = {
     "{file}:{line}: {problem}",
     "Correct drover.yaml and start again.",
   ),
+  "config.unreadable": entry(
+    400,
+    "never",
+    "{file} cannot be read: {problem}",
+    "Name the file with --config or DROVER_CONFIG; `drover lab up` writes one.",
+  ),
+
+  // the journal (store/)
+  "conflict.exists": entry(
+    409,
+    "never",
+    "A {kind} named {key} exists already with id {existingId}",
+    "Import it by its id, or choose another name.",
+  ),
+  "conflict.version": entry(
+    409,
+    "after_reconcile",
+    "The {kind} {id} changed meanwhile: version {expected} is stored as {stored}",
+    "Read it again and repeat the change on what is there now.",
+  ),
+  "store.newer": entry(
+    500,
+    "never",
+    "The journal was written by a newer shepherd: migration {migration} is unknown here",
+    "Start the newer shepherd, or restore a backup of the journal.",
+  ),
+  "store.migration_changed": entry(
+    500,
+    "never",
+    "Migration {migration} is not the one that made this journal",
+    "A migration is final once released: restore its file and add a new one.",
+  ),
+  "store.fenced": entry(
+    409,
+    "never",
+    "Another shepherd took over this journal with epoch {current}; this one had {epoch}",
+    "Stop this shepherd: the newer one runs the hosts now.",
+  ),
+
+  // grants and operations (operations/)
+  "grant.unknown": entry(
+    404,
+    "never",
+    "No grant {grant} is journaled",
+    "Ask again: an operation starts only with a grant for exactly its plan.",
+  ),
+  "grant.used": entry(
+    409,
+    "never",
+    "Grant {grant} was used by operation {usedBy}",
+    "A grant runs one plan once; ask again for another.",
+  ),
 
   // hosts and shell
   "host.unreachable": entry(
@@ -258,6 +310,80 @@ export const faultCatalogue = {
     "after_reconcile",
     "libvirt answered error {libvirt_code} to {procedure}: {message}",
     "The number and the message are libvirt's own; the details hold all it said.",
+  ),
+
+  // lab: sites on one machine
+  "lab.layout_invalid": entry(
+    400,
+    "never",
+    "The lab cannot be laid out: {problem}",
+    "Correct the names of the lab's sites and hosts.",
+  ),
+  "lab.host_unknown": entry(
+    404,
+    "never",
+    "The lab has no host {host}; it has {hosts}",
+    "Name one of the lab's hosts.",
+  ),
+  "lab.host_failed": entry(
+    500,
+    "never",
+    "{what} of lab host {host} did not start: {problem}",
+    "Read the log it names ({file}), then run `drover lab up` again.",
+  ),
+  "lab.command_failed": entry(
+    500,
+    "never",
+    "`{command}` ended with exit code {exitCode}: {problem}",
+    "Run the command by hand to see more; `drover lab down` removes what was made so far.",
+  ),
+  "lab.address_taken": entry(
+    409,
+    "never",
+    "The lab's addresses {cidr} are routed elsewhere on this machine: {route}",
+    "Choose another lab name with DROVER_LAB (each name has its own addresses), or remove the route.",
+  ),
+  "lab.state_directory_foreign": entry(
+    409,
+    "never",
+    "{folder} is not empty and no lab's: it is left alone",
+    "Name another state folder, or move what is in it.",
+  ),
+  "lab.cleanup_failed": entry(
+    500,
+    "later",
+    "Something of the lab stayed: {problem}",
+    "Run `drover lab down` again.",
+  ),
+  "lab.busy": entry(
+    409,
+    "later",
+    "Process {pid} is changing the lab {name}",
+    "Wait for it to end, or use another lab with DROVER_LAB.",
+  ),
+  "lab.not_up": entry(
+    409,
+    "never",
+    "The lab {name} is not up",
+    "Raise it with `drover lab up`.",
+  ),
+  "lab.machine_missing": entry(
+    404,
+    "later",
+    "No lab host runs a machine {machine} with the channel {channel}",
+    "Start it; the lab's channel must be among its channels.",
+  ),
+  "lab.guest_silent": entry(
+    504,
+    "later",
+    "Machine {machine} did not answer on the lab's channel within {timeoutMs} ms",
+    "Look at its console on the host: it may still be booting.",
+  ),
+  "lab.prerequisite_missing": entry(
+    500,
+    "never",
+    "{what} is missing: {problem}",
+    "Install it as the message says, then run the command again.",
   ),
 } satisfies Record<string, FaultEntry>;
 

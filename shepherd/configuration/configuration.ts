@@ -1,0 +1,291 @@
+/**
+ * drover.yaml: every key, its unit, its default, and what must hold between keys. Read once at start.
+ * Knows the file only: no host is asked, no policy is loaded here.
+ */
+import { readFileSync } from "node:fs";
+import { isIP } from "node:net";
+import { dirname, isAbsolute, resolve } from "node:path";
+import {
+  checked,
+  integer,
+  list,
+  named,
+  object,
+  oneOf,
+  optional,
+  type Reader,
+  readYaml,
+  required,
+  text,
+  yesOrNo,
+} from "#configuration/yaml-reader";
+import { Fault } from "#model/fault";
+import type { HostRecord, Site } from "#model/site";
+
+export const defaultSocket = "/run/drover/shepherd.sock";
+export const defaultStateDirectory = "/var/lib/drover";
+export const defaultConfigurationFile = "/etc/drover/drover.yaml";
+
+/** What a token may do; the socket's `local-root` may do all of it except approve. */
+export const roles = ["operator", "approver", "reader", "stack"] as const;
+export type Role = (typeof roles)[number];
+
+export interface TokenRecord {
+  readonly name: string;
+  readonly role: Role;
+  /** Hex SHA-256 of the token. */
+  readonly sha256: string;
+}
+
+export interface SshConfiguration {
+  readonly address: string;
+  readonly port: number;
+  readonly user: string;
+  readonly keyFile: string;
+  /** As in a known_hosts line without the name: `ssh-ed25519 AAAA…`. */
+  readonly hostKey: string;
+  readonly jump?: SshConfiguration | undefined;
+}
+export interface HostConfiguration extends HostRecord {
+  /** Undefined only in the simulated world. */
+  readonly ssh?: SshConfiguration | undefined;
+  /** The unix socket of libvirtd on the host. */
+  readonly libvirtSocket: string;
+}
+export interface SiteConfiguration extends Site {
+  readonly hosts: readonly HostConfiguration[];
+  /** Hosts of this site may talk to another owner's libvirt directly. Default false. */
+  readonly peerMigration: boolean;
+  /** Address of the site's tunnel end, when its hosts are not reached one by one. */
+  readonly tunnelAddress?: string | undefined;
+  readonly depot?: string | undefined;
+}
+export interface StackConfiguration {
+  /** Name of the environment whose adaptations are written there. */
+  readonly environment: string;
+  readonly directory: string;
+  readonly gitCommit: boolean;
+}
+export interface Configuration {
+  readonly file: string;
+  readonly world: "libvirt" | "simulated";
+  readonly stateDirectory: string;
+  /** Unix socket, mode 0600: who may open it is local-root. */
+  readonly socket: string;
+  /** TCP listener for tokens; absent = none. */
+  readonly listen?: { readonly host: string; readonly port: number } | undefined;
+  readonly stacks: readonly StackConfiguration[];
+  readonly sites: readonly SiteConfiguration[];
+  /** Folders of policy bundles: the operator's, and by name those of environment owners. A site names its own. */
+  readonly policies: {
+    readonly operator: string;
+    readonly owners: Readonly<Record<string, string>>;
+  };
+  readonly tokens: readonly TokenRecord[];
+  /** Only in the simulated world: wall-clock milliseconds become this many times as many. */
+  readonly simulatedSpeed: number;
+}
+
+/** Reads and checks the file. Fault `config.unreadable`, or `config.invalid` with the line. */
+export function loadConfiguration(file: string): Configuration {
+  let content: string;
+  try {
+    content = readFileSync(file, "utf8");
+  } catch (cause) {
+    throw new Fault("config.unreadable", { file, problem: messageOf(cause) }, { cause });
+  }
+  return readConfiguration(content, resolve(file));
+}
+
+/** Relative paths of the file mean: from the folder of the file. */
+export function readConfiguration(content: string, file: string): Configuration {
+  const path = pathFrom(dirname(file));
+  const found = readYaml(content, { file, reader: fileReader(path) });
+  const configuration: Configuration = {
+    file,
+    world: found.world,
+    stateDirectory: found.state_dir ?? defaultStateDirectory,
+    socket: found.socket ?? defaultSocket,
+    listen: found.listen,
+    stacks: found.stacks.map((stack) => ({
+      environment: stack.environment,
+      directory: stack.directory,
+      gitCommit: stack.git_commit,
+    })),
+    sites: found.sites.map((site) => ({
+      id: site.id,
+      owner: site.owner,
+      policy: site.policy,
+      tunnelAddress: site.tunnel_address,
+      depot: site.depot,
+      peerMigration: site.peer_migration,
+      hosts: site.hosts.map((host) => ({
+        id: host.id,
+        siteId: site.id,
+        pool: host.pool,
+        migrationAddress: host.migration_address,
+        lend: {
+          cpuPercent: host.lend.cpu_percent,
+          memoryMib: host.lend.memory_mib,
+          diskGib: host.lend.disk_gib,
+        },
+        ssh: host.ssh,
+        libvirtSocket: host.libvirt_socket,
+      })),
+    })),
+    policies: found.policies,
+    tokens: found.tokens,
+    simulatedSpeed: found.simulated_speed,
+  };
+  checkWhole(configuration);
+  return configuration;
+}
+
+const nameText = text({
+  pattern: /^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/,
+  like: "a name of at most 40 small letters, digits and dashes",
+});
+const ipText = text({}) satisfies Reader<string>;
+const ip: Reader<string> = checked(ipText, (value) => {
+  if (isIP(value) === 0) throw new Error(`${value} is not an IP address`);
+  return value;
+});
+
+function sshReader(path: Reader<string>, depth = 0): Reader<SshConfiguration> {
+  const read = object({
+    address: required(text()),
+    port: optional(integer({ unit: "port", min: 1, max: 65_535 }), 22),
+    user: optional(text(), "root"),
+    key_file: required(path),
+    host_key: required(
+      text({
+        pattern: /^(ssh-|ecdsa-)\S+ [A-Za-z0-9+/=]+/,
+        like: "a host key such as `ssh-ed25519 AAAA…`",
+      }),
+    ),
+    // One host in between is what people have; more would be a mistake.
+    jump: optional(
+      depth === 0
+        ? sshReader(path, 1)
+        : checked(text(), (): SshConfiguration => {
+            throw new Error("a jump host cannot have a jump host");
+          }),
+    ),
+  });
+  return (node, at) => {
+    const found = read(node, at);
+    return {
+      address: found.address,
+      port: found.port,
+      user: found.user,
+      keyFile: found.key_file,
+      hostKey: found.host_key,
+      jump: found.jump,
+    };
+  };
+}
+
+function fileReader(path: Reader<string>) {
+  return object({
+    world: optional(oneOf("libvirt", "simulated"), "libvirt"),
+    state_dir: optional(path),
+    socket: optional(path),
+    listen: optional(checked(text(), parseListen)),
+    stacks: optional(
+      list(
+        object({
+          environment: required(nameText),
+          directory: required(path),
+          git_commit: optional(yesOrNo(), false),
+        }),
+      ),
+      [],
+    ),
+    policies: required(object({ operator: required(path), owners: optional(named(path), {}) })),
+    tokens: optional(
+      list(
+        object({
+          name: required(nameText),
+          role: required(oneOf(...roles)),
+          sha256: required(
+            text({ pattern: /^[0-9a-f]{64}$/, like: "the token's SHA-256 as 64 hex digits" }),
+          ),
+        }),
+      ),
+      [],
+    ),
+    simulated_speed: optional(integer({ unit: "count", min: 1, max: 10_000 }), 1),
+    sites: required(
+      list(
+        object({
+          id: required(nameText),
+          owner: required(nameText),
+          policy: required(path),
+          tunnel_address: optional(ip),
+          depot: optional(text()),
+          peer_migration: optional(yesOrNo(), false),
+          hosts: required(
+            list(
+              object({
+                id: required(nameText),
+                ssh: optional(sshReader(path)),
+                libvirt_socket: optional(
+                  text({ pattern: /^\//, like: "an absolute path" }),
+                  "/var/run/libvirt/libvirt-sock",
+                ),
+                pool: optional(text(), "drover"),
+                migration_address: required(ip),
+                lend: required(
+                  object({
+                    cpu_percent: required(integer({ unit: "percent", min: 1, max: 1_000_000 })),
+                    memory_mib: required(integer({ unit: "mib", min: 1, max: 1_000_000_000 })),
+                    disk_gib: required(integer({ unit: "gib", min: 1, max: 1_000_000_000 })),
+                  }),
+                ),
+              }),
+              { min: 1 },
+            ),
+          ),
+        }),
+        { min: 1 },
+      ),
+    ),
+  });
+}
+
+function pathFrom(folder: string): Reader<string> {
+  return checked(text(), (value) => (isAbsolute(value) ? value : resolve(folder, value)));
+}
+
+function parseListen(value: string): { host: string; port: number } {
+  const match = /^(?:\[([0-9a-f:]+)\]|([^:\s]+)):(\d{1,5})$/i.exec(value);
+  const port = Number(match?.[3] ?? Number.NaN);
+  if (match === null || port > 65_535) {
+    throw new Error(`${value} is not ADDRESS:PORT such as 127.0.0.1:8420`);
+  }
+  return { host: match[1] ?? match[2] ?? "", port };
+}
+
+/** What no single key can tell: names used twice, hosts that cannot be reached. */
+function checkWhole(configuration: Configuration): void {
+  const problem = (text: string) =>
+    new Fault("config.invalid", { file: configuration.file, line: 1, problem: text });
+  const hosts = configuration.sites.flatMap((site) => site.hosts);
+  for (const [what, names] of [
+    ["site", configuration.sites.map((site) => site.id)],
+    ["host", hosts.map((host) => host.id)],
+    ["token", configuration.tokens.map((token) => token.name)],
+    ["migration address", hosts.map((host) => host.migrationAddress)],
+  ] as const) {
+    const twice = names.find((name, index) => names.indexOf(name) !== index);
+    if (twice !== undefined) throw problem(`the ${what} ${twice} is there twice`);
+  }
+  const unreached = hosts.find((host) => host.ssh === undefined);
+  if (configuration.world === "libvirt" && unreached !== undefined) {
+    throw problem(`host ${unreached.id} lacks the key ssh`);
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
