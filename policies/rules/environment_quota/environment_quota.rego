@@ -1,0 +1,80 @@
+# METADATA
+# title: Environment quota
+# description: >-
+#   What all machines and links of an environment may take together. Only a total that grows is judged, so that an
+#   environment over a lowered quota can still give back. A move counts once here; its double occupancy is the hosts'.
+# custom:
+#   disclose: owner
+package drover.rules.environment_quota
+
+import data.drover.lib.machines
+import data.drover.lib.requests
+
+about := rego.metadata.chain()[1].annotations.custom
+
+checks[id] := {
+	"ok": count(over) == 0,
+	"msg": concat("; ", sort(_messages(over))),
+	"params": {"over": over},
+	"fix": {attribute: value | some attribute in object.keys(over); value := _nearest(attribute, over[attribute].max)},
+} if {
+	some id, constraint in data.drover.constraints.environment_quota
+	limits := {
+		"machines": constraint.params.max_machines,
+		"vcpus": constraint.params.max_vcpus,
+		"cpu_percent": constraint.params.max_cpu_percent,
+		"memory_mib": constraint.params.max_memory_mib,
+		"rate_mbps": constraint.params.max_rate_mbps,
+	}
+	every limit in limits {
+		is_number(limit)
+	}
+	machines.whole(input.environment.machines)
+	every link in input.environment.links {
+		is_number(link.rate_mbps)
+		is_number(link.proposed_mbps)
+	}
+	over := {attribute: {"before": before[attribute], "after": after[attribute], "max": limit} |
+		not requests.relinquishes(input.request, input.environment)
+		some attribute, limit in limits
+		after[attribute] > limit
+		after[attribute] > before[attribute]
+	}
+}
+
+before := {
+	"machines": count([machine | some machine in input.environment.machines; machine.vcpus > 0]),
+	"vcpus": sum([machine.vcpus | some machine in input.environment.machines]),
+	"cpu_percent": sum([machine.cpu_percent | some machine in input.environment.machines]),
+	"memory_mib": sum([machine.memory_mib | some machine in input.environment.machines]),
+	"rate_mbps": sum([link.rate_mbps | some link in input.environment.links]),
+}
+
+after := {
+	"machines": count([machine | some machine in input.environment.machines; machine.proposed.vcpus > 0]),
+	"vcpus": sum([machine.proposed.vcpus | some machine in input.environment.machines]),
+	"cpu_percent": sum([machine.proposed.cpu_percent | some machine in input.environment.machines]),
+	"memory_mib": sum([machine.proposed.memory_mib | some machine in input.environment.machines]),
+	"rate_mbps": sum([link.proposed_mbps | some link in input.environment.links]),
+}
+
+_messages(over) := {"within the quota"} if count(over) == 0
+
+_messages(over) := {message |
+	some attribute, total in over
+	message := $"{attribute} of the environment would be {total.after}, its quota is {total.max}"
+} if {
+	count(over) > 0
+}
+
+# the value that all growing machines could have; none when no growth at all fits, or they ask for different ones
+_nearest(attribute, limit) := value if {
+	attribute in machines.attributes
+	growing := [machine | some machine in input.environment.machines; machines.grows(machine, attribute)]
+	count({machine.proposed[attribute] | some machine in growing}) == 1
+	others := after[attribute] - sum([machine.proposed[attribute] | some machine in growing])
+	value := floor((limit - others) / count(growing))
+	every machine in growing {
+		value >= machine[attribute]
+	}
+}

@@ -1,0 +1,88 @@
+# METADATA
+# title: Freeze
+# description: >-
+#   While a hold is active (`drover hold`: on everything, on the environment, on a site that the request touches), or
+#   within a window named here, only giving back passes.
+# custom:
+#   disclose: owner
+package drover.rules.freeze
+
+import data.drover.lib.machines
+import data.drover.lib.requests
+
+about := rego.metadata.chain()[1].annotations.custom
+
+checks[id] := object.union(
+	{"ok": ok, "msg": _message(ok, reasons), "params": {"reasons": reasons}},
+	_waiting(ok, ends),
+) if {
+	some id, constraint in data.drover.constraints.freeze
+	windows := constraint.params.windows
+	is_array(windows)
+	every window in windows {
+		is_number(window.from_ms)
+		is_number(window.until_ms)
+		is_string(window.reason)
+	}
+	is_number(input.now_ms)
+	is_boolean(input.hold.active)
+	is_boolean(input.environment.hold.active)
+	every site in input.sites {
+		is_boolean(site.hold.active)
+	}
+	machines.whole(input.environment.machines)
+	current := {window |
+		some window in windows
+		window.from_ms <= input.now_ms
+		input.now_ms < window.until_ms
+	}
+	reasons := {window.reason | some window in current} | {_held(hold) | some hold in active}
+	ends := {window.until_ms | some window in current} | {hold.until_ms | some hold in active}
+	ok := _passes(count(current) + count(active))
+}
+
+active contains hold if {
+	some hold in {input.hold, input.environment.hold}
+	hold.active
+}
+
+active contains site.hold if {
+	some site in input.sites
+	site.id in touched
+	site.hold.active
+}
+
+# sites where something would change
+touched contains site if {
+	some machine in input.environment.machines
+	machines.changes(machine)
+	some site in {machine.site, machine.proposed.site}
+}
+
+touched contains machine.site if {
+	some link in input.environment.links
+	link.proposed_mbps != link.rate_mbps
+	some machine in input.environment.machines
+	machine.name in link.machines
+}
+
+default _passes(_) := false
+
+_passes(0) := true
+
+_passes(_) if requests.relinquishes(input.request, input.environment)
+
+_held(hold) := $"held by {hold.by}: {hold.reason}"
+
+_message(true, reasons) := "no freeze" if count(reasons) == 0
+
+_message(true, reasons) := "frozen, but this only gives back" if count(reasons) > 0
+
+_message(false, reasons) := $"frozen: {text}" if text := concat("; ", sort(reasons))
+
+_waiting(true, _) := {}
+
+# 0 = until it is lifted: nobody knows how long to wait
+_waiting(false, ends) := {} if 0 in ends
+
+_waiting(false, ends) := {"fix": {"retry_after_ms": max(ends) - input.now_ms}} if not 0 in ends

@@ -1,0 +1,60 @@
+# METADATA
+# title: Growth factor
+# description: >-
+#   How many times its smallest size of the last hour a machine may have. Catches a runaway or a hijacked guest that
+#   climbs in small steps. What the stack itself declares is not growth.
+# custom:
+#   disclose: owner
+package drover.rules.growth_factor
+
+import data.drover.lib.machines
+import data.drover.lib.requests
+
+about := rego.metadata.chain()[1].annotations.custom
+
+checks[id] := {
+	"ok": count(steep) == 0,
+	"msg": concat("; ", sort(_messages(steep))),
+	"params": {"factors": factors, "steep": steep},
+	"fix": {attribute: value |
+		some attribute in {growth.attribute | some growth in steep}
+		value := min([growth.max | some growth in steep; growth.attribute == attribute])
+	},
+} if {
+	some id, constraint in data.drover.constraints.growth_factor
+	factors := constraint.params.max_factor
+	every attribute in machines.attributes {
+		is_number(factors[attribute])
+	}
+	machines.whole(input.environment.machines)
+	steep := {growth |
+		input.request.kind in requests.adapting_kinds
+		some machine in input.environment.machines
+		some attribute in machines.attributes
+		growth := _steep(machine, attribute, factors[attribute])
+	}
+}
+
+_steep(machine, attribute, factor) := {
+	"machine": machine.name,
+	"attribute": attribute,
+	"value": machine.proposed[attribute],
+	"hour_low": machine.hour_low[attribute],
+	"max": max([allowed, machine[attribute]]),
+} if {
+	machines.grows(machine, attribute)
+	allowed := floor(machine.hour_low[attribute] * factor)
+	machine.proposed[attribute] > allowed
+}
+
+_messages(steep) := {"no machine grows too fast"} if count(steep) == 0
+
+_messages(steep) := {message |
+	some growth in steep
+	asked := machines.size(growth.attribute, growth.value)
+	low := machines.size(growth.attribute, growth.hour_low)
+	limit := machines.size(growth.attribute, growth.max)
+	message := $"{asked} is too much growth for {growth.machine}, which had {low} within the hour; now at most {limit}"
+} if {
+	count(steep) > 0
+}

@@ -1,0 +1,41 @@
+# METADATA
+# title: Maximum downtime
+# description: >-
+#   How long a move may stop a machine. Before planning it hands the planner the limit; on the plan it judges what is
+#   predicted. Several owners' limits meet at the smallest.
+# custom:
+#   disclose: owner
+package drover.rules.max_downtime
+
+about := rego.metadata.chain()[1].annotations.custom
+
+checks[id] := {
+	"ok": count(slow) == 0,
+	"msg": concat("; ", sort(_messages(slow, limit))),
+	"params": {"max_downtime_ms": limit, "slow": slow},
+	"limits": {"max_downtime_ms": limit},
+} if {
+	some id, constraint in data.drover.constraints.max_downtime
+	limit := constraint.params.max_downtime_ms
+	is_number(limit)
+	every move in moves {
+		is_number(move.downtime_ms)
+	}
+	slow := {{"machine": move.machine, "downtime_ms": move.downtime_ms} |
+		some move in moves
+		move.downtime_ms > limit
+	}
+}
+
+moves := input.plan.moves if input.point == "plan"
+
+moves := [] if input.point != "plan"
+
+_messages(slow, _) := {"no move stops a machine for too long"} if count(slow) == 0
+
+_messages(slow, limit) := {message |
+	some move in slow
+	message := $"moving {move.machine} would stop it for {move.downtime_ms} ms, at most {limit} ms are allowed"
+} if {
+	count(slow) > 0
+}

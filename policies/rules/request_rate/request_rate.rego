@@ -1,0 +1,62 @@
+# METADATA
+# title: Request rate
+# description: >-
+#   How many requests one asker, or a whole environment, may make in a window of at most the last hour. Requests that
+#   only give back are never counted out.
+# custom:
+#   disclose: owner
+package drover.rules.request_rate
+
+import data.drover.lib.requests
+
+about := rego.metadata.chain()[1].annotations.custom
+
+checks[id] := object.union(
+	{"ok": ok, "msg": $"{count(times)} requests of {who} in {window} ms, at most {limit}", "params": {
+		"count": count(times),
+		"max_requests": limit,
+		"window_ms": window,
+		"per": constraint.params.per,
+	}},
+	_waiting(ok, times, limit, window),
+) if {
+	some id, constraint in data.drover.constraints.request_rate
+	limit := constraint.params.max_requests
+	window := constraint.params.window_ms
+	is_number(limit)
+	limit >= 1
+	is_number(window)
+	window <= 3600000
+	is_number(input.now_ms)
+	rows := input.environment.recent.requests
+	count(rows) == input.environment.recent.total
+	every row in rows {
+		is_number(row.at_ms)
+		is_string(row.subject)
+	}
+	who := _who(constraint.params.per)
+	times := sort([row.at_ms |
+		some row in rows
+		row.at_ms > input.now_ms - window
+		_counts(constraint.params.per, row)
+	])
+	ok := _fits(count(times), limit)
+}
+
+_who("subject") := input.subject.name
+
+_who("environment") := $"environment {input.environment.name}"
+
+_counts("subject", row) if row.subject == input.subject.name
+
+_counts("environment", _)
+
+default _fits(_, _) := false
+
+_fits(made, limit) if made < limit
+
+_fits(_, _) if requests.relinquishes(input.request, input.environment)
+
+_waiting(true, _, _, _) := {}
+
+_waiting(false, times, limit, window) := {"fix": {"retry_after_ms": (times[count(times) - limit] + window) - input.now_ms}}

@@ -1,0 +1,43 @@
+# METADATA
+# title: Site accepts class
+# description: >-
+#   A site takes in only machines of the classes that its owner names. Judges arrivals: a machine that is already there
+#   is not sent away by this rule.
+# custom:
+#   disclose: owner
+package drover.rules.site_accepts_class
+
+import data.drover.lib.machines
+
+about := rego.metadata.chain()[1].annotations.custom
+
+checks[id] := {
+	"ok": count(refused) == 0,
+	"msg": concat("; ", sort(_messages(site, refused))),
+	"params": {"site": site, "refused": refused},
+} if {
+	some id, constraint in data.drover.constraints.site_accepts_class
+	site := constraint.params.site
+	classes := constraint.params.classes
+	is_string(site)
+	is_array(classes)
+	machines.whole(input.environment.machines)
+	every machine in input.environment.machines {
+		is_string(machine.class)
+	}
+	refused := {{"machine": machine.name, "class": machine.class} |
+		some machine in input.environment.machines
+		machine.proposed.site == site
+		machine.site != site
+		not machine.class in classes
+	}
+}
+
+_messages(site, refused) := {$"{site} takes all that arrives"} if count(refused) == 0
+
+_messages(site, refused) := {message |
+	some machine in refused
+	message := $"{site} does not take class {machine.class} ({machine.machine})"
+} if {
+	count(refused) > 0
+}
