@@ -361,12 +361,7 @@ export const faultCatalogue = {
     "Process {pid} is changing the lab {name}",
     "Wait for it to end, or use another lab with DROVER_LAB.",
   ),
-  "lab.not_up": entry(
-    409,
-    "never",
-    "The lab {name} is not up",
-    "Raise it with `drover lab up`.",
-  ),
+  "lab.not_up": entry(409, "never", "The lab {name} is not up", "Raise it with `drover lab up`."),
   "lab.machine_missing": entry(
     404,
     "later",

@@ -1,0 +1,206 @@
+/**
+ * The RPC client against a real libvirtd and its `test` driver; virsh is the independent witness. Needs root.
+ */
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { RpcConnection } from "@drover/shepherd/libvirt/rpc/connection";
+import { subscribe } from "@drover/shepherd/libvirt/rpc/events";
+import { HostConnections } from "@drover/shepherd/libvirt/rpc/host-connections";
+import { remote } from "@drover/shepherd/libvirt/rpc/procedures";
+import { domainOf } from "@drover/shepherd/libvirt/rpc/references";
+import { connectUnix } from "@drover/shepherd/libvirt/rpc/transports/unix";
+import { isFault } from "@drover/shepherd/model/fault";
+import type { Clock } from "@drover/shepherd/ports/clock";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { type PrivateLibvirtd, startPrivateLibvirtd, virshSays } from "./private-libvirtd.ts";
+
+const uri = "test:///default";
+let daemon: PrivateLibvirtd;
+
+beforeAll(async () => {
+  daemon = await startPrivateLibvirtd();
+}, 30_000);
+afterAll(() => daemon.stop());
+
+async function open(options: { serverKeepalive?: boolean; pingIntervalMs?: number } = {}) {
+  const transport = await connectUnix({ path: daemon.socketPath });
+  return RpcConnection.open(transport, { uri, ...options });
+}
+
+const clock: Clock = {
+  nowMs: () => Date.now(),
+  sleep: (ms, signal) => sleep(ms, undefined, signal === undefined ? {} : { signal }),
+  at: (atMs, work) => {
+    const timer = setTimeout(work, atMs - Date.now());
+    return () => clearTimeout(timer);
+  },
+};
+
+describe("calls", () => {
+  test("name the host, version and domains as virsh does", async () => {
+    const connection = await open();
+    const { hostname } = await connection.call(remote.getHostname, {});
+    const { domains, count } = await connection.call(remote.listAllDomains, {
+      needResults: 1,
+      flags: 0,
+    });
+    expect(hostname).toBe(virshSays(daemon, uri, "hostname"));
+    expect(domains.map((domain) => domain.name)).toEqual(["test"]);
+    expect(count).toBe(1);
+    const [first] = domains;
+    expect(first?.uuid).toBe(virshSays(daemon, uri, "domuuid", "test"));
+    await connection.close();
+  });
+
+  test("decode what the test driver answers: node, info, XML, state, statistics", async () => {
+    const connection = await open();
+    const node = await connection.call(remote.nodeGetInfo, {});
+    expect(virshSays(daemon, uri, "nodeinfo")).toContain(node.model);
+    const { domain } = await connection.call(remote.domainLookupByName, { name: "test" });
+    const info = await connection.call(remote.domainGetInfo, { domain });
+    expect(virshSays(daemon, uri, "dominfo", "test")).toMatch(
+      new RegExp(`Max memory: +${info.maxMemoryKib} KiB`),
+    );
+    const { xml } = await connection.call(remote.domainGetXmlDesc, { domain, flags: 0 });
+    expect(xml.trim()).toBe(virshSays(daemon, uri, "dumpxml", "test").trim());
+    const state = await connection.call(remote.domainGetState, { domain, flags: 0 });
+    expect(state).toEqual({ state: 1, reason: 0 });
+    expect(virshSays(daemon, uri, "domstate", "test", "--reason")).toBe("running (unknown)");
+    const stats = await connection.call(remote.getAllDomainStats, {
+      domains: [],
+      stats: 1,
+      flags: 0,
+    });
+    expect(stats.records[0]?.parameters).toContainEqual({
+      field: "state.state",
+      type: "int",
+      value: 1,
+    });
+    await connection.close();
+  });
+
+  test("a domain is found by its UUID alone, whatever name and number say", async () => {
+    const connection = await open();
+    const { domain } = await connection.call(remote.domainLookupByName, { name: "test" });
+    const state = await connection.call(remote.domainGetState, {
+      domain: domainOf(domain.uuid),
+      flags: 0,
+    });
+    expect(state.state).toBe(1);
+    await connection.close();
+  });
+
+  test("an error keeps every field that libvirt sent", async () => {
+    const connection = await open();
+    const failed = await connection
+      .call(remote.domainLookupByName, { name: "nobody" })
+      .catch((e: unknown) => e);
+    expect(isFault(failed, "libvirt.no_domain") ? failed.details : failed).toMatchObject({
+      procedure: "remote.domainLookupByName",
+      libvirt_code: 42,
+      libvirt_domain: 12,
+      level: 2,
+      str1: expect.any(String),
+    });
+    const unknown = { ...remote.getHostname, number: 9_999, name: "remote.future" };
+    await expect(connection.call(unknown, {})).rejects.toMatchObject({ code: "libvirt.rpc" });
+    await connection.close();
+  });
+
+  test("200 calls at once are all answered, never more than five outstanding", async () => {
+    const connection = await open();
+    let most = 0;
+    const calls = Array.from({ length: 200 }, async () => {
+      const answer = await connection.call(remote.getCapabilities, {});
+      most = Math.max(most, connection.load.inFlight);
+      return answer.xml.length;
+    });
+    const lengths = await Promise.all(calls);
+    expect(new Set(lengths).size).toBe(1);
+    expect(most).toBeLessThanOrEqual(5);
+    await connection.close();
+  });
+});
+
+describe("keepalive", () => {
+  test("the daemon answers our pings, on connections with and without its own", async () => {
+    for (const serverKeepalive of [true, false]) {
+      const connection = await open({ serverKeepalive, pingIntervalMs: 100 });
+      await sleep(1_200);
+      expect(connection.isOpen).toBe(true);
+      await connection.close();
+    }
+  });
+});
+
+describe("events", () => {
+  test("come in order and decoded, also those that virsh caused", async () => {
+    const connection = await open();
+    const seen: number[] = [];
+    const subscription = await subscribe(connection, {
+      lifecycle: (payload) => seen.push(payload.event),
+    });
+    const { domain } = await connection.call(remote.domainLookupByName, { name: "test" });
+    await connection.call(remote.domainSuspend, { domain });
+    await connection.call(remote.domainResume, { domain });
+    await sleep(100);
+    expect(seen).toEqual([3, 4]);
+    await subscription.close();
+    await connection.close();
+  });
+});
+
+describe("a host's connections", () => {
+  test("come back after the daemon was killed, and resynchronise before events are trusted", async () => {
+    const dial = () => connectUnix({ path: daemon.socketPath });
+    const connections = new HostConnections({
+      hostId: "h",
+      dial,
+      uri,
+      clock,
+      firstPauseMs: 50,
+      maxPauseMs: 400,
+    });
+    const log: string[] = [];
+    const first = Promise.withResolvers<void>();
+    const second = Promise.withResolvers<void>();
+    connections.watch({
+      listeners: { lifecycle: (payload) => log.push(`event ${payload.event}`) },
+      resync: async (connection) => {
+        await connection.call(remote.listAllDomains, { needResults: 1, flags: 0 });
+        log.push("resync");
+        (log.includes("lost") ? second : first).resolve();
+      },
+      onLost: () => {
+        if (log.at(-1) !== "lost") log.push("lost");
+      },
+    });
+    await first.promise;
+    const control = await connections.kept("control");
+    const pending = control.call(remote.getCapabilities, {});
+    pending.catch(() => undefined);
+    await daemon.kill();
+    await expect(control.closed).resolves.toMatchObject({ code: "libvirt.disconnected" });
+    await expect(connections.kept("control")).rejects.toMatchObject({ code: "host.unreachable" });
+    await daemon.start();
+    await second.promise;
+    const again = await waitFor(() => connections.kept("control"));
+    const { domain } = await again.call(remote.domainLookupByName, { name: "test" });
+    await again.call(remote.domainSuspend, { domain });
+    await sleep(100);
+    expect(log).toEqual(["resync", "lost", "resync", "event 3"]);
+    await connections.close();
+  }, 30_000);
+});
+
+async function waitFor<T>(attempt: () => Promise<T>): Promise<T> {
+  const deadline = Date.now() + 10_000;
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+      await sleep(100);
+    }
+  }
+}
