@@ -9,11 +9,13 @@ type Snake<Text extends string> = Text extends `${infer Head}${infer Tail}`
   : Text;
 
 /** The wire shape of a model type. */
-export type Wire<T> = T extends readonly unknown[]
-  ? { [K in keyof T]: Wire<T[K]> }
-  : T extends object
-    ? { [K in keyof T as K extends string ? Snake<K> : K]: Wire<T[K]> }
-    : T;
+export type Wire<T> = T extends string | number | boolean | null | undefined
+  ? T // flavoured ids and units are intersections, which would count as objects below
+  : T extends readonly unknown[]
+    ? { [K in keyof T]: Wire<T[K]> }
+    : T extends object
+      ? { [K in keyof T as K extends string ? Snake<K> : K]: Wire<T[K]> }
+      : T;
 
 export function toWire<T>(value: T): Wire<T> {
   return translate(value, (key) =>
