@@ -26,6 +26,140 @@ export const faultCatalogue = {
     "Name the file with --config or DROVER_CONFIG; `drover lab up` writes one.",
   ),
 
+  // the API (api/): calls, access, images
+  "request.invalid": entry(
+    400,
+    "never",
+    "{where}: {problem}",
+    "Correct the value; /openapi.json describes every body.",
+  ),
+  "request.not_found": entry(
+    404,
+    "never",
+    "There is no {method} {path}",
+    "GET /openapi.json lists what there is.",
+  ),
+  "request.too_large": entry(
+    413,
+    "never",
+    "The body is larger than {limit_bytes} bytes",
+    "Send files with `drover image push`.",
+  ),
+  "access.token_missing": entry(
+    401,
+    "never",
+    "This listener wants a token",
+    "Set DROVER_TOKEN to a token that `drover token create` printed.",
+  ),
+  "access.token_unknown": entry(
+    401,
+    "never",
+    "No such token is known here",
+    "Ask an operator for one: `drover token create --name NAME --role ROLE`.",
+  ),
+  "access.token_exists": entry(
+    409,
+    "never",
+    "A token named {name} exists already",
+    "Choose another name.",
+  ),
+  "access.denied": entry(
+    403,
+    "never",
+    "{principal} has the role {role}, which may not {access}",
+    "Use a token of a role that may, or ask an operator.",
+  ),
+  "access.not_owner": entry(
+    403,
+    "never",
+    "{principal} does not own this environment; {owner} does",
+    "Use the owner's token, or declare an environment of your own.",
+  ),
+  "object.unknown": entry(
+    404,
+    "never",
+    "No {kind} {id} is known",
+    "It may have been destroyed; `drover status` shows what there is.",
+  ),
+  "object.in_use": entry(
+    409,
+    "later",
+    "{kind} {key} is still used by {users}",
+    "Destroy what uses it first.",
+  ),
+  "object.immutable": entry(
+    409,
+    "never",
+    "{attribute} of {kind} {key} cannot be changed from {from} to {to}",
+    "Destroy it and declare it again.",
+  ),
+  "conflict.claimed": entry(
+    409,
+    "never",
+    "{kind} {key} exists already and belongs to a stack; to take it over: terraform import {address} {key}",
+    "Import it as said, or choose another name.",
+  ),
+  "plan.stale": entry(
+    409,
+    "after_reconcile",
+    "{attribute} of {machine} was {planned} when this was planned and is {now} now; nothing was changed",
+    "Plan again and apply what the new plan shows.",
+  ),
+  "image.unreadable": entry(
+    400,
+    "never",
+    "{path} cannot be read by the shepherd: {problem}",
+    "Name a file at the shepherd, or send one with `drover image push`.",
+  ),
+  "image.not_qcow2": entry(
+    400,
+    "never",
+    "{path} is no usable qcow2 image: {problem}",
+    "Convert it: qemu-img convert -O qcow2 IN OUT.",
+  ),
+  "image.backing_path": entry(
+    400,
+    "never",
+    "{path} needs another file, {backing}, which no host's pool has",
+    "Flatten it: qemu-img convert -O qcow2 IN OUT.",
+  ),
+  "image.digest_mismatch": entry(
+    400,
+    "never",
+    "{path} has the SHA-256 {found}, not {expected}",
+    "Declare the digest of the file that you mean.",
+  ),
+  "blob.unknown": entry(
+    404,
+    "never",
+    "{source} was not uploaded here",
+    "Send it with `drover image push FILE`.",
+  ),
+  "blob.digest_mismatch": entry(
+    400,
+    "never",
+    "What arrived has the SHA-256 {found}, not {expected} ({size_bytes} bytes)",
+    "Send it again; the file may have changed meanwhile.",
+  ),
+  "blob.too_large": entry(
+    413,
+    "never",
+    "More than {limit_bytes} bytes arrived",
+    "Put the file at the shepherd and name its path as source.",
+  ),
+  "state.locked": entry(
+    409,
+    "later",
+    "Another shepherd (process {pid}) runs on the state directory {directory}",
+    "Stop it first; two shepherds must never share a journal.",
+  ),
+  "socket.in_use": entry(
+    409,
+    "never",
+    "Something listens on {socket} already",
+    "Stop it, or name another socket in drover.yaml.",
+  ),
+
   // the journal (store/)
   "conflict.exists": entry(
     409,

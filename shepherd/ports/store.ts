@@ -7,7 +7,7 @@ import type { Hold } from "#model/facts";
 import type { AnyObjectRecord, ObjectKind, ObjectRecord } from "#model/objects";
 import type { Operation, Plan, Reservation, StepRecord } from "#model/plan";
 import type { Adaptation, Decision, Grant, Request } from "#model/request";
-import type { EnvironmentId, MachineId, Ms, OperationId } from "#model/units";
+import type { Digest, EnvironmentId, MachineId, Ms, OperationId } from "#model/units";
 
 export interface Journal {
   readonly objects: {
@@ -99,6 +99,25 @@ export interface Journal {
     }): Promise<void>;
     remove(networkId: string, address: string): Promise<void>;
   };
+  /** The chain of evidence; written only by evidence/record.ts, in the transaction of the event. */
+  readonly evidence: {
+    append(entry: EvidenceEntry): Promise<void>;
+    last(): Promise<EvidenceEntry | undefined>;
+    since(seq: number, limit: number): Promise<readonly EvidenceEntry[]>;
+  };
+}
+
+/** One link of the chain; `hash` covers all other fields, `previousHash` the link before. */
+export interface EvidenceEntry {
+  /** From 1, without gaps. */
+  readonly seq: number;
+  readonly eventSeq: number;
+  readonly atMs: Ms;
+  readonly kind: string;
+  /** Digest of the event and, for requests, decisions and plans, of the whole record. */
+  readonly bodyDigest: Digest;
+  readonly previousHash: Digest;
+  readonly hash: Digest;
 }
 
 export interface Store {
