@@ -1,0 +1,36 @@
+/** Everything a user can write with this provider; adding a resource means adding its line here. */
+import { machineStatus } from "./data-sources/machine-status.ts";
+import { site } from "./data-sources/site.ts";
+import { environment } from "./resources/environment.ts";
+import { image } from "./resources/image.ts";
+import { link } from "./resources/link.ts";
+import { machine } from "./resources/machine.ts";
+import { network } from "./resources/network.ts";
+import { attributes } from "./schema/attribute.ts";
+import type { DataSourceType, ResourceType } from "./schema/resource.ts";
+
+export const resources: readonly ResourceType[] = [environment, network, image, machine, link];
+export const dataSources: readonly DataSourceType[] = [site, machineStatus];
+
+/** The provider block. Each may come from the environment instead; the block wins. */
+export const providerAttributes = attributes({
+  endpoint: {
+    type: "string",
+    optional: true,
+    description:
+      "Where the shepherd listens: `unix:/path`, `http://host:port` or `https://host:port`. Else DROVER_ENDPOINT, else the local socket.",
+  },
+  token: {
+    type: "string",
+    optional: true,
+    sensitive: true,
+    description:
+      "Token of the principal that applies. Else DROVER_TOKEN. The local socket needs none.",
+  },
+  ca_file: {
+    type: "string",
+    optional: true,
+    description:
+      "PEM file of the authority that signed the shepherd's certificate. Else DROVER_CA_FILE.",
+  },
+});

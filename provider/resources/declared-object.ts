@@ -1,0 +1,159 @@
+/**
+ * The life of an object that is declared by natural key and has an id: environment, network, image, link, machine.
+ * Create is PUT; after it the object is looked up by its key, which does not claim it, so that an apply that was killed
+ * before Terraform saved the id finds it again. Reading by id claims it.
+ */
+import type { ShepherdClient } from "@drover/shepherd/api/client";
+import type { PlannedOf, StateOf } from "#schema/attribute";
+import type { PrivateData, Reached, ResourceBehaviour, Work } from "#schema/resource";
+import { type MutationRequest, mutate, reportError } from "./mutation.ts";
+
+export interface DeclaredObject<A, View> {
+  /** For messages: `machine`. */
+  readonly noun: string;
+  readonly attributes: readonly string[];
+  /** Where it is created: PUT here, with this body. */
+  readonly put: (planned: PlannedOf<A>) => { path: string; body: unknown };
+  /** Where it is read, changed and deleted. */
+  readonly one: (id: string) => string;
+  /** Looks it up by its natural key, without claiming it. */
+  readonly lookUp: (client: ShepherdClient, key: PlannedOf<A>) => Promise<View | undefined>;
+  /** Body of PATCH; undefined when there is nothing to send. Absent: nothing can be changed in place. */
+  readonly patch?: (change: {
+    prior: StateOf<A>;
+    planned: PlannedOf<A>;
+    private: PrivateData;
+  }) => unknown;
+  readonly state: (view: View, prior: PlannedOf<A> | null) => Reached<A> & { state: StateOf<A> };
+  /** The state to return after a change that succeeded; default is what the shepherd says. */
+  readonly settle?: (reached: StateOf<A>, planned: PlannedOf<A>) => StateOf<A>;
+  readonly idOf: (state: StateOf<A>) => string;
+  readonly nameOf: (state: PlannedOf<A>) => string;
+  /** The object that a user named for import. */
+  readonly find: (client: ShepherdClient, id: string) => Promise<View | undefined>;
+  /** What to type to import it. */
+  readonly importIdOf: (planned: PlannedOf<A>) => string;
+  readonly typeName: string;
+}
+
+export function declaredObject<A, View>(
+  object: DeclaredObject<A, View>,
+): Pick<ResourceBehaviour<A>, "read" | "create" | "update" | "remove" | "import"> {
+  const { noun, attributes } = object;
+  const titled = (verb: string, state: PlannedOf<A>) => `${verb} ${noun} "${object.nameOf(state)}"`;
+  const settled = (reached: Reached<A> & { state: StateOf<A> }, planned: PlannedOf<A>) =>
+    object.settle === undefined
+      ? reached
+      : { ...reached, state: object.settle(reached.state, planned) };
+
+  /** Runs a call whose failure is reported; undefined then. */
+  async function attempt<T>(
+    work: Work,
+    what: string,
+    call: () => Promise<T>,
+  ): Promise<{ value: T } | undefined> {
+    try {
+      return { value: await call() };
+    } catch (error) {
+      reportError(work, error, { what, attributes });
+      return undefined;
+    }
+  }
+
+  return {
+    async read(work, state) {
+      const what = titled("read", state as PlannedOf<A>);
+      const found = await attempt(work, what, () =>
+        work.client.find<View>(object.one(object.idOf(state)), { signal: work.signal }),
+      );
+      if (found === undefined) return { state };
+      return found.value === undefined
+        ? { state: null }
+        : object.state(found.value, state as PlannedOf<A>);
+    },
+
+    async create(work, { planned }) {
+      const { path, body } = object.put(planned);
+      const what = titled("create", planned);
+      const request: MutationRequest = {
+        method: "PUT",
+        path,
+        body,
+        what,
+        attributes,
+        importHint: `Another state may manage it. To manage it here: terraform import ${object.typeName}.<name> '${object.importIdOf(planned)}'`,
+      };
+      const outcome = await mutate<View>(work, request);
+      // Interrupted saves nothing: a saved half would be tainted and replaced, whereas the next PUT re-attaches.
+      if (outcome.kind === "interrupted" || outcome.kind === "refused") return { state: null };
+      if (outcome.kind === "done" && !outcome.followed && outcome.object !== null)
+        return settled(object.state(outcome.object, planned), planned);
+      const found = await attempt(work, titled("look up", planned), () =>
+        object.lookUp(work.client, planned),
+      );
+      if (found === undefined) return { state: null };
+      if (found.value === undefined) {
+        if (outcome.kind === "done")
+          work.report.error(
+            `The ${noun} is gone`,
+            `The shepherd finished to ${what}, but it does not know it any more. Someone may have deleted it; apply again.`,
+          );
+        return { state: null };
+      }
+      const reached = object.state(found.value, planned);
+      return outcome.kind === "done" ? settled(reached, planned) : reached;
+    },
+
+    async update(work, { prior, planned, private: kept }) {
+      const body = object.patch?.({ prior, planned, private: kept });
+      const one = object.one(object.idOf(prior));
+      const what = titled("update", planned);
+      const outcome =
+        body === undefined
+          ? ({ kind: "done", object: null, followed: true } as const)
+          : await mutate<View>(work, { method: "PATCH", path: one, body, what, attributes });
+      if (outcome.kind === "done" && !outcome.followed && outcome.object !== null)
+        return settled(object.state(outcome.object, planned), planned);
+      // After an interrupt the signal is spent, but what was reached still has to be looked up, quickly.
+      const signal = outcome.kind === "interrupted" ? AbortSignal.timeout(3000) : work.signal;
+      const found = await attempt(work, titled("read", planned), () =>
+        work.client.find<View>(one, { signal }),
+      );
+      if (found === undefined) return { state: prior, private: kept };
+      if (found.value === undefined) {
+        work.report.error(
+          `The ${noun} is gone`,
+          `Could not ${what}: the shepherd does not know it any more. Plan again to create it.`,
+        );
+        return { state: null };
+      }
+      if (outcome.kind === "done") return settled(object.state(found.value, planned), planned);
+      return object.state(found.value, prior as PlannedOf<A>);
+    },
+
+    async remove(work, state) {
+      const what = titled("delete", state as PlannedOf<A>);
+      const one = object.one(object.idOf(state));
+      const exists = await attempt(work, what, () =>
+        work.client.find<View>(one, { signal: work.signal }),
+      );
+      if (exists === undefined || exists.value === undefined) return;
+      await mutate<null>(work, { method: "DELETE", path: one, what, attributes });
+    },
+
+    async import(work, id) {
+      const found = await attempt(work, `import ${noun} "${id}"`, () =>
+        object.find(work.client, id),
+      );
+      return found?.value === undefined ? null : object.state(found.value, null).state;
+    },
+  };
+}
+
+/** Splits `environment/name`; undefined when it is no such pair. */
+export function splitImportId(id: string): { environment: string; name: string } | undefined {
+  const [environment, name, ...rest] = id.split("/");
+  if (environment === undefined || name === undefined || name === "" || rest.length > 0)
+    return undefined;
+  return { environment, name };
+}

@@ -1,0 +1,76 @@
+/** `drover_network`: a private layer-2 LAN of one environment, across its sites. Another environment may use the same addresses. */
+import { path } from "@drover/shepherd/api/client";
+import type { NetworkBody, NetworkView } from "@drover/shepherd/api/contract";
+import { attributes } from "#schema/attribute";
+import { defineResource } from "#schema/resource";
+import { ipv4Cidr, objectName } from "#schema/validators";
+import { declaredObject, splitImportId } from "./declared-object.ts";
+import { findOne } from "./lookup.ts";
+
+const declared = attributes({
+  id: { type: "string", computed: true, description: "Id of the network." },
+  environment_id: {
+    type: "string",
+    required: true,
+    replaces: true,
+    description: "Id of the environment that it belongs to.",
+  },
+  name: {
+    type: "string",
+    required: true,
+    replaces: true,
+    description: "Name, unique in its environment.",
+    validators: [objectName],
+  },
+  cidr: {
+    type: "string",
+    required: true,
+    replaces: true,
+    description: "IPv4 network, private to the environment: `10.42.0.0/24`.",
+    validators: [ipv4Cidr],
+  },
+  vni: { type: "number", computed: true, description: "VXLAN network identifier." },
+  mtu: { type: "number", computed: true, description: "Largest packet that fits, in bytes." },
+});
+
+export const network = defineResource({
+  name: "drover_network",
+  version: 0,
+  description: "A private layer-2 network of one environment, spanning its sites.",
+  importId: "environment/name or id",
+  attributes: declared,
+  ...declaredObject<typeof declared, NetworkView>({
+    noun: "network",
+    typeName: "drover_network",
+    attributes: Object.keys(declared),
+    put: (planned) => ({
+      path: path`/v1/environments/${String(planned.environment_id)}/networks/${String(planned.name)}`,
+      body: { cidr: String(planned.cidr) } satisfies NetworkBody,
+    }),
+    one: (id) => path`/v1/networks/${id}`,
+    lookUp: (client, planned) =>
+      findOne<NetworkView>(client, "/v1/networks", {
+        environment: String(planned.environment_id),
+        name: String(planned.name),
+      }),
+    state: (view) => ({
+      state: {
+        id: view.id,
+        environment_id: view.environment_id,
+        name: view.name,
+        cidr: view.cidr,
+        vni: view.vni,
+        mtu: view.mtu,
+      },
+    }),
+    idOf: (state) => state.id ?? "",
+    nameOf: (state) => String(state.name),
+    find: (client, id) => {
+      const key = splitImportId(id);
+      return key === undefined
+        ? client.find(path`/v1/networks/${id}`)
+        : findOne<NetworkView>(client, "/v1/networks", key);
+    },
+    importIdOf: (planned) => `${String(planned.environment_id)}/${String(planned.name)}`,
+  }),
+});

@@ -1,0 +1,105 @@
+/**
+ * What a resource and a data source are made of: attributes and what happens to them at each of Terraform's verbs.
+ * `defineResource` keeps the derived types inside each file and hands the provider a uniform shape.
+ */
+import type { ShepherdClient } from "@drover/shepherd/api/client";
+import type { Attributes, PlannedOf, StateOf } from "#schema/attribute";
+import type { PathStep, Report } from "#schema/report";
+import type { ObjectValue } from "#schema/value";
+
+/** Kept beside the state by Terraform, invisible to users; small JSON. */
+export type PrivateData = Readonly<Record<string, unknown>>;
+
+/** What a verb may use of the world. */
+export interface Work {
+  readonly client: ShepherdClient;
+  /** Why the client looks where it looks: `DROVER_ENDPOINT is set to it`. */
+  readonly endpointOrigin: string;
+  readonly report: Report;
+  /** Aborted when the user interrupts Terraform. */
+  readonly signal: AbortSignal;
+  readonly log: (message: string, fields?: Readonly<Record<string, unknown>>) => void;
+}
+
+/** State after a verb; null = there is no such object. With an error in the report: what was reached. */
+export interface Reached<A> {
+  readonly state: StateOf<A> | null;
+  readonly private?: PrivateData;
+}
+
+/** An update or create while it is planned; `planned` is already filled with prior values, defaults and unknowns. */
+export interface PlannedChange<A> {
+  /** Null at create. */
+  readonly prior: StateOf<A> | null;
+  readonly config: PlannedOf<A>;
+  readonly planned: PlannedOf<A>;
+  readonly private: PrivateData;
+}
+
+export interface ResourceBehaviour<A> {
+  /** Rules between attributes. Anything in `config` may still be unknown. */
+  readonly validate?: (config: PlannedOf<A>, report: Report) => void;
+  /** Adjusts the plan; returns the attributes that it plans otherwise. Pure: `private` is what read kept. */
+  readonly plan?: (change: PlannedChange<A>, report: Report) => Partial<PlannedOf<A>>;
+  readonly read: (work: Work, state: StateOf<A>, kept: PrivateData) => Promise<Reached<A>>;
+  readonly create: (
+    work: Work,
+    change: { planned: PlannedOf<A>; config: PlannedOf<A> },
+  ) => Promise<Reached<A>>;
+  readonly update: (
+    work: Work,
+    change: {
+      prior: StateOf<A>;
+      planned: PlannedOf<A>;
+      config: PlannedOf<A>;
+      private: PrivateData;
+    },
+  ) => Promise<Reached<A>>;
+  /** Resolves when the object is gone, also when it was gone before. Reports an error otherwise. */
+  readonly remove: (work: Work, state: StateOf<A>) => Promise<void>;
+  /** State of the object that a user named, or null. `id` is what was typed. */
+  readonly import: (work: Work, id: string) => Promise<StateOf<A> | null>;
+}
+
+export interface ResourceType<A = ObjectAttributes> extends ResourceBehaviour<A> {
+  /** Full type name: `drover_machine`. */
+  readonly name: string;
+  /** Schema version; raised with an upgrade only when stored states change shape. */
+  readonly version: number;
+  readonly description: string;
+  /** What `terraform import` takes, for documentation and errors. */
+  readonly importId: string;
+  readonly attributes: Attributes;
+}
+
+export interface DataSourceType<A = ObjectAttributes> {
+  readonly name: string;
+  readonly description: string;
+  readonly attributes: Attributes;
+  readonly validate?: (config: PlannedOf<A>, report: Report) => void;
+  /** `config` is wholly known. Null after an error was reported. */
+  readonly read: (work: Work, config: StateOf<A>) => Promise<StateOf<A> | null>;
+}
+
+/** Stands for "some attributes" where all resources are treated alike; `StateOf` of it is any object value. */
+export type ObjectAttributes = Attributes;
+
+/** Hides the derived types behind the uniform ones: the provider checks values against `attributes` at run time. */
+export function defineResource<const A extends Attributes>(
+  declared: { attributes: A } & Omit<ResourceType<A>, "attributes">,
+): ResourceType {
+  return declared as unknown as ResourceType;
+}
+
+export function defineDataSource<const A extends Attributes>(
+  declared: { attributes: A } & Omit<DataSourceType<A>, "attributes">,
+): DataSourceType {
+  return declared as unknown as DataSourceType;
+}
+
+/** A uniform state or plan as a resource's own type; shapes were checked when they were decoded. */
+export function asStateOf(value: ObjectValue): StateOf<Attributes> {
+  return value as unknown as StateOf<Attributes>;
+}
+
+export type RequiredReplacement = readonly PathStep[];

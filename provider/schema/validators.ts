@@ -1,0 +1,92 @@
+/**
+ * Validators of single values. Each sees a known, non-null value and reports with the number that failed and the
+ * nearest one that would pass. Anything that needs two attributes stands with its resource.
+ */
+import type { Validator } from "#schema/attribute";
+import { Decimal } from "#schema/value";
+
+/** Whole numbers from `min` to `max`, both allowed. */
+export function wholeNumber(bounds: { min: number; max: number }): Validator {
+  return (value, report) => {
+    const text = value instanceof Decimal ? value.text : String(value);
+    if (typeof value !== "number" || !Number.isInteger(value)) {
+      report.error(
+        "Not a whole number",
+        `${text} given; use a whole number such as ${bounds.min}.`,
+      );
+    } else if (value < bounds.min || value > bounds.max) {
+      const nearest = value < bounds.min ? bounds.min : bounds.max;
+      report.error(
+        "Number out of range",
+        `${text} given; it must lie between ${bounds.min} and ${bounds.max}. Nearest allowed: ${nearest}.`,
+      );
+    }
+  };
+}
+
+export function oneOf(choices: readonly string[]): Validator {
+  return (value, report) => {
+    if (!choices.includes(String(value)))
+      report.error("Unknown choice", `"${value}" given; use one of: ${choices.join(", ")}.`);
+  };
+}
+
+export function matches(pattern: RegExp, meaning: string): Validator {
+  return (value, report) => {
+    if (!pattern.test(String(value)))
+      report.error("Malformed value", `${JSON.stringify(value)} given; it must be ${meaning}.`);
+  };
+}
+
+/** Names become parts of device, volume and DNS names. */
+export const objectName = matches(
+  /^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/,
+  "1 to 40 lower-case letters, digits and hyphens, with a letter or digit at both ends",
+);
+
+export const sha256 = matches(/^[0-9a-f]{64}$/, "64 lower-case hexadecimal digits");
+
+export const ipv4Address: Validator = (value, report) => {
+  if (parseIpv4(String(value)) === undefined)
+    report.error("Not an IPv4 address", `"${value}" given; write one such as 10.42.0.10.`);
+};
+
+/** An IPv4 network whose host bits are zero, from /8 to /29. */
+export const ipv4Cidr: Validator = (value, report) => {
+  const [address = "", bits = ""] = String(value).split("/");
+  const parsed = parseIpv4(address);
+  const prefix = /^\d{1,2}$/.test(bits) ? Number(bits) : Number.NaN;
+  if (parsed === undefined || !(prefix >= 8 && prefix <= 29)) {
+    report.error(
+      "Not an IPv4 network",
+      `"${value}" given; write one such as 10.42.0.0/24, with a prefix from 8 to 29.`,
+    );
+    return;
+  }
+  const network = parsed - (parsed % 2 ** (32 - prefix));
+  if (network !== parsed)
+    report.error(
+      "Host bits set in network",
+      `"${value}" is an address inside a network; write ${formatIpv4(network)}/${prefix}.`,
+    );
+};
+
+/** As a number, or undefined when it is not a plain dotted quad. */
+export function parseIpv4(text: string): number | undefined {
+  const parts = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text)?.slice(1).map(Number);
+  if (parts === undefined || parts.some((part) => part > 255)) return undefined;
+  return parts.reduce((sum, part) => sum * 256 + part, 0);
+}
+
+function formatIpv4(address: number): string {
+  return [24, 16, 8, 0].map((shift) => Math.floor(address / 2 ** shift) % 256).join(".");
+}
+
+/** Lists and sets of at least `min` and at most `max` items. */
+export function size(bounds: { min: number; max: number }, meaning: string): Validator {
+  return (value, report) => {
+    const count = Array.isArray(value) ? value.length : 0;
+    if (count < bounds.min || count > bounds.max)
+      report.error("Wrong number of items", `${count} given; it must hold ${meaning}.`);
+  };
+}
