@@ -107,7 +107,11 @@ export interface Plan {
 /** The planner's expected no: no host, no room. */
 export interface PlanRefusal {
   readonly kind: "refused";
-  readonly code: "placement.no_host_fits" | "placement.ceiling" | "placement.site_unavailable";
+  readonly code:
+    | "placement.no_host_fits"
+    | "placement.ceiling"
+    | "placement.site_unavailable"
+    | "placement.machine_not_running";
   readonly message: string;
   readonly refusedBy: Readonly<Record<string, number>>;
 }

@@ -1,0 +1,124 @@
+/**
+ * Turns targets and places into actions, in the one order that is safe to stop at any point: create, move, memory, rate,
+ * vcpus, CPU last, destroy. Pure. Growth comes after the move that makes its room; the cap of CPU is raised last, when
+ * everything that could fail is done.
+ */
+import type { PlanAction } from "#model/plan";
+import type { Placed } from "#planner/assignment";
+import { fixedCost, measured } from "#planner/cost";
+import { compareText, type LinkTarget, type Target } from "#planner/target";
+
+const order: Record<PlanAction["kind"], number> = {
+  create_machine: 0,
+  move_machine: 1,
+  set_memory: 2,
+  apply_network: 3,
+  set_rate: 4,
+  set_vcpus: 5,
+  set_cpu_percent: 6,
+  destroy_machine: 7,
+};
+
+/** Stable: actions of one kind keep the order of their machines' names. */
+export function inOrder(actions: readonly PlanAction[]): readonly PlanAction[] {
+  return actions.toSorted((left, right) => order[left.kind] - order[right.kind]);
+}
+
+export function placementActions({ target, host, move }: Placed): readonly PlanAction[] {
+  const { machine, wanted } = target;
+  if (machine.effective.hostId === "") {
+    return [
+      {
+        kind: "create_machine",
+        machineId: machine.id,
+        hostId: host.id,
+        siteId: host.siteId,
+        sizing: wanted,
+        cost: fixedCost(measured.createMs),
+      },
+    ];
+  }
+  if (move === undefined) return sizingActions(target);
+  return [
+    {
+      kind: "move_machine",
+      machineId: machine.id,
+      fromHostId: machine.effective.hostId,
+      fromSiteId: machine.effective.siteId,
+      toHostId: host.id,
+      toSiteId: host.siteId,
+      cost: move,
+    },
+    ...sizingActions(target),
+  ];
+}
+
+/** Live changes of one machine: only where what it has differs from what it should have. */
+export function sizingActions({ machine, live, wanted }: Target): readonly PlanAction[] {
+  const machineId = machine.id;
+  const actions: PlanAction[] = [];
+  if (live.memoryMib !== wanted.memoryMib) {
+    actions.push({
+      kind: "set_memory",
+      machineId,
+      fromMib: live.memoryMib,
+      toMib: wanted.memoryMib,
+      cost: fixedCost(measured.setMemoryMs),
+    });
+  }
+  if (live.vcpus !== wanted.vcpus) {
+    actions.push({
+      kind: "set_vcpus",
+      machineId,
+      from: live.vcpus,
+      to: wanted.vcpus,
+      cost: fixedCost(measured.setVcpusMs),
+    });
+  }
+  if (live.cpuPercent !== wanted.cpuPercent) {
+    actions.push({
+      kind: "set_cpu_percent",
+      machineId,
+      from: live.cpuPercent,
+      to: wanted.cpuPercent,
+      cost: fixedCost(measured.setCpuPercentMs),
+    });
+  }
+  return actions;
+}
+
+export function rateActions(links: readonly LinkTarget[]): readonly PlanAction[] {
+  return links.flatMap(({ link, liveMbps, wantedMbps }) =>
+    liveMbps === wantedMbps
+      ? []
+      : [
+          {
+            kind: "set_rate" as const,
+            linkId: link.id,
+            fromMbps: liveMbps,
+            toMbps: wantedMbps,
+            cost: fixedCost(measured.setRateMs),
+          },
+        ],
+  );
+}
+
+export function destroyActions(targets: readonly Target[]): readonly PlanAction[] {
+  return targets.map(({ machine }) => ({
+    kind: "destroy_machine",
+    machineId: machine.id,
+    hostId: machine.effective.hostId,
+    cost: fixedCost(machine.effective.hostId === "" ? 0 : measured.destroyMs),
+  }));
+}
+
+export function networkActions(hostIds: readonly string[]): readonly PlanAction[] {
+  if (hostIds.length === 0) return [];
+  return [
+    {
+      kind: "apply_network",
+      hostIds: [...new Set(hostIds)].toSorted(compareText),
+      cost: fixedCost(measured.applyNetworkMs),
+    },
+  ];
+}

@@ -1,0 +1,115 @@
+/**
+ * What each machine and link of a request is now, and what it should become. Pure: reads a request and facts, knows no
+ * hosts' room. Here stands what each kind of request means for sizes; where machines go is assignment.ts.
+ */
+import type { Facts, ObservedMachine } from "#model/facts";
+import type { LinkRecord, MachineRecord, MachineSpec, Sizing } from "#model/objects";
+import type { Request } from "#model/request";
+import type { Mbps, SiteId } from "#model/units";
+
+export interface Target {
+  readonly machine: MachineRecord;
+  /** What it has: observed where a host answers, so that drift is put right too, else effective. */
+  readonly live: Sizing;
+  /** What it should have; equal to `live` in every attribute that the request leaves alone. */
+  readonly wanted: Sizing;
+  /** The site it must be at; undefined = wherever it may live. */
+  readonly siteId: SiteId | undefined;
+}
+export interface LinkTarget {
+  readonly link: LinkRecord;
+  readonly liveMbps: Mbps;
+  readonly wantedMbps: Mbps;
+}
+
+/** A balloon stops within a page of its target: this much is no difference (DESIGN 8, settling). */
+export const memoryToleranceMib = 1;
+
+/** What a machine has to reach without a restart: the upper ends of its envelope, at least its baseline. */
+export function ceilingOf(spec: MachineSpec): { vcpus: number; memoryMib: number } {
+  return {
+    vcpus: Math.max(spec.baseline.vcpus, spec.envelope.vcpus?.max ?? 0),
+    memoryMib: Math.max(spec.baseline.memoryMib, spec.envelope.memoryMib?.max ?? 0),
+  };
+}
+
+/** Machines asked for, in the order of their names; ids that facts do not know are left out. */
+export function targetsOf(request: Request, facts: Facts): readonly Target[] {
+  return request.machines
+    .flatMap((ask) => {
+      const machine = facts.machines.find((candidate) => candidate.id === ask.machineId);
+      return machine === undefined ? [] : [{ ask, machine }];
+    })
+    .map(({ ask, machine }) => {
+      const live = liveSizing(machine, facts.observed[machine.id]);
+      const { baseline } = machine.spec;
+      switch (request.kind) {
+        case "create":
+          return {
+            machine,
+            live: { vcpus: 0, cpuPercent: 0, memoryMib: 0 },
+            wanted: askedOver(ask, baseline),
+            siteId: ask.siteId ?? baseline.siteId,
+          };
+        case "release":
+          return { machine, live, wanted: loweredTo(baseline, live), siteId: undefined };
+        case "repair":
+          return { machine, live, wanted: sizingOf(machine.effective), siteId: undefined };
+        default:
+          return { machine, live, wanted: askedOver(ask, live), siteId: ask.siteId };
+      }
+    })
+    .toSorted((left, right) => compareText(left.machine.key, right.machine.key));
+}
+
+export function linkTargetsOf(request: Request, facts: Facts): readonly LinkTarget[] {
+  return request.links
+    .flatMap((ask) => {
+      const link = facts.links.find((candidate) => candidate.id === ask.linkId);
+      if (link === undefined) return [];
+      const liveMbps = link.effective.rateMbps;
+      const wantedMbps =
+        request.kind === "release" ? Math.min(liveMbps, link.spec.rateMbps) : ask.rateMbps;
+      // A new link's record already shows its rate; nothing of it is in force on a host yet.
+      return [{ link, liveMbps: request.kind === "create" ? 0 : liveMbps, wantedMbps }];
+    })
+    .toSorted((left, right) => compareText(left.link.key, right.link.key));
+}
+
+/** What a machine has now. An answer from another host than its own, or of a stopped domain, does not count. */
+export function liveSizing(machine: MachineRecord, seen: ObservedMachine | undefined): Sizing {
+  const granted = sizingOf(machine.effective);
+  if (seen === undefined || !seen.running || seen.hostId !== machine.effective.hostId)
+    return granted;
+  const near = Math.abs(seen.memoryTargetMib - granted.memoryMib) <= memoryToleranceMib;
+  return {
+    vcpus: seen.vcpus,
+    cpuPercent: seen.cpuPercent ?? granted.cpuPercent,
+    memoryMib: near ? granted.memoryMib : seen.memoryTargetMib,
+  };
+}
+
+export function sizingOf(from: Sizing): Sizing {
+  return { vcpus: from.vcpus, cpuPercent: from.cpuPercent, memoryMib: from.memoryMib };
+}
+
+function askedOver(ask: Partial<Sizing>, otherwise: Sizing): Sizing {
+  return {
+    vcpus: ask.vcpus ?? otherwise.vcpus,
+    cpuPercent: ask.cpuPercent ?? otherwise.cpuPercent,
+    memoryMib: ask.memoryMib ?? otherwise.memoryMib,
+  };
+}
+
+function loweredTo(baseline: Sizing, live: Sizing): Sizing {
+  return {
+    vcpus: Math.min(live.vcpus, baseline.vcpus),
+    cpuPercent: Math.min(live.cpuPercent, baseline.cpuPercent),
+    memoryMib: Math.min(live.memoryMib, baseline.memoryMib),
+  };
+}
+
+/** By code unit, never by locale: the same order everywhere. */
+export function compareText(left: string, right: string): number {
+  return left < right ? -1 : left > right ? 1 : 0;
+}
