@@ -165,16 +165,13 @@ export class RpcStream extends Duplex {
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    if (this.#state !== "over") {
-      this.#state = "over";
+    if (this.#state === "open") {
       // Abort. What the daemon still sends for this serial is dropped by the connection.
-      const packet = {
-        type: messageTypes.stream,
-        status: statuses.error,
-        payload: Buffer.alloc(0),
-      };
+      const payload = Buffer.alloc(0);
+      const packet = { type: messageTypes.stream, status: statuses.error, payload };
       this.#link.send(packet, () => undefined);
     }
+    this.#state = "over";
     this.#received = [];
     if (this.#identity !== undefined) this.#link.released();
     done(error);
