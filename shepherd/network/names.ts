@@ -32,6 +32,14 @@ export function shaperName(tap: string): string {
   return `dvi${tap.slice("dvt".length)}`;
 }
 
+/**
+ * The bridge's own address. Fixed, because a bridge without one takes its lowest port's, and with every change of it
+ * the kernel forgets the bridge's neighbour entries. Nobody speaks to it: the filters end what would reach it.
+ */
+export function bridgeMac(bridge: string): string {
+  return `02${bridge.slice("dvb".length + 2).replace(/../g, ":$&")}`;
+}
+
 /** `52:54:00` + 3 bytes of a hash of (machine id, index). Two machines may collide: ask `freeMacAddress` when giving one. */
 export function macAddress(machineId: MachineId, index: number): string {
   return macOf(`${machineId}/${index}`);
