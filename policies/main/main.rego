@@ -58,6 +58,15 @@ plan_check := answer if {
 	plan_sound
 }
 
+# METADATA
+# title: What this policy is
+# description: Contract version and the catalogue of rules, from their METADATA; read when the policy is loaded
+# entrypoint: true
+self := {"contract": 1, "rules": {name: about |
+	some name
+	about := data.drover.rules[name].about
+}}
+
 answer := {
 	"contract": 1,
 	"effect": effect,
@@ -155,7 +164,7 @@ default disclose_of(_) := "operator"
 
 disclose_of(name) := "owner" if {
 	some rule
-	data.drover.rules[rule].about.disclose == "owner"
+	data.drover.rules[rule].about.custom.disclose == "owner"
 	rule == name
 }
 

@@ -209,3 +209,14 @@ test_plan_check_denies_what_is_not_the_plan[what] if {
 	}
 	check_plan(request).effect == "deny"
 }
+
+test_self_names_every_rule_with_its_parameters if {
+	main.self.contract == 1
+	every _, about in main.self.rules {
+		about.title != ""
+		about.description != ""
+		about.custom.disclose in {"owner", "operator"}
+		about.custom.params.type == "object"
+	}
+	"envelope" in object.keys(main.self.rules)
+}

@@ -4,7 +4,9 @@
  */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { PolicyData } from "../../shepherd/policy/data.ts";
 import { PolicyInput } from "../../shepherd/policy/input.ts";
+import { PolicyOutput } from "../../shepherd/policy/output.ts";
 
 export const schemaFolder = join(import.meta.dirname, "../../policies/schemas");
 
@@ -13,6 +15,8 @@ const draft = "http://json-schema.org/draft-07/schema#";
 /** File name -> text. */
 export const schemaFiles: Readonly<Record<string, string>> = {
   "input.json": text("Input of drover policies, contract 1", PolicyInput),
+  "data.json": text("Data of drover policies, contract 1", PolicyData),
+  "output.json": text("Answer of drover policies, contract 1", PolicyOutput),
 };
 
 function text(title: string, schema: object): string {

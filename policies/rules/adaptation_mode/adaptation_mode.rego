@@ -5,12 +5,19 @@
 #   `approve` waits for a person. The stack's own changes, and giving back, are not adaptations.
 # custom:
 #   disclose: owner
+#   level: deny
+#   params:
+#     type: object
+#     additionalProperties: false
+#     required: [mode]
+#     properties:
+#       mode: {enum: [approve, advise, pinned], description: "the mode that this instance judges"}
 package drover.rules.adaptation_mode
 
 import data.drover.lib.machines
 import data.drover.lib.requests
 
-about := rego.metadata.chain()[1].annotations.custom
+about := rego.metadata.chain()[1].annotations
 
 checks[id] := {"ok": count(held) == 0, "msg": _message(mode, held), "params": {"mode": mode, "machines": held}} if {
 	some id, constraint in data.drover.constraints.adaptation_mode

@@ -5,11 +5,13 @@
 #   the baseline is inside by definition, so that a narrowed envelope never blocks the way back.
 # custom:
 #   disclose: owner
+#   level: deny
+#   params: {type: object, additionalProperties: false, properties: {}}
 package drover.rules.envelope
 
 import data.drover.lib.machines
 
-about := rego.metadata.chain()[1].annotations.custom
+about := rego.metadata.chain()[1].annotations
 
 checks[id] := {
 	"ok": count(breaches | foreign_sites) == 0,

@@ -5,12 +5,23 @@
 #   environment over a lowered quota can still give back. A move counts once here; its double occupancy is the hosts'.
 # custom:
 #   disclose: owner
+#   level: deny
+#   params:
+#     type: object
+#     additionalProperties: false
+#     required: [max_machines, max_vcpus, max_cpu_percent, max_memory_mib, max_rate_mbps]
+#     properties:
+#       max_machines: {type: integer, minimum: 0}
+#       max_vcpus: {type: integer, minimum: 0}
+#       max_cpu_percent: {type: integer, minimum: 0, description: "sum of the caps, in percent of one core"}
+#       max_memory_mib: {type: integer, minimum: 0}
+#       max_rate_mbps: {type: integer, minimum: 0, description: "sum of all links' promised rates"}
 package drover.rules.environment_quota
 
 import data.drover.lib.machines
 import data.drover.lib.requests
 
-about := rego.metadata.chain()[1].annotations.custom
+about := rego.metadata.chain()[1].annotations
 
 checks[id] := {
 	"ok": count(over) == 0,

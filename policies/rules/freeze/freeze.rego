@@ -5,12 +5,28 @@
 #   within a window named here, only giving back passes.
 # custom:
 #   disclose: owner
+#   level: deny
+#   params:
+#     type: object
+#     additionalProperties: false
+#     required: [windows]
+#     properties:
+#       windows:
+#         type: array
+#         items:
+#           type: object
+#           additionalProperties: false
+#           required: [from_ms, until_ms, reason]
+#           properties:
+#             from_ms: {type: integer, minimum: 0}
+#             until_ms: {type: integer, minimum: 0}
+#             reason: {type: string, minLength: 1}
 package drover.rules.freeze
 
 import data.drover.lib.machines
 import data.drover.lib.requests
 
-about := rego.metadata.chain()[1].annotations.custom
+about := rego.metadata.chain()[1].annotations
 
 checks[id] := object.union(
 	{"ok": ok, "msg": _message(ok, reasons), "params": {"reasons": reasons}},

@@ -5,12 +5,27 @@
 #   climbs in small steps. What the stack itself declares is not growth.
 # custom:
 #   disclose: owner
+#   level: deny
+#   params:
+#     type: object
+#     additionalProperties: false
+#     required: [max_factor]
+#     properties:
+#       max_factor:
+#         description: times the smallest size of the last hour
+#         type: object
+#         additionalProperties: false
+#         required: [vcpus, cpu_percent, memory_mib]
+#         properties:
+#           vcpus: {type: number, minimum: 1}
+#           cpu_percent: {type: number, minimum: 1}
+#           memory_mib: {type: number, minimum: 1}
 package drover.rules.growth_factor
 
 import data.drover.lib.machines
 import data.drover.lib.requests
 
-about := rego.metadata.chain()[1].annotations.custom
+about := rego.metadata.chain()[1].annotations
 
 checks[id] := {
 	"ok": count(steep) == 0,

@@ -6,12 +6,22 @@
 #   destination while the source still holds it. Judges plans: before planning no host is known.
 # custom:
 #   disclose: operator
+#   level: deny
+#   params:
+#     type: object
+#     additionalProperties: false
+#     required: [cpu_share_percent, memory_share_percent, disk_share_percent]
+#     properties:
+#       site: {type: string, minLength: 1, description: "judge only this site's hosts; absent: all"}
+#       cpu_share_percent: {type: integer, minimum: 0, maximum: 100, description: "of what is lent"}
+#       memory_share_percent: {type: integer, minimum: 0, maximum: 100}
+#       disk_share_percent: {type: integer, minimum: 0, maximum: 100}
 package drover.rules.host_headroom
 
 import data.drover.lib.machines
 import data.drover.lib.requests
 
-about := rego.metadata.chain()[1].annotations.custom
+about := rego.metadata.chain()[1].annotations
 
 checks[id] := {
 	"ok": count(short) == 0,

@@ -5,9 +5,16 @@
 #   predicted. Several owners' limits meet at the smallest.
 # custom:
 #   disclose: owner
+#   level: deny
+#   params:
+#     type: object
+#     additionalProperties: false
+#     required: [max_downtime_ms]
+#     properties:
+#       max_downtime_ms: {type: integer, minimum: 0}
 package drover.rules.max_downtime
 
-about := rego.metadata.chain()[1].annotations.custom
+about := rego.metadata.chain()[1].annotations
 
 checks[id] := {
 	"ok": count(slow) == 0,

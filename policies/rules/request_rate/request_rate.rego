@@ -5,11 +5,20 @@
 #   only give back are never counted out.
 # custom:
 #   disclose: owner
+#   level: deny
+#   params:
+#     type: object
+#     additionalProperties: false
+#     required: [per, max_requests, window_ms]
+#     properties:
+#       per: {enum: [subject, environment]}
+#       max_requests: {type: integer, minimum: 1}
+#       window_ms: {type: integer, minimum: 1000, maximum: 3600000, description: "the facts reach one hour back"}
 package drover.rules.request_rate
 
 import data.drover.lib.requests
 
-about := rego.metadata.chain()[1].annotations.custom
+about := rego.metadata.chain()[1].annotations
 
 checks[id] := object.union(
 	{"ok": ok, "msg": $"{count(times)} requests of {who} in {window} ms, at most {limit}", "params": {

@@ -5,11 +5,19 @@
 #   is not sent away by this rule.
 # custom:
 #   disclose: owner
+#   level: deny
+#   params:
+#     type: object
+#     additionalProperties: false
+#     required: [site, classes]
+#     properties:
+#       site: {type: string, minLength: 1}
+#       classes: {type: array, items: {type: string, minLength: 1}}
 package drover.rules.site_accepts_class
 
 import data.drover.lib.machines
 
-about := rego.metadata.chain()[1].annotations.custom
+about := rego.metadata.chain()[1].annotations
 
 checks[id] := {
 	"ok": count(refused) == 0,
