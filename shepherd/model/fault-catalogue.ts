@@ -93,12 +93,6 @@ export const faultCatalogue = {
     "{attribute} of {kind} {key} cannot be changed from {from} to {to}",
     "Destroy it and declare it again.",
   ),
-  "conflict.claimed": entry(
-    409,
-    "never",
-    "{kind} {key} exists already and belongs to a stack; to take it over: terraform import {address} {key}",
-    "Import it as said, or choose another name.",
-  ),
   "plan.stale": entry(
     409,
     "after_reconcile",
@@ -204,6 +198,13 @@ export const faultCatalogue = {
     "never",
     "Grant {grant} was used by operation {usedBy}",
     "A grant runs one plan once; ask again for another.",
+  ),
+
+  "machine.name_taken": entry(
+    409,
+    "never",
+    "Host {host} has a domain named {name} that is not this machine: {holder}",
+    "It is never touched. Rename the machine, or the other domain.",
   ),
 
   // hosts and shell
@@ -439,6 +440,18 @@ export const faultCatalogue = {
     "The guest agent does not answer: {message}",
     "Start qemu-guest-agent in the guest; the shepherd works without it.",
   ),
+  "machine.not_ours": entry(
+    409,
+    "never",
+    "The domain {name} ({id}) does not carry our mark",
+    "The shepherd touches only what it has made; remove or rename that domain yourself.",
+  ),
+  "volume.size_mismatch": entry(
+    502,
+    "later",
+    "Volume {volume} has {stored_bytes} bytes after {sent_bytes} were sent; {size_bytes} were announced",
+    "The file changed while it was read, or the pool is full; it is placed anew at the next attempt.",
+  ),
   "libvirt.other": entry(
     502,
     "after_reconcile",
@@ -513,6 +526,51 @@ export const faultCatalogue = {
     "never",
     "{what} is missing: {problem}",
     "Install it as the message says, then run the command again.",
+  ),
+
+  // policy (policy/, opa/)
+  "policy.no_compiler": entry(
+    500,
+    "never",
+    "No opa >= 1.20 was found to compile policies: {problem}",
+    "Run `make tools`, or put opa 1.20 or newer on PATH.",
+  ),
+  "policy.source_invalid": entry(
+    400,
+    "never",
+    "The policy of {owner} was refused: {problem}",
+    "Correct the Rego at the named place; the policy that was in force stays in force.",
+  ),
+  "policy.data_invalid": entry(
+    400,
+    "never",
+    "The policy data of {owner} was refused: {problem}",
+    "Correct the named instance in the bundle's data.yaml; the data that was in force stays in force.",
+  ),
+  "policy.bundle_invalid": entry(
+    400,
+    "never",
+    "The policy of {owner} cannot be loaded: {problem}",
+    "Build it again from sources of contract 1.",
+  ),
+  // the gate and intake (policy/gate, intake/)
+  "gate.busy": entry(
+    503,
+    "later",
+    "{waiting} requests wait for a decision already",
+    "Ask again in a moment; if it lasts, look at who asks that much with `drover watch`.",
+  ),
+  "request.key_reused": entry(
+    409,
+    "never",
+    "The key {key} belonged to another ask (request {request})",
+    "Give every new ask its own id; repeat an id only with the very same words.",
+  ),
+  "request.invalid": entry(
+    400,
+    "never",
+    "{field}: {problem}",
+    "Correct the named field and ask again.",
   ),
 } satisfies Record<string, FaultEntry>;
 

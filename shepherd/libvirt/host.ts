@@ -1,0 +1,180 @@
+/**
+ * One libvirt host behind the `Host` port: joins connections, domains, volumes, channels and migrations, and turns
+ * libvirt's events into ours. Holds no state of its own beyond what identifies the host; keeps no opinion.
+ */
+import type { Duplex } from "node:stream";
+import { Domains } from "#libvirt/domains";
+import { openDestination, openSource } from "#libvirt/migration";
+import { lifecycle } from "#libvirt/rpc/events";
+import { type Dial, HostConnections } from "#libvirt/rpc/host-connections";
+import { remote } from "#libvirt/rpc/procedures";
+import { domainOf } from "#libvirt/rpc/references";
+import { PoolVolumes } from "#libvirt/volumes";
+import { isFault } from "#model/fault";
+import type { HostId } from "#model/units";
+import type { Clock } from "#ports/clock";
+import type { DomainEvent, Host, HostObservation } from "#ports/host";
+
+export interface LibvirtHostOptions {
+  readonly id: HostId;
+  /** Opens a stream to libvirtd's socket on the host; over SSH in production, a unix socket in tests. */
+  readonly dial: Dial;
+  /** Name of the directory pool that holds our volumes. */
+  readonly pool: string;
+  readonly clock: Clock;
+  /**
+   * What our machines are run by. Never decided by the presence of /dev/kvm: there are hosts where it exists and stock
+   * kernels do not boot. Default "tcg", which always works.
+   */
+  readonly acceleration?: "kvm" | "tcg" | undefined;
+  /** Default `qemu:///system`. */
+  readonly uri?: string | undefined;
+  /** Where serial consoles are logged; default `/var/log/libvirt/qemu`. */
+  readonly logDirectory?: string | undefined;
+}
+
+const readTimeoutMs = 40_000;
+/** VIR_DOMAIN_CHANNEL_FORCE: a stream of ours that hangs on a dead connection must not lock us out. */
+const takeOver = 1;
+/** All NUMA cells together. */
+const allCells = -1;
+
+export function createLibvirtHost(options: LibvirtHostOptions): Host {
+  const connections = new HostConnections({
+    hostId: options.id,
+    dial: options.dial,
+    uri: options.uri,
+    clock: options.clock,
+  });
+  const volumes = new PoolVolumes(connections, options.pool);
+  const domains = new Domains({
+    connections,
+    clock: options.clock,
+    place: async () => ({
+      acceleration: options.acceleration ?? "tcg",
+      poolPath: await volumes.path(),
+      logDirectory: options.logDirectory ?? "/var/log/libvirt/qemu",
+    }),
+  });
+  const room = { connections, domains, clock: options.clock };
+  return {
+    id: options.id,
+    observe: () => observe(connections, volumes),
+    listDomains: () => domains.list(),
+    findDomain: (id) => domains.find(id),
+    findDomainByName: (name) => domains.findByName(name),
+    startDomain: (spec) => domains.start(spec),
+    stopDomain: (id, how) => domains.stop(id, how),
+    resumeDomain: (id) => domains.resume(id),
+    setMemory: (id, memoryMib) => domains.setMemory(id, memoryMib),
+    setVcpus: (id, vcpus) => domains.setVcpus(id, vcpus),
+    setCpuPercent: (id, cpuPercent) => domains.setCpuPercent(id, cpuPercent),
+    volumes,
+    migrateFrom: (parameters) => openSource(room, parameters),
+    migrateTo: (parameters) => openDestination(room, parameters),
+    openChannel: (id, channel) => openChannel(connections, id, channel),
+    watch: (listener) => watch(connections, listener),
+    close: () => connections.close(),
+  };
+}
+
+async function observe(
+  connections: HostConnections,
+  volumes: PoolVolumes,
+): Promise<HostObservation> {
+  const connection = await connections.kept("stats");
+  const options = { timeoutMs: readTimeoutMs };
+  const ask = { count: 0, cell: allCells, flags: 0 };
+  const [{ version }, { cpus }, { count }, kvm, poolFreeBytes] = await Promise.all([
+    connection.call(remote.getLibVersion, {}, options),
+    connection.call(remote.nodeGetInfo, {}, options),
+    connection.call(remote.nodeGetMemoryStats, ask, options),
+    hasKvm(connections),
+    volumes.freeBytes(),
+  ]);
+  const { stats } = await connection.call(remote.nodeGetMemoryStats, { ...ask, count }, options);
+  // NODE_INFO's memory lies on some machines. Buffers and page cache are given back when machines need them.
+  const freeKib = ["free", "buffers", "cached"].reduce(
+    (sum, field) => sum + (stats.find((stat) => stat.field === field)?.value ?? 0),
+    0,
+  );
+  return {
+    libvirtVersion: versionText(version),
+    cores: cpus,
+    freeMemoryMib: Math.floor(freeKib / 1024),
+    poolFreeBytes,
+    accelerations: kvm ? ["kvm", "tcg"] : ["tcg"],
+  };
+}
+
+/** Whether libvirt would start a KVM guest; not whether it would run. */
+async function hasKvm(connections: HostConnections): Promise<boolean> {
+  const connection = await connections.kept("stats");
+  const none = { emulator: undefined, arch: undefined, machine: undefined, flags: 0 };
+  try {
+    const args = { ...none, virtType: "kvm" };
+    await connection.call(remote.getDomainCapabilities, args, { timeoutMs: readTimeoutMs });
+    return true;
+  } catch (error) {
+    if (isFault(error) && error.code !== "libvirt.disconnected") return false;
+    throw error;
+  }
+}
+
+/** 9000000 is 9.0.0. */
+function versionText(version: number): string {
+  return [version / 1_000_000, (version / 1_000) % 1_000, version % 1_000]
+    .map(Math.floor)
+    .join(".");
+}
+
+async function openChannel(
+  connections: HostConnections,
+  id: string,
+  channel: string,
+): Promise<Duplex> {
+  const connection = await connections.own("channel");
+  try {
+    const stream = await connection.openStream(
+      remote.domainOpenChannel,
+      { domain: domainOf(id), name: channel, flags: takeOver },
+      { timeoutMs: readTimeoutMs },
+    );
+    stream.once("close", () => void connection.close());
+    return stream;
+  } catch (error) {
+    await connection.close();
+    throw error;
+  }
+}
+
+function watch(connections: HostConnections, listener: Parameters<Host["watch"]>[0]): () => void {
+  return connections.watch({
+    listeners: {
+      lifecycle: (payload) => {
+        const kind = lifecycleKinds.get(payload.event);
+        if (kind === undefined) return;
+        listener.onEvent({ kind, machineId: payload.domain.uuid, detail: payload.detail });
+      },
+      balloonChange: (payload) =>
+        listener.onEvent({
+          kind: "balloon",
+          machineId: payload.domain.uuid,
+          memoryMib: Math.round(payload.memoryKib / 1024),
+        }),
+    },
+    resync: async () => listener.onRestored(),
+    onLost: (reason) => listener.onLost(reason.message),
+  });
+}
+
+type LifecycleKind = Exclude<DomainEvent["kind"], "balloon">;
+const lifecycleKinds: ReadonlyMap<number, LifecycleKind> = new Map<number, LifecycleKind>([
+  [lifecycle.defined, "defined"],
+  [lifecycle.undefined, "undefined"],
+  [lifecycle.started, "started"],
+  [lifecycle.suspended, "suspended"],
+  [lifecycle.resumed, "resumed"],
+  [lifecycle.stopped, "stopped"],
+  [lifecycle.crashed, "crashed"],
+]);

@@ -1,0 +1,48 @@
+/**
+ * Our mark in a domain's metadata: whose it is, which environment's, of which epoch of the shepherd. A domain without
+ * it is not ours and is never touched. Also says how many vCPUs are given back but still plugged (domains.ts tells why).
+ */
+import { element, type XmlElement } from "#libvirt/xml/element";
+
+export const metadataUri = "https://drover.dev/xml/1";
+export const metadataPrefix = "drover";
+
+export interface Mark {
+  readonly environmentId: string;
+  readonly owner: string;
+  readonly epoch: number;
+  /** Plugged vCPUs that the machine has given back; 0 where vCPUs can really be unplugged. */
+  readonly idleVcpus: number;
+}
+
+/** The element inside `<metadata>`. */
+export function markElement(mark: Mark): XmlElement {
+  const bare = markContent(mark);
+  const namespace = { [`xmlns:${metadataPrefix}`]: metadataUri };
+  return element(`${metadataPrefix}:${bare.name}`, { ...namespace, ...bare.attributes });
+}
+
+/** The same without its namespace, which libvirt adds when metadata is set alone. */
+export function markContent(mark: Mark): XmlElement {
+  return element("machine", {
+    environment: mark.environmentId,
+    owner: mark.owner,
+    epoch: mark.epoch,
+    idle_vcpus: mark.idleVcpus === 0 ? undefined : mark.idleVcpus,
+  });
+}
+
+/** Undefined: not ours. */
+export function readMark(metadata: XmlElement | undefined): Mark | undefined {
+  const found = metadata?.children.find((child) => {
+    const [prefix, local] = child.name.split(":");
+    return local === "machine" && child.attributes[`xmlns:${prefix}`] === metadataUri;
+  });
+  if (found === undefined) return undefined;
+  return {
+    environmentId: found.attributes["environment"] ?? "",
+    owner: found.attributes["owner"] ?? "",
+    epoch: Number(found.attributes["epoch"] ?? 0),
+    idleVcpus: Number(found.attributes["idle_vcpus"] ?? 0),
+  };
+}

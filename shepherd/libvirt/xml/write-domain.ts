@@ -1,0 +1,125 @@
+/**
+ * A machine's domain XML: q35, virtio everywhere, no graphics, memory that a balloon gives and takes. A pure function
+ * of the spec and of what the host is; nothing of it is remembered. `autodeflate` stays off: with it a guest's MemTotal
+ * does not follow the balloon (measured).
+ */
+
+import { cpuCapOf } from "#libvirt/xml/cpu-cap";
+import { element, writeXml, type XmlElement } from "#libvirt/xml/element";
+import { markElement } from "#libvirt/xml/metadata";
+import type { DomainSpec } from "#ports/host";
+
+export const guestChannel = "dev.drover.0";
+
+export interface DomainPlace {
+  /** Full virtualization by the processor, or QEMU's translator. */
+  readonly acceleration: "kvm" | "tcg";
+  /** Absolute path of the pool that holds the volumes. */
+  readonly poolPath: string;
+  /** Where the serial console is kept: the first thing to read when a guest does not come up. */
+  readonly logDirectory: string;
+}
+
+export function writeDomain(spec: DomainSpec, place: DomainPlace): string {
+  const volume = (name: string) => `${place.poolPath}/${name}`;
+  const mark = {
+    environmentId: spec.environmentId,
+    owner: spec.owner,
+    epoch: spec.epoch,
+    idleVcpus: 0,
+  };
+  return writeXml(
+    element(
+      "domain",
+      { type: place.acceleration === "kvm" ? "kvm" : "qemu" },
+      element("name", {}, spec.name),
+      element("uuid", {}, spec.id),
+      element("metadata", {}, markElement(mark)),
+      element("memory", { unit: "MiB" }, spec.memoryMaxMib),
+      element("currentMemory", { unit: "MiB" }, spec.memoryMib),
+      element("vcpu", { placement: "static", current: spec.vcpus }, spec.vcpusMax),
+      cpuTune(spec),
+      element(
+        "os",
+        {},
+        element("type", { arch: "x86_64", machine: "q35" }, "hvm"),
+        ...bootElements(spec, volume),
+      ),
+      element("features", {}, element("acpi", {}), element("apic", {})),
+      cpuModel(place),
+      element("clock", { offset: "utc" }),
+      element("on_poweroff", {}, "destroy"),
+      element("on_reboot", {}, "restart"),
+      element("on_crash", {}, "destroy"),
+      devices(spec, place, volume(spec.diskVolume)),
+    ),
+  );
+}
+
+function bootElements(spec: DomainSpec, volume: (name: string) => string): XmlElement[] {
+  const boot = spec.boot;
+  if (boot === undefined) return [element("boot", { dev: "hd" })];
+  return [
+    element("kernel", {}, volume(boot.kernelVolume)),
+    ...(boot.initrdVolume === undefined ? [] : [element("initrd", {}, volume(boot.initrdVolume))]),
+    element("cmdline", {}, boot.cmdline),
+  ];
+}
+
+function cpuTune(spec: DomainSpec): XmlElement {
+  const cap = cpuCapOf(spec);
+  const prefix = cap.kind === "domain" ? "global_" : "";
+  return element(
+    "cputune",
+    {},
+    element(`${prefix}period`, {}, cap.periodUs),
+    element(`${prefix}quota`, {}, cap.quotaUs),
+  );
+}
+
+/** TCG: the same plain model on every host. KVM: what the host has; unlike hosts need a common baseline. */
+function cpuModel(place: DomainPlace): XmlElement {
+  if (place.acceleration === "kvm") return element("cpu", { mode: "host-model" });
+  const model = element("model", { fallback: "forbid" }, "qemu64");
+  return element("cpu", { mode: "custom", match: "exact", check: "none" }, model);
+}
+
+function devices(spec: DomainSpec, place: DomainPlace, disk: string): XmlElement {
+  const channels = [guestChannel, ...spec.channels.filter((name) => name !== guestChannel)];
+  return element(
+    "devices",
+    {},
+    element(
+      "disk",
+      { type: "file", device: "disk" },
+      element("driver", { name: "qemu", type: "qcow2", discard: "unmap" }),
+      element("source", { file: disk }),
+      element("target", { dev: "vda", bus: "virtio" }),
+    ),
+    element("controller", { type: "usb", model: "none" }),
+    ...spec.nics.map((nic) =>
+      element(
+        "interface",
+        { type: "bridge" },
+        element("mac", { address: nic.mac }),
+        element("source", { bridge: nic.bridge }),
+        element("target", { dev: nic.tap }),
+        element("model", { type: "virtio" }),
+        element("mtu", { size: nic.mtu }),
+        element("rom", { enabled: "no" }),
+      ),
+    ),
+    element(
+      "serial",
+      { type: "pty" },
+      element("log", { file: `${place.logDirectory}/${spec.name}.serial.log`, append: "on" }),
+      element("target", { type: "isa-serial", port: 0 }),
+    ),
+    element("console", { type: "pty" }, element("target", { type: "serial", port: 0 })),
+    ...channels.map((name) =>
+      element("channel", { type: "unix" }, element("target", { type: "virtio", name })),
+    ),
+    element("rng", { model: "virtio" }, element("backend", { model: "random" }, "/dev/urandom")),
+    element("memballoon", { model: "virtio", autodeflate: "off" }, element("stats", { period: 2 })),
+  );
+}
