@@ -1,0 +1,115 @@
+/**
+ * Rego to WASM with the opa command: strict check against the input's schema and the allowed built-ins, then a build
+ * without optimisation (any -O folds data that arrives at run time away). The result is cached by what went in.
+ */
+import { execFile } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { homedir, tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+import { gunzipSync } from "node:zlib";
+import { Fault } from "#model/fault";
+import { findOpa, type OpaBinary } from "#opa/binary";
+import { restrictCapabilities } from "#opa/capabilities";
+import { digestSources, libraryFolder, type RegoSource } from "#opa/sources";
+
+const run = promisify(execFile);
+const compilerTimeoutMs = 60_000;
+/** Bumped when this file changes how it compiles. */
+const recipe = "1";
+
+/** Where compiled policies are kept; safe to delete. */
+export function policyCacheFolder(): string {
+  return join(process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "drover", "policies");
+}
+
+/**
+ * The module of these sources, compiled or from the cache. Faults: `policy.source_invalid` with opa's own message
+ * (file, line, problem), `policy.no_compiler` when it is not cached and there is no opa.
+ */
+export async function compileSources(
+  owner: string,
+  sources: readonly RegoSource[],
+): Promise<Uint8Array<ArrayBuffer>> {
+  const schema = await readFile(join(libraryFolder, "schemas/input.json"), "utf8");
+  const cached = join(policyCacheFolder(), `${digestSources(sources, recipe + schema)}.wasm`);
+  const known = await readFile(cached).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return undefined;
+    throw error;
+  });
+  if (known !== undefined) return new Uint8Array(known);
+  const compiled = await inStaging(sources, schema, async (folder) => {
+    const opa = await findOpa();
+    await prepare(opa, folder);
+    const checked = "check --strict --schema schema.json --capabilities capabilities.json rego";
+    await opaOrRefuse(owner, opa, folder, checked.split(" "));
+    const built = "build -b -t wasm --capabilities ../capabilities.json -o ../bundle.tar.gz .";
+    await opaOrRefuse(owner, opa, join(folder, "rego"), built.split(" "));
+    return fileOfTar(gunzipSync(await readFile(join(folder, "bundle.tar.gz"))), "policy.wasm");
+  });
+  await mkdir(dirname(cached), { recursive: true });
+  // several shepherds and tests may compile at once: whole files only, the last one wins with equal content
+  const unfinished = `${cached}.${randomUUID()}`;
+  await writeFile(unfinished, compiled);
+  await rename(unfinished, cached);
+  return compiled;
+}
+
+async function inStaging<T>(
+  sources: readonly RegoSource[],
+  schema: string,
+  work: (folder: string) => Promise<T>,
+): Promise<T> {
+  const folder = await mkdtemp(join(tmpdir(), "drover-policy-"));
+  try {
+    await writeFile(join(folder, "schema.json"), schema);
+    for (const { path, text } of sources) {
+      const file = join(folder, "rego", path);
+      await mkdir(dirname(file), { recursive: true });
+      await writeFile(file, text);
+    }
+    return await work(folder);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function prepare(opa: OpaBinary, folder: string): Promise<void> {
+  const { stdout } = await run(opa.path, ["capabilities", "--current"], {
+    maxBuffer: 8 << 20,
+    timeout: compilerTimeoutMs,
+  });
+  await writeFile(join(folder, "capabilities.json"), restrictCapabilities(stdout));
+}
+
+async function opaOrRefuse(
+  owner: string,
+  opa: OpaBinary,
+  cwd: string,
+  args: readonly string[],
+): Promise<void> {
+  try {
+    await run(opa.path, args, { cwd, timeout: compilerTimeoutMs, maxBuffer: 8 << 20 });
+  } catch (cause) {
+    const said = (cause as { stderr?: string; stdout?: string }).stderr || String(cause);
+    throw new Fault(
+      "policy.source_invalid",
+      { owner, problem: said.replace(/^error: /, "").trim() },
+      { cause },
+    );
+  }
+}
+
+/** One file of an uncompressed tar archive. */
+function fileOfTar(archive: Buffer, name: string): Uint8Array<ArrayBuffer> {
+  for (let offset = 0; offset + 512 <= archive.length; ) {
+    const header = archive.subarray(offset, offset + 512);
+    const entry = header.toString("latin1", 0, 100).replace(/\0.*$/s, "").replace(/^\//, "");
+    const sizeBytes = Number.parseInt(header.toString("latin1", 124, 136).trim() || "0", 8);
+    if (entry === name)
+      return new Uint8Array(archive.subarray(offset + 512, offset + 512 + sizeBytes));
+    offset += 512 + Math.ceil(sizeBytes / 512) * 512;
+  }
+  throw new Error(`opa built a bundle without ${name}`);
+}

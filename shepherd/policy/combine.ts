@@ -1,0 +1,131 @@
+/**
+ * Joins the answers of all owners whose consent a request or a plan needs: any denial wins, then approval; limits meet,
+ * obligations add up, and an obligation that we cannot meet denies.
+ * Pure; within one bundle Rego combines (policies/main), across owners nobody's Rego has a say over another's.
+ */
+import { canonicalJson } from "#model/canonical";
+import type { Consent, Effect, Finding, Limits, Obligation } from "#model/request";
+import type { PolicyAnswer } from "#ports/policy-engine";
+
+export interface Verdict {
+  readonly effect: Effect;
+  /** `granted`, `policy.approval_needed`, or the first denial's code. */
+  readonly code: string;
+  /** Findings of all owners, denials first. */
+  readonly findings: readonly Finding[];
+  readonly obligations: readonly Obligation[];
+  readonly limits: Limits;
+  readonly consents: readonly Consent[];
+}
+
+/** What we can promise to do with a grant; a policy that demands more is denied, not half obeyed. */
+export const knownObligations: ReadonlySet<string> = new Set();
+
+/** No answers deny: a question that nobody was asked has no consent. */
+export function combine(
+  answers: readonly PolicyAnswer[],
+  supported: ReadonlySet<string> = knownObligations,
+): Verdict {
+  const unsupported = answers.flatMap((answer) =>
+    answer.obligations
+      .filter(({ id }) => !supported.has(id))
+      .map((obligation) => unsupportedFinding(answer.owner, obligation)),
+  );
+  const findings = [
+    ...(answers.length === 0 ? [nobodyAsked] : []),
+    ...unsupported,
+    ...answers.flatMap((answer) => answer.findings),
+  ].toSorted((left, right) => rank(left) - rank(right));
+  const effects = answers.map((answer) => answer.effect);
+  const effect: Effect =
+    answers.length === 0 || unsupported.length > 0 || effects.includes("deny")
+      ? "deny"
+      : effects.includes("approve")
+        ? "approve"
+        : "allow";
+  return {
+    effect,
+    code: codeOf(effect, findings),
+    findings,
+    obligations: union(answers.flatMap((answer) => answer.obligations)),
+    limits: meet(answers.map((answer) => answer.limits)),
+    consents: answers.map((answer) => ({
+      owner: answer.owner,
+      effect: unsupported.some((finding) => finding.owner === answer.owner)
+        ? "deny"
+        : answer.effect,
+      policyDigest: answer.policyDigest,
+      dataDigest: answer.dataDigest,
+      durationMs: answer.durationMs,
+    })),
+  };
+}
+
+/** The strictest of each limit; an owner who sets none does not care. */
+export function meet(limits: readonly Limits[]): Limits {
+  const smallest = (of: (limit: Limits) => number | undefined): number | undefined => {
+    const set = limits.map(of).filter((value) => value !== undefined);
+    return set.length === 0 ? undefined : Math.min(...set);
+  };
+  return {
+    maxDowntimeMs: smallest((limit) => limit.maxDowntimeMs),
+    maxMbps: smallest((limit) => limit.maxMbps),
+    ttlMs: smallest((limit) => limit.ttlMs),
+  };
+}
+
+function blocks(finding: Finding, effect: Effect): boolean {
+  if (finding.ok || finding.code === "policy.exempt") return false;
+  return effect === "approve" ? finding.level === "approve" : denies(finding);
+}
+
+function denies(finding: Finding): boolean {
+  return (
+    finding.level === "deny" ||
+    (finding.level === "approve" && finding.code === "policy.indeterminate")
+  );
+}
+
+/** Denials first, then what waits for approval, warnings, audits, and what passed. */
+function rank(finding: Finding): number {
+  if (finding.ok || finding.code === "policy.exempt") return 4;
+  if (denies(finding)) return 0;
+  return finding.level === "approve" ? 1 : finding.level === "warn" ? 2 : 3;
+}
+
+function codeOf(effect: Effect, findings: readonly Finding[]): string {
+  if (effect === "allow") return "granted";
+  if (effect === "approve") return "policy.approval_needed";
+  return findings.find((finding) => blocks(finding, "deny"))?.code ?? "policy.denied";
+}
+
+function union(obligations: readonly Obligation[]): readonly Obligation[] {
+  const byContent = new Map(obligations.map((item) => [canonicalJson(item), item]));
+  return [...byContent.keys()].toSorted().flatMap((key) => byContent.get(key) ?? []);
+}
+
+function unsupportedFinding(owner: string, obligation: Obligation): Finding {
+  return {
+    rule: "obligation",
+    id: obligation.id,
+    code: "obligation.unsupported",
+    level: "deny",
+    ok: false,
+    msg: `${owner} demands ${obligation.id}, which this shepherd cannot promise`,
+    params: obligation.params,
+    owner,
+    disclose: "operator",
+  };
+}
+
+const nobodyAsked: Finding = {
+  rule: "policy",
+  id: "policy.absent",
+  code: "policy.absent",
+  level: "deny",
+  ok: false,
+  msg: "no policy was asked",
+  params: {},
+  owner: "shepherd",
+  disclose: "operator",
+};

@@ -1,0 +1,66 @@
+/**
+ * What a bundle answers: contract 1 of the output, in the wire's words. The door refuses any other shape, so a policy
+ * that answers nonsense denies. Pure declarations; policies/main/main.rego fills them.
+ */
+import { type Static, Type } from "typebox";
+import { contractVersion } from "#policy/input";
+
+const closed = { additionalProperties: false };
+const name = Type.String({ minLength: 1 });
+const Params = Type.Record(Type.String(), Type.Unknown());
+
+const Finding = Type.Object(
+  {
+    rule: name,
+    id: name,
+    level: Type.Enum(["audit", "warn", "approve", "deny"]),
+    ok: Type.Boolean(),
+    code: Type.Enum(["policy.allowed", "policy.denied", "policy.exempt", "policy.indeterminate"]),
+    msg: Type.String(),
+    params: Params,
+    disclose: Type.Enum(["owner", "operator"]),
+    path: Type.Optional(Type.String()),
+    /** Nearest values that would pass this rule. */
+    fix: Type.Optional(
+      Type.Record(Type.String(), Type.Union([Type.Integer({ minimum: 0 }), Type.String()])),
+    ),
+    /** Id of the exemption that excused it. */
+    exemption: Type.Optional(name),
+  },
+  closed,
+);
+
+const limit = Type.Optional(Type.Integer({ minimum: 0 }));
+
+export const PolicyOutput = Type.Object(
+  {
+    contract: Type.Literal(contractVersion),
+    effect: Type.Enum(["allow", "approve", "deny"]),
+    findings: Type.Array(Finding),
+    obligations: Type.Array(Type.Object({ id: name, params: Params }, closed)),
+    limits: Type.Object({ max_downtime_ms: limit, max_mbps: limit, ttl_ms: limit }, closed),
+  },
+  closed,
+);
+export type PolicyOutput = Static<typeof PolicyOutput>;
+
+/** What a bundle says of itself when it is loaded; `params` of a rule is a JSON Schema. */
+export const PolicySelf = Type.Object(
+  {
+    contract: Type.Literal(contractVersion),
+    rules: Type.Record(
+      Type.String(),
+      Type.Object({
+        title: name,
+        description: name,
+        custom: Type.Object({
+          disclose: Type.Enum(["owner", "operator"]),
+          level: Type.Enum(["off", "audit", "warn", "approve", "deny"]),
+          params: Type.Record(Type.String(), Type.Unknown()),
+        }),
+      }),
+    ),
+  },
+  closed,
+);
+export type PolicySelf = Static<typeof PolicySelf>;
