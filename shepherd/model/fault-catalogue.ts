@@ -566,12 +566,6 @@ export const faultCatalogue = {
     "The key {key} belonged to another ask (request {request})",
     "Give every new ask its own id; repeat an id only with the very same words.",
   ),
-  "request.invalid": entry(
-    400,
-    "never",
-    "{field}: {problem}",
-    "Correct the named field and ask again.",
-  ),
 } satisfies Record<string, FaultEntry>;
 
 function entry(

@@ -6,7 +6,7 @@
 import type { PlanAction } from "#model/plan";
 import type { Placed } from "#planner/assignment";
 import { fixedCost, measured } from "#planner/cost";
-import { compareText, type LinkTarget, type Target } from "#planner/target";
+import { compareText, type LinkTarget, type SizingAttribute, type Target } from "#planner/target";
 
 const order: Record<PlanAction["kind"], number> = {
   create_machine: 0,
@@ -53,11 +53,12 @@ export function placementActions({ target, host, move }: Placed): readonly PlanA
   ];
 }
 
-/** Live changes of one machine: only where what it has differs from what it should have. */
-export function sizingActions({ machine, live, wanted }: Target): readonly PlanAction[] {
-  const machineId = machine.id;
+/** Live changes of one machine: where what it has, or what the journal says it has, is not what it should have. */
+export function sizingActions(target: Target): readonly PlanAction[] {
+  const { live, wanted } = target;
+  const machineId = target.machine.id;
   const actions: PlanAction[] = [];
-  if (live.memoryMib !== wanted.memoryMib) {
+  if (differs(target, "memoryMib")) {
     actions.push({
       kind: "set_memory",
       machineId,
@@ -66,7 +67,7 @@ export function sizingActions({ machine, live, wanted }: Target): readonly PlanA
       cost: fixedCost(measured.setMemoryMs),
     });
   }
-  if (live.vcpus !== wanted.vcpus) {
+  if (differs(target, "vcpus")) {
     actions.push({
       kind: "set_vcpus",
       machineId,
@@ -75,7 +76,7 @@ export function sizingActions({ machine, live, wanted }: Target): readonly PlanA
       cost: fixedCost(measured.setVcpusMs),
     });
   }
-  if (live.cpuPercent !== wanted.cpuPercent) {
+  if (differs(target, "cpuPercent")) {
     actions.push({
       kind: "set_cpu_percent",
       machineId,
@@ -85,6 +86,13 @@ export function sizingActions({ machine, live, wanted }: Target): readonly PlanA
     });
   }
   return actions;
+}
+
+function differs({ machine, live, wanted, touched }: Target, attribute: SizingAttribute): boolean {
+  if (!touched.includes(attribute)) return false;
+  return (
+    live[attribute] !== wanted[attribute] || machine.effective[attribute] !== wanted[attribute]
+  );
 }
 
 export function rateActions(links: readonly LinkTarget[]): readonly PlanAction[] {

@@ -7,12 +7,17 @@ import type { LinkRecord, MachineRecord, MachineSpec, Sizing } from "#model/obje
 import type { Request } from "#model/request";
 import type { Mbps, SiteId } from "#model/units";
 
+export const sizingAttributes = ["vcpus", "cpuPercent", "memoryMib"] as const;
+export type SizingAttribute = (typeof sizingAttributes)[number];
+
 export interface Target {
   readonly machine: MachineRecord;
   /** What it has: observed where a host answers, so that drift is put right too, else effective. */
   readonly live: Sizing;
-  /** What it should have; equal to `live` in every attribute that the request leaves alone. */
+  /** What it should have; equal to `effective` in every attribute that the request leaves alone. */
   readonly wanted: Sizing;
+  /** The attributes that the request is about; drift of others is left for an update or a repair to put right. */
+  readonly touched: readonly SizingAttribute[];
   /** The site it must be at; undefined = wherever it may live. */
   readonly siteId: SiteId | undefined;
 }
@@ -42,6 +47,7 @@ export function targetsOf(request: Request, facts: Facts): readonly Target[] {
     })
     .map(({ ask, machine }) => {
       const live = liveSizing(machine, facts.observed[machine.id]);
+      const granted = sizingOf(machine.effective);
       const { baseline } = machine.spec;
       switch (request.kind) {
         case "create":
@@ -49,14 +55,28 @@ export function targetsOf(request: Request, facts: Facts): readonly Target[] {
             machine,
             live: { vcpus: 0, cpuPercent: 0, memoryMib: 0 },
             wanted: askedOver(ask, baseline),
+            touched: sizingAttributes,
             siteId: ask.siteId ?? baseline.siteId,
           };
-        case "release":
-          return { machine, live, wanted: loweredTo(baseline, live), siteId: undefined };
+        case "release": {
+          const touched = sizingAttributes.filter(
+            (attribute) => Math.max(live[attribute], granted[attribute]) > baseline[attribute],
+          );
+          const lowered = Object.fromEntries(
+            touched.map((attribute) => [attribute, baseline[attribute]]),
+          );
+          return { machine, live, wanted: askedOver(lowered, granted), touched, siteId: undefined };
+        }
         case "repair":
-          return { machine, live, wanted: sizingOf(machine.effective), siteId: undefined };
+          return { machine, live, wanted: granted, touched: sizingAttributes, siteId: undefined };
         default:
-          return { machine, live, wanted: askedOver(ask, live), siteId: ask.siteId };
+          return {
+            machine,
+            live,
+            wanted: askedOver(ask, granted),
+            touched: sizingAttributes.filter((attribute) => ask[attribute] !== undefined),
+            siteId: ask.siteId,
+          };
       }
     })
     .toSorted((left, right) => compareText(left.machine.key, right.machine.key));
@@ -98,14 +118,6 @@ function askedOver(ask: Partial<Sizing>, otherwise: Sizing): Sizing {
     vcpus: ask.vcpus ?? otherwise.vcpus,
     cpuPercent: ask.cpuPercent ?? otherwise.cpuPercent,
     memoryMib: ask.memoryMib ?? otherwise.memoryMib,
-  };
-}
-
-function loweredTo(baseline: Sizing, live: Sizing): Sizing {
-  return {
-    vcpus: Math.min(live.vcpus, baseline.vcpus),
-    cpuPercent: Math.min(live.cpuPercent, baseline.cpuPercent),
-    memoryMib: Math.min(live.memoryMib, baseline.memoryMib),
   };
 }
 

@@ -1,0 +1,71 @@
+/**
+ * The two grants that need no policy, checked by code on the plan itself: `release` only lowers towards the baseline,
+ * `repair` only brings hosts to what the journal says was granted. Pure. A plan that does anything else is no such plan,
+ * whoever asked for it.
+ */
+import type { Facts } from "#model/facts";
+import type { Plan, PlanAction } from "#model/plan";
+import type { Request } from "#model/request";
+
+export type BuiltIn = "release" | "repair";
+
+/** Which built-in grant covers this plan; undefined = policy must judge it. */
+export function builtInFor(request: Request, plan: Plan, facts: Facts): BuiltIn | undefined {
+  if (request.kind === "repair") {
+    return plan.actions.every((action) => converges(action, facts)) ? "repair" : undefined;
+  }
+  const givesBack =
+    request.kind === "release" || request.kind === "resize" || request.kind === "rate";
+  if (!givesBack || !plan.actions.every((action) => lowersToBaseline(action, facts))) {
+    return undefined;
+  }
+  // A resize that changes nothing still asks for a new lease: that is no giving back.
+  return request.kind === "release" || plan.actions.length > 0 ? "release" : undefined;
+}
+
+function lowersToBaseline(action: PlanAction, facts: Facts): boolean {
+  if (action.kind === "set_rate") {
+    const link = facts.links.find(({ id }) => id === action.linkId);
+    return (
+      link !== undefined &&
+      action.toMbps <= link.effective.rateMbps &&
+      action.toMbps <= action.fromMbps &&
+      action.toMbps >= Math.min(link.spec.rateMbps, link.effective.rateMbps)
+    );
+  }
+  if (!("machineId" in action)) return false;
+  const machine = facts.machines.find(({ id }) => id === action.machineId);
+  if (machine === undefined) return false;
+  const { effective, spec } = machine;
+  const within = (from: number, to: number, granted: number, baseline: number) =>
+    to <= from && to <= granted && to >= Math.min(baseline, granted);
+  switch (action.kind) {
+    case "set_memory":
+      return within(action.fromMib, action.toMib, effective.memoryMib, spec.baseline.memoryMib);
+    case "set_vcpus":
+      return within(action.from, action.to, effective.vcpus, spec.baseline.vcpus);
+    case "set_cpu_percent":
+      return within(action.from, action.to, effective.cpuPercent, spec.baseline.cpuPercent);
+    default:
+      return false;
+  }
+}
+
+function converges(action: PlanAction, facts: Facts): boolean {
+  if (action.kind === "apply_network") return true;
+  if (action.kind === "set_rate") {
+    const link = facts.links.find(({ id }) => id === action.linkId);
+    return action.toMbps === link?.effective.rateMbps;
+  }
+  const effective = facts.machines.find(({ id }) => id === action.machineId)?.effective;
+  switch (action.kind) {
+    case "set_memory":
+      return action.toMib === effective?.memoryMib;
+    case "set_vcpus":
+      return action.to === effective?.vcpus;
+    case "set_cpu_percent":
+      return action.to === effective?.cpuPercent;
+    default:
+      return false;
+  }
+}

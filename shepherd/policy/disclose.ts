@@ -1,0 +1,80 @@
+/**
+ * What of a verdict its asker may be told. A guest, and the stack's owner, see the rules that are about their own
+ * environment; what rules know of hosts stays with operators, numbers and nearest values included. Pure.
+ */
+import type { Decision, Finding, Request, Subject } from "#model/request";
+import { siteOfOwner } from "#policy/owners";
+
+export interface Denial {
+  /** The rule that failed first, or the code when no rule did. */
+  readonly rule: string;
+  readonly message: string;
+  /** Nearest values that every failed rule would let pass, where rules can tell. */
+  readonly nearest: Readonly<Record<string, number | string>>;
+}
+
+/** Operators see everything; everyone else sees what is disclosed to the environment's owner. */
+export function seesAll(subject: Subject): boolean {
+  return (
+    subject.type === "shepherd" ||
+    ((subject.type === "operator" || subject.type === "automation") &&
+      subject.roles.some((role) => role === "operator" || role === "local-root"))
+  );
+}
+
+export function disclosedTo(subject: Subject, findings: readonly Finding[]): readonly Finding[] {
+  return seesAll(subject) ? findings : findings.filter(({ disclose }) => disclose === "owner");
+}
+
+/** Findings that made the answer no, the ones with something to say first. */
+export function failedFindings(findings: readonly Finding[]): readonly Finding[] {
+  return findings.filter(({ ok, level }) => !ok && (level === "deny" || level === "approve"));
+}
+
+/** The denial of policy as one asker may read it. */
+export function explainDenial(
+  request: Pick<Request, "subject">,
+  denied: Pick<Decision, "code" | "findings">,
+): Denial {
+  const failed = failedFindings(denied.findings);
+  const shown = disclosedTo(request.subject, failed);
+  const [first] = shown;
+  if (first === undefined) {
+    const hidden = failed[0];
+    const site = hidden === undefined ? undefined : siteOfOwner(hidden.owner);
+    return {
+      rule: denied.code,
+      message:
+        site === undefined ? "There is no room for it now." : `Site ${site} does not take it.`,
+      nearest: {},
+    };
+  }
+  const nearest = nearestOf(shown);
+  const site = siteOfOwner(first.owner);
+  const by = site === undefined ? "" : `site ${site}: `;
+  const hint = Object.entries(nearest)
+    .map(([attribute, value]) => `${attribute} ${value}`)
+    .join(", ");
+  return {
+    rule: first.rule,
+    message: `${by}${first.rule}: ${first.msg}${hint === "" ? "" : `. Nearest allowed: ${hint}`}`,
+    nearest,
+  };
+}
+
+/** The strictest of all fixes: numbers by the smallest, waits by the longest, texts by the first. */
+function nearestOf(failed: readonly Finding[]): Record<string, number | string> {
+  const nearest: Record<string, number | string> = {};
+  for (const { fix } of failed) {
+    for (const [attribute, value] of Object.entries(fix ?? {})) {
+      const other = nearest[attribute];
+      if (typeof value === "number" && typeof other === "number") {
+        nearest[attribute] =
+          attribute === "retry_after_ms" ? Math.max(value, other) : Math.min(value, other);
+      } else {
+        nearest[attribute] ??= value;
+      }
+    }
+  }
+  return nearest;
+}

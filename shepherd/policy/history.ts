@@ -1,0 +1,119 @@
+/**
+ * What happened lately, as policy needs it: requests of the last hour by subject, and the smallest sizes a machine had
+ * within it. The journal is the truth; this keeps what was read, so that a decision does not read an hour again.
+ */
+import type { RecentRequest } from "#model/facts";
+import type { Sizing } from "#model/objects";
+import type { Plan } from "#model/plan";
+import type { Decision, Request } from "#model/request";
+import type { EnvironmentId, MachineId, Ms, PlanId } from "#model/units";
+import { sizingOf } from "#planner/target";
+import type { Journal } from "#ports/store";
+
+export const hourMs: Ms = 3_600_000;
+/**
+ * Rows kept of one subject. A rule can count to this and no further; a guest that floods within its rate limit must not
+ * make every decision of its environment slow (18,000 rows an hour would).
+ */
+const maxRowsOfSubject = 128;
+/** Operations of an environment looked back at for the hour's lows; older ones than these cannot be many within an hour. */
+const maxOperations = 256;
+/** Plans kept in memory; a plan never changes. */
+const maxPlans = 512;
+
+export class History {
+  readonly #rows = new Map<string, RecentRequest[]>();
+  readonly #plans = new Map<PlanId, Plan>();
+
+  /** Reads the last hour of requests once, at start. */
+  async load(journal: Journal, nowMs: Ms): Promise<void> {
+    for (const request of await journal.requests.since(nowMs - hourMs)) {
+      const decision = (await journal.decisions.ofRequest(request.id)).at(-1);
+      if (decision !== undefined) this.add(request, decision.effect);
+    }
+  }
+
+  add(request: Request, effect: Decision["effect"]): void {
+    const key = `${request.environmentId} ${request.subject.type} ${request.subject.name}`;
+    const rows = this.#rows.get(key) ?? [];
+    rows.push({
+      id: request.id,
+      environmentId: request.environmentId,
+      atMs: request.receivedAtMs,
+      subject: request.subject.name,
+      kind: request.kind,
+      effect,
+    });
+    if (rows.length > maxRowsOfSubject) rows.shift();
+    this.#rows.set(key, rows);
+  }
+
+  /** Oldest first. Forgets what is older than an hour. */
+  recent(environmentId: EnvironmentId, nowMs: Ms): readonly RecentRequest[] {
+    const found: RecentRequest[] = [];
+    for (const [key, rows] of this.#rows) {
+      const kept = rows.filter((row) => row.atMs > nowMs - hourMs);
+      if (kept.length === 0) this.#rows.delete(key);
+      else this.#rows.set(key, kept);
+      found.push(...kept.filter((row) => row.environmentId === environmentId));
+    }
+    return found.toSorted((left, right) => left.atMs - right.atMs);
+  }
+
+  /**
+   * The smallest sizes of each machine of the environment within the hour: what it has, and what every operation of the
+   * hour found and left. A machine without an operation is absent: its low is what it has.
+   */
+  async hourLow(
+    journal: Journal,
+    environmentId: EnvironmentId,
+    nowMs: Ms,
+  ): Promise<Readonly<Record<MachineId, Sizing>>> {
+    const lows = new Map<MachineId, Sizing>();
+    for (const { id, effective } of await journal.objects.list("machine", { environmentId })) {
+      lows.set(id, sizingOf(effective));
+    }
+    const operations = await journal.operations.list({ environmentId, limit: maxOperations });
+    for (const operation of operations) {
+      if (operation.endedAtMs !== undefined && operation.endedAtMs <= nowMs - hourMs) continue;
+      const plan = await this.#planOf(journal, operation.planId);
+      if (plan !== undefined) lowerBy(plan, lows);
+    }
+    return Object.fromEntries(lows);
+  }
+
+  async #planOf(journal: Journal, id: PlanId): Promise<Plan | undefined> {
+    const known = this.#plans.get(id);
+    if (known !== undefined) return known;
+    const plan = await journal.plans.get(id);
+    if (plan === undefined) return undefined;
+    this.#plans.set(id, plan);
+    const [oldest] = this.#plans.keys();
+    if (this.#plans.size > maxPlans && oldest !== undefined) this.#plans.delete(oldest);
+    return plan;
+  }
+}
+
+function lowerBy(plan: Plan, lows: Map<MachineId, Sizing>): void {
+  const lower = (machineId: MachineId, sizes: Partial<Sizing>) => {
+    const low = lows.get(machineId);
+    if (low === undefined) return;
+    lows.set(machineId, {
+      vcpus: Math.min(low.vcpus, sizes.vcpus ?? low.vcpus),
+      cpuPercent: Math.min(low.cpuPercent, sizes.cpuPercent ?? low.cpuPercent),
+      memoryMib: Math.min(low.memoryMib, sizes.memoryMib ?? low.memoryMib),
+    });
+  };
+  for (const action of plan.actions) {
+    if (action.kind === "create_machine") lower(action.machineId, action.sizing);
+    if (action.kind === "set_vcpus") {
+      lower(action.machineId, { vcpus: Math.min(action.from, action.to) });
+    }
+    if (action.kind === "set_memory") {
+      lower(action.machineId, { memoryMib: Math.min(action.fromMib, action.toMib) });
+    }
+    if (action.kind === "set_cpu_percent") {
+      lower(action.machineId, { cpuPercent: Math.min(action.from, action.to) });
+    }
+  }
+}

@@ -1,0 +1,351 @@
+/**
+ * Writes what policy sees: facts and a request, or a request with its plan, as the wire input of contract 1.
+ * Pure. Knows no rule; decides nothing. Every field is always there, because a rule that sums cannot see what is absent.
+ */
+import type { Facts, Hold as HoldFact, HostFacts } from "#model/facts";
+import {
+  classOf,
+  type EnvironmentRecord,
+  type LinkRecord,
+  type MachineRecord,
+  type Range,
+  type Sizing,
+} from "#model/objects";
+import type { Plan } from "#model/plan";
+import type { Request, Subject } from "#model/request";
+import { diskBytesOf, roomOf } from "#planner/room";
+import { compareText, linkTargetsOf, sizingOf, type Target, targetsOf } from "#planner/target";
+import { holdOn } from "#policy/hold";
+import {
+  contractVersion,
+  noHold,
+  type PolicyHold,
+  type PolicyHost,
+  type PolicyInput,
+  type PolicyLink,
+  type PolicyMachine,
+  type PolicyMove,
+  type PolicyPlan,
+} from "#policy/input";
+
+const bytesPerGib = 2 ** 30;
+/** Fields that the contract bounds are cut here; a longer name would be refused whole at the engine's door. */
+const maxNameLength = 128;
+
+interface Place extends Sizing {
+  readonly siteId: string;
+  readonly hostId: string;
+}
+const nowhere: Place = { vcpus: 0, cpuPercent: 0, memoryMib: 0, siteId: "", hostId: "" };
+
+/** The input at the point `request`, or at the point `plan` when a plan is given. */
+export function policyInput(
+  request: Request,
+  facts: Facts,
+  environment: EnvironmentRecord,
+  plan?: Plan,
+): PolicyInput {
+  const targets = targetsOf(request, facts);
+  const machines = facts.machines.filter((machine) => machine.environmentId === environment.id);
+  const links = facts.links.filter((link) => link.environmentId === environment.id);
+  const linkTargets = linkTargetsOf(request, facts);
+  const recent = facts.recent.filter(
+    (row) => row.environmentId === environment.id && row.id !== request.id,
+  );
+  const asked = new Set(request.machines.map(({ machineId }) => machineId));
+  const askedLinks = new Set(request.links.map(({ linkId }) => linkId));
+  return {
+    contract: contractVersion,
+    now_ms: facts.nowMs,
+    point: plan === undefined ? "request" : "plan",
+    request: {
+      id: request.id,
+      kind: request.kind,
+      machines: named(machines.filter(({ id }) => asked.has(id)).map(({ spec }) => spec.name)),
+      links: named(links.filter(({ id }) => askedLinks.has(id)).map(linkName)),
+      ...(request.group === undefined ? {} : { group: request.group }),
+      ...(request.leaseMs === undefined ? {} : { lease_ms: request.leaseMs }),
+      reason: request.reason.slice(0, 200),
+    },
+    subject: subjectOf(request.subject, machines),
+    environment: {
+      name: environment.spec.name,
+      owner: environment.spec.owner,
+      class: environment.spec.class,
+      sites: [...environment.spec.sites],
+      machines: machines
+        .toSorted((left, right) => compareText(left.spec.name, right.spec.name))
+        .map((machine) => machineOf(machine, { request, facts, environment, targets, plan })),
+      links: links
+        .toSorted((left, right) => compareText(linkName(left), linkName(right)))
+        .map((link) => linkOf(link, request, linkTargets)),
+      recent: {
+        total: recent.length,
+        requests: recent.map((row) => ({
+          id: row.id,
+          at_ms: row.atMs,
+          subject: row.subject,
+          kind: row.kind,
+          effect: row.effect,
+        })),
+      },
+      hold: holdOf(holdOn(facts.holds, { environmentId: environment.id }, facts.nowMs)),
+    },
+    sites: sitesOf(facts, environment, machines),
+    ...(plan === undefined ? {} : { plan: planOf(plan, facts, environment) }),
+    hold: holdOf(holdOn(facts.holds, "everything", facts.nowMs)),
+  };
+}
+
+function subjectOf(subject: Subject, machines: readonly MachineRecord[]): PolicyInput["subject"] {
+  const machine = machines.find(({ id }) => id === subject.machineId);
+  return {
+    type: subject.type,
+    name: subject.name.slice(0, maxNameLength),
+    ...(machine === undefined ? {} : { machine: machine.spec.name }),
+    roles: [...subject.roles],
+  };
+}
+
+function machineOf(
+  machine: MachineRecord,
+  of: {
+    readonly request: Request;
+    readonly facts: Facts;
+    readonly environment: EnvironmentRecord;
+    readonly targets: readonly Target[];
+    readonly plan: Plan | undefined;
+  },
+): PolicyMachine {
+  const { request, facts } = of;
+  const target = of.targets.find((candidate) => candidate.machine.id === machine.id);
+  const isNew = request.kind === "create" && target !== undefined;
+  const now = isNew ? nowhere : placeNow(machine, facts);
+  const spec =
+    request.kind === "update" && target !== undefined && request.update !== undefined
+      ? request.update.spec
+      : machine.spec;
+  const low = isNew ? nowhere : (facts.hourLow[machine.id] ?? now);
+  return {
+    name: machine.spec.name,
+    class: classOf(spec, of.environment.spec),
+    group: spec.group ?? "",
+    site: now.siteId,
+    host: now.hostId,
+    ...sizes(now),
+    disk_gib: Math.ceil(diskBytesOf(facts, machine) / bytesPerGib),
+    baseline: { ...sizes(spec.baseline), site: spec.baseline.siteId },
+    envelope: {
+      mode: spec.envelope.mode,
+      vcpus: rangeOf(spec.envelope.vcpus, spec.baseline.vcpus),
+      cpu_percent: rangeOf(spec.envelope.cpuPercent, spec.baseline.cpuPercent),
+      memory_mib: rangeOf(spec.envelope.memoryMib, spec.baseline.memoryMib),
+      sites: [...new Set([spec.baseline.siteId, ...(spec.envelope.sites ?? [])])],
+    },
+    hour_low: sizes(low),
+    proposed: proposedOf(machine, now, target, of),
+  };
+}
+
+/** What it is now. One that is being created counts where its capacity is reserved; one that waits for its decision, nowhere. */
+function placeNow(machine: MachineRecord, facts: Facts): Place {
+  const { effective } = machine;
+  if (effective.hostId !== "")
+    return { ...sizingOf(effective), siteId: effective.siteId, hostId: effective.hostId };
+  const held = facts.reservations.find(({ machineId }) => machineId === machine.id);
+  if (held === undefined) return nowhere;
+  const site = facts.sites.find(({ hosts }) => hosts.some(({ id }) => id === held.hostId));
+  return { ...sizingOf(effective), siteId: site?.id ?? "", hostId: held.hostId };
+}
+
+function proposedOf(
+  machine: MachineRecord,
+  now: Place,
+  target: Target | undefined,
+  of: { readonly request: Request; readonly plan: Plan | undefined },
+): PolicyMachine["proposed"] {
+  const wish = (place: Place) => ({
+    ...sizes(place),
+    site: place.siteId,
+    host: place.hostId,
+  });
+  if (target === undefined) return wish(now);
+  if (of.request.kind === "destroy") return wish(nowhere);
+  if (of.plan !== undefined) return wish(planned(machine, now, of.plan));
+  const siteId = target.siteId ?? now.siteId;
+  return wish({
+    ...target.wanted,
+    siteId,
+    hostId: siteId === now.siteId ? now.hostId : "",
+  });
+}
+
+/** What the plan's actions leave of a machine: read from the actions, not from what was asked for. */
+function planned(machine: MachineRecord, now: Place, plan: Plan): Place {
+  return plan.actions.reduce<Place>((place, action) => {
+    if (!("machineId" in action) || action.machineId !== machine.id) return place;
+    switch (action.kind) {
+      case "create_machine":
+        return { ...action.sizing, siteId: action.siteId, hostId: action.hostId };
+      case "move_machine":
+        return { ...place, siteId: action.toSiteId, hostId: action.toHostId };
+      case "set_memory":
+        return { ...place, memoryMib: action.toMib };
+      case "set_vcpus":
+        return { ...place, vcpus: action.to };
+      case "set_cpu_percent":
+        return { ...place, cpuPercent: action.to };
+      case "destroy_machine":
+        return nowhere;
+    }
+  }, now);
+}
+
+function linkOf(
+  link: LinkRecord,
+  request: Request,
+  targets: ReturnType<typeof linkTargetsOf>,
+): PolicyLink {
+  const target = targets.find((candidate) => candidate.link.id === link.id);
+  const proposed =
+    target === undefined
+      ? link.effective.rateMbps
+      : request.kind === "destroy"
+        ? 0
+        : target.wantedMbps;
+  return {
+    name: linkName(link),
+    machines: [...link.spec.machines],
+    rate_mbps: target?.liveMbps ?? link.effective.rateMbps,
+    baseline_mbps: link.spec.rateMbps,
+    proposed_mbps: proposed,
+  };
+}
+
+/** The environment's sites and those where its machines are; other owners' sites are nobody's business here. */
+function sitesOf(
+  facts: Facts,
+  environment: EnvironmentRecord,
+  machines: readonly MachineRecord[],
+): PolicyInput["sites"] {
+  const concerned = new Set([
+    ...environment.spec.sites,
+    ...machines.map(({ effective }) => effective.siteId),
+    ...machines.map(({ spec }) => spec.baseline.siteId),
+  ]);
+  const rooms = roomOf(facts);
+  return facts.sites
+    .filter(({ id }) => concerned.has(id))
+    .toSorted((left, right) => compareText(left.id, right.id))
+    .map((site) => ({
+      id: site.id,
+      owner: site.owner,
+      hold: holdOf(holdOn(facts.holds, { siteId: site.id }, facts.nowMs)),
+      hosts: site.hosts
+        .toSorted((left, right) => compareText(left.id, right.id))
+        .map((host) => hostOf(host, facts, rooms.get(host.id)?.takenBy)),
+    }));
+}
+
+function hostOf(
+  host: HostFacts,
+  facts: Facts,
+  takenBy:
+    | ReadonlyMap<string, { cpuPercent: number; memoryMib: number; diskBytes: number }>
+    | undefined,
+): PolicyHost {
+  const taken = { cpu_percent: 0, memory_mib: 0, disk_gib: 0 };
+  const here = {
+    cpu_percent: host.foreign.cpuPercent,
+    memory_mib: host.foreign.memoryMib,
+    disk_gib: 0,
+  };
+  for (const [machineId, amounts] of takenBy ?? []) {
+    const diskGib = Math.ceil(amounts.diskBytes / bytesPerGib);
+    taken.cpu_percent += amounts.cpuPercent;
+    taken.memory_mib += amounts.memoryMib;
+    taken.disk_gib += diskGib;
+    const machine = facts.machines.find(({ id }) => id === machineId);
+    if (machine?.effective.hostId !== host.id) continue;
+    here.cpu_percent += Math.min(machine.effective.cpuPercent, amounts.cpuPercent);
+    here.memory_mib += Math.min(machine.effective.memoryMib, amounts.memoryMib);
+    here.disk_gib += diskGib;
+  }
+  return {
+    id: host.id,
+    state: host.state,
+    lend: {
+      cpu_percent: host.lend.cpuPercent,
+      memory_mib: host.lend.memoryMib,
+      disk_gib: host.lend.diskGib,
+    },
+    used: here,
+    reserved: {
+      cpu_percent: taken.cpu_percent + host.foreign.cpuPercent - here.cpu_percent,
+      memory_mib: taken.memory_mib + host.foreign.memoryMib - here.memory_mib,
+      disk_gib: taken.disk_gib - here.disk_gib,
+    },
+    free: {
+      memory_mib: Math.max(0, Math.floor(host.freeMemoryMib ?? 0)),
+      disk_gib: Math.max(0, Math.floor((host.freeDiskBytes ?? 0) / bytesPerGib)),
+    },
+  };
+}
+
+function planOf(plan: Plan, facts: Facts, environment: EnvironmentRecord): PolicyPlan {
+  const moves = plan.actions.flatMap((action): PolicyMove[] => {
+    if (action.kind !== "move_machine") return [];
+    const machine = facts.machines.find(({ id }) => id === action.machineId);
+    if (machine === undefined) return [];
+    return [
+      {
+        machine: machine.spec.name,
+        class: classOf(machine.spec, environment.spec),
+        from_site: action.fromSiteId,
+        from_host: action.fromHostId,
+        to_site: action.toSiteId,
+        to_host: action.toHostId,
+        predicted_ms: action.cost.durationMs,
+        bytes: action.cost.bytes,
+        downtime_ms: action.cost.downtimeMs,
+      },
+    ];
+  });
+  return {
+    digest: plan.digest,
+    predicted_ms: plan.cost.durationMs,
+    bytes: plan.cost.bytes,
+    downtime_ms: plan.cost.downtimeMs,
+    moves,
+  };
+}
+
+function holdOf(hold: HoldFact | undefined): PolicyHold {
+  if (hold === undefined) return noHold;
+  return {
+    active: true,
+    by: hold.by,
+    reason: hold.reason,
+    since_ms: hold.sinceMs,
+    until_ms: hold.untilMs ?? 0,
+  };
+}
+
+function sizes(of: Sizing): { vcpus: number; cpu_percent: number; memory_mib: number } {
+  return { vcpus: of.vcpus, cpu_percent: of.cpuPercent, memory_mib: of.memoryMib };
+}
+
+/** An attribute without a range does not adapt. */
+function rangeOf(range: Range | undefined, baseline: number): { min: number; max: number } {
+  return range === undefined
+    ? { min: baseline, max: baseline }
+    : { min: range.min, max: range.max };
+}
+
+function linkName(link: LinkRecord): string {
+  return link.spec.machines.join("--");
+}
+
+function named(names: readonly string[]): string[] {
+  return names.toSorted(compareText);
+}

@@ -1,0 +1,52 @@
+/**
+ * Compares what the journal granted with what hosts say: which attributes of a machine nobody granted. Pure.
+ * Memory is compared by target, because a balloon takes time: between the last reached and the granted value it settles.
+ */
+import type { ObservedMachine } from "#model/facts";
+import type { MachineRecord, Sizing } from "#model/objects";
+import type { HostId, SiteId } from "#model/units";
+import { liveSizing, memoryToleranceMib, sizingAttributes } from "#planner/target";
+
+export type DriftAttribute = "vcpus" | "cpuPercent" | "memoryMib" | "siteId";
+export interface Drift {
+  readonly attribute: DriftAttribute;
+  readonly expected: number | string;
+  readonly actual: number | string;
+}
+
+/**
+ * Empty when nothing is known (not observed, or an operation is changing it) or nothing differs.
+ * `siteOf` tells the site of a host.
+ */
+export function driftOf(
+  machine: MachineRecord,
+  seen: ObservedMachine | undefined,
+  siteOf: (hostId: HostId) => SiteId | undefined,
+): readonly Drift[] {
+  const { effective } = machine;
+  if (seen === undefined || !seen.running || effective.state !== "running") return [];
+  if (seen.hostId !== effective.hostId) {
+    const actual = siteOf(seen.hostId);
+    if (actual === undefined || actual === effective.siteId) return [];
+    return [{ attribute: "siteId", expected: effective.siteId, actual }];
+  }
+  const live = liveSizing(machine, seen);
+  return sizingAttributes.flatMap((attribute) =>
+    live[attribute] === effective[attribute]
+      ? []
+      : [{ attribute, expected: effective[attribute], actual: live[attribute] }],
+  );
+}
+
+/** What to show as the live sizes: the granted memory while it settles towards it, what the host says otherwise. */
+export function shownSizing(machine: MachineRecord, seen: ObservedMachine | undefined): Sizing {
+  return machine.effective.state === "running"
+    ? liveSizing(machine, seen)
+    : liveSizing(machine, undefined);
+}
+
+/** True while the guest has not reached its granted memory yet. */
+export function isSettling(machine: MachineRecord, seen: ObservedMachine | undefined): boolean {
+  if (seen === undefined || !seen.running || seen.hostId !== machine.effective.hostId) return false;
+  return Math.abs(seen.memoryMib - seen.memoryTargetMib) > memoryToleranceMib;
+}

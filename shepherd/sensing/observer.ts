@@ -1,0 +1,317 @@
+/**
+ * Asks every host, again and again, what is there, and keeps the last answer with its time. One loop a host: a host that
+ * hangs delays nobody. A host that does not answer within the budget is degraded until it answers again; what it said
+ * last stays known, with its age. Knows hosts through ports only; concludes nothing about machines it cannot see.
+ */
+import type { Logger } from "pino";
+import type { HostFacts, MachineLoad, ObservedMachine, SiteFacts } from "#model/facts";
+import { toFaultData } from "#model/fault";
+import type { HostRecord, Site } from "#model/site";
+import type { HostId, MachineId, Mbps, Ms } from "#model/units";
+import type { Clock } from "#ports/clock";
+import type { Host, HostObservation, Hosts, ObservedDomain, VolumeInfo } from "#ports/host";
+import type { Store } from "#ports/store";
+
+/** Between two looks: foreign changes show in a plan within this; a look costs a host about 5 ms (reference libvirt.md 4). */
+const pollMs: Ms = 2_000;
+/** Longest wait for one answer of a host; libvirt's own keepalive gives up after 30 s, which is too long for a decision. */
+const budgetMs: Ms = 5_000;
+/** Disk layers grow slowly, and listing a pool refreshes it. */
+const volumesEveryMs: Ms = 30_000;
+/** Events come in bursts (a start is four of them): look once, shortly after the first. */
+const settleMs: Ms = 150;
+/** Calls of one host that may hang at the same time; beyond it the host is not asked until one of them ends. */
+const maxHanging = 2;
+
+export interface Observer {
+  start(): void;
+  stop(): void;
+  /** Looks at these hosts now, all when none is named; resolves when each has answered or used up its budget. Never rejects. */
+  refresh(hostIds?: readonly HostId[]): Promise<void>;
+  sites(): readonly SiteFacts[];
+  observedMachine(id: MachineId): ObservedMachine | undefined;
+  observed(): Readonly<Record<MachineId, ObservedMachine>>;
+  loads(): Readonly<Record<MachineId, MachineLoad>>;
+  siteRates(): Readonly<Record<string, Mbps>>;
+  /** Called after a look that changed what is known of a host. */
+  onChange(listener: (hostId: HostId) => void): () => void;
+}
+
+export interface ObserverOptions {
+  readonly hosts: Hosts;
+  readonly sites: readonly Site[];
+  readonly clock: Clock;
+  readonly store: Store;
+  readonly log: Logger;
+}
+
+export function createObserver(options: ObserverOptions): Observer {
+  const listeners = new Set<(hostId: HostId) => void>();
+  const watches = new Map(
+    options.sites.flatMap((site) =>
+      site.hosts.map((record) => {
+        const changed = () => {
+          for (const listener of listeners) listener(record.id);
+        };
+        return [record.id, new HostWatch(record, options, changed)] as const;
+      }),
+    ),
+  );
+  const observed = () => bestOf([...watches.values()].flatMap((watch) => watch.machines()));
+  return {
+    start() {
+      for (const watch of watches.values()) watch.start();
+    },
+    stop() {
+      for (const watch of watches.values()) watch.stop();
+    },
+    async refresh(hostIds) {
+      const asked = hostIds ?? [...watches.keys()];
+      await Promise.all(asked.map((id) => watches.get(id)?.refresh()));
+    },
+    sites: () =>
+      options.sites.map((site) => ({
+        id: site.id,
+        owner: site.owner,
+        hosts: site.hosts.flatMap(({ id }) => watches.get(id)?.facts() ?? []),
+      })),
+    observed,
+    observedMachine: (id) => observed()[id],
+    loads: () => Object.assign({}, ...[...watches.values()].map((watch) => watch.loads())),
+    siteRates: () => ({}),
+    onChange(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+}
+
+class HostWatch {
+  readonly #record: HostRecord;
+  readonly #options: ObserverOptions;
+  readonly #changed: () => void;
+  #host: Host | undefined;
+  #state: HostFacts["state"] = "degraded";
+  #said:
+    | { readonly observation: HostObservation; readonly domains: readonly ObservedDomain[] }
+    | undefined;
+  #saidAtMs: Ms = 0;
+  #volumes: readonly VolumeInfo[] = [];
+  #volumesAtMs: Ms = Number.NEGATIVE_INFINITY;
+  #looking: Promise<void> | undefined;
+  #again: Promise<void> | undefined;
+  #hanging = 0;
+  #everJudged = false;
+  #stopped = true;
+  #cancelTimer: () => void = () => undefined;
+  #cancelEarly: (() => void) | undefined;
+  #unwatch: () => void = () => undefined;
+
+  constructor(record: HostRecord, options: ObserverOptions, changed: () => void) {
+    this.#record = record;
+    this.#options = options;
+    this.#changed = changed;
+  }
+
+  start(): void {
+    if (!this.#stopped) return;
+    this.#stopped = false;
+    this.#host = this.#options.hosts.get(this.#record.id);
+    this.#unwatch = this.#host.watch({
+      onEvent: () => this.#lookSoon(),
+      onLost: () => this.#lookSoon(),
+      onRestored: () => this.#lookSoon(),
+    });
+    void this.#tick();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#cancelTimer();
+    this.#cancelEarly?.();
+    this.#unwatch();
+  }
+
+  /** A look that begins after this call: one already under way may have read before the change one wants to see. */
+  refresh(): Promise<void> {
+    if (this.#looking === undefined) return this.#begin();
+    this.#again ??= this.#looking.then(() => {
+      this.#again = undefined;
+      return this.#begin();
+    });
+    return this.#again;
+  }
+
+  facts(): HostFacts {
+    const foreign = (this.#said?.domains ?? []).filter(
+      (domain) => domain.ours === undefined && holdsMemory(domain),
+    );
+    return {
+      id: this.#record.id,
+      siteId: this.#record.siteId,
+      state: this.#state,
+      lend: this.#record.lend,
+      ...(this.#said === undefined
+        ? {}
+        : {
+            freeMemoryMib: this.#said.observation.freeMemoryMib,
+            freeDiskBytes: this.#said.observation.poolFreeBytes,
+          }),
+      foreign: {
+        count: foreign.length,
+        cpuPercent: foreign.reduce(
+          (total, domain) => total + (domain.cpuPercent ?? domain.vcpus * 100),
+          0,
+        ),
+        memoryMib: foreign.reduce(
+          (total, domain) => total + Math.max(domain.memoryMib, domain.memoryTargetMib),
+          0,
+        ),
+      },
+      observedAtMs: this.#saidAtMs,
+    };
+  }
+
+  machines(): readonly (ObservedMachine & { readonly id: MachineId })[] {
+    return (this.#said?.domains ?? [])
+      .filter((domain) => domain.ours !== undefined)
+      .map((domain) => ({
+        id: domain.id,
+        hostId: this.#record.id,
+        running: domain.state === "running",
+        vcpus: domain.vcpus,
+        cpuPercent: domain.cpuPercent,
+        memoryMib: domain.memoryMib,
+        memoryTargetMib: domain.memoryTargetMib,
+        observedAtMs: this.#saidAtMs,
+      }));
+  }
+
+  /** Own disk layers are called `drover-<machine id>.qcow2`. */
+  loads(): Record<MachineId, MachineLoad> {
+    const ours = new Set(this.machines().map(({ id }) => id));
+    return Object.fromEntries(
+      this.#volumes.flatMap(({ name, allocatedBytes }) => {
+        const id = /^drover-(.+)\.qcow2$/.exec(name)?.[1];
+        return id !== undefined && ours.has(id)
+          ? [[id, { diskAllocatedBytes: allocatedBytes }]]
+          : [];
+      }),
+    );
+  }
+
+  async #tick(): Promise<void> {
+    await this.refresh();
+    if (this.#stopped) return;
+    const { clock } = this.#options;
+    this.#cancelTimer = clock.at(clock.nowMs() + pollMs, () => void this.#tick());
+  }
+
+  #lookSoon(): void {
+    if (this.#stopped || this.#cancelEarly !== undefined) return;
+    const { clock } = this.#options;
+    this.#cancelEarly = clock.at(clock.nowMs() + settleMs, () => {
+      this.#cancelEarly = undefined;
+      if (!this.#stopped) void this.refresh();
+    });
+  }
+
+  #begin(): Promise<void> {
+    this.#looking = this.#look().finally(() => {
+      this.#looking = undefined;
+    });
+    return this.#looking;
+  }
+
+  async #look(): Promise<void> {
+    if (this.#hanging >= maxHanging) return;
+    try {
+      const host = this.#host ?? this.#options.hosts.get(this.#record.id);
+      this.#host = host;
+      const [observation, domains] = await this.#withinBudget(
+        Promise.all([host.observe(), host.listDomains()]),
+      );
+      const before = JSON.stringify(this.#said);
+      this.#said = { observation, domains };
+      this.#saidAtMs = this.#options.clock.nowMs();
+      this.#turn("up", "");
+      await this.#lookAtVolumes(host);
+      if (JSON.stringify(this.#said) !== before) this.#changed();
+    } catch (error) {
+      this.#turn("degraded", toFaultData(error).message);
+    }
+  }
+
+  async #lookAtVolumes(host: Host): Promise<void> {
+    const nowMs = this.#options.clock.nowMs();
+    if (nowMs - this.#volumesAtMs < volumesEveryMs) return;
+    this.#volumesAtMs = nowMs;
+    try {
+      this.#volumes = await this.#withinBudget(host.volumes.list());
+    } catch (error) {
+      // The pool is only read for predictions; a host without it can still run what it runs.
+      this.#options.log.warn({ host: this.#record.id, err: error }, "pool was not read");
+    }
+  }
+
+  async #withinBudget<T>(work: Promise<T>): Promise<T> {
+    const budget = new AbortController();
+    this.#hanging += 1;
+    work.then(
+      () => this.#settled(budget),
+      () => this.#settled(budget),
+    );
+    const late = this.#options.clock.sleep(budgetMs, budget.signal).then(
+      () => {
+        throw new Error(`no answer within ${budgetMs} ms`);
+      },
+      // Aborted: the answer came, `work` decides the race.
+      () => work,
+    );
+    return await Promise.race([work, late]);
+  }
+
+  #settled(budget: AbortController): void {
+    this.#hanging -= 1;
+    budget.abort();
+  }
+
+  #turn(state: HostFacts["state"], problem: string): void {
+    const isNews = this.#state !== state || !this.#everJudged;
+    this.#everJudged = true;
+    this.#state = state;
+    if (!isNews) return;
+    const { clock, log, store } = this.#options;
+    log.info({ host: this.#record.id, state, problem }, "host state");
+    this.#changed();
+    store
+      .transaction((journal) =>
+        journal.events.append({
+          kind: "host.state",
+          atMs: clock.nowMs(),
+          data: { host: this.#record.id, site: this.#record.siteId, state, problem },
+        }),
+      )
+      .catch((error: unknown) => log.error({ err: error }, "host state was not journaled"));
+  }
+}
+
+function holdsMemory(domain: ObservedDomain): boolean {
+  return domain.state !== "shut_off" && domain.state !== "crashed";
+}
+
+/** During a move two hosts show the machine: the one where it runs counts, else the younger answer. */
+function bestOf(
+  seen: readonly (ObservedMachine & { readonly id: MachineId })[],
+): Readonly<Record<MachineId, ObservedMachine>> {
+  const best: Record<MachineId, ObservedMachine> = {};
+  for (const { id, ...machine } of seen) {
+    const other = best[id];
+    const better =
+      other === undefined ||
+      (machine.running && !other.running) ||
+      (machine.running === other.running && machine.observedAtMs > other.observedAtMs);
+    if (better) best[id] = machine;
+  }
+  return best;
+}
