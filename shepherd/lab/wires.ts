@@ -1,0 +1,102 @@
+/**
+ * The lab's network: a namespace per host, a bridge per site and the router between the sites in a namespace of its
+ * own, one link to the machine's namespace (where the shepherd runs). The bridges live with the router, so that the
+ * machine's forwarding, firewall and bridges stay as they are. Knows layouts, no daemons.
+ */
+import { existsSync } from "node:fs";
+import { Fault } from "#model/fault";
+import { hostsOf, type LabLayout } from "#lab/layout";
+import { must, run } from "#lab/process";
+
+/** Fault `lab.address_taken` when the machine already routes the lab's addresses somewhere. */
+export async function checkAddresses(layout: LabLayout): Promise<void> {
+  const routes = await must(["ip", "-4", "route", "show", "root", layout.cidr]);
+  const foreign = routes
+    .split("\n")
+    .filter((line) => line !== "" && !line.includes(`dev ${layout.uplink} `));
+  const wider = (await must(["ip", "-4", "route", "show", "match", layout.cidr]))
+    .split("\n")
+    .filter(
+      (line) =>
+        line !== "" && !line.startsWith("default") && !line.includes(`dev ${layout.uplink} `),
+    );
+  const taken = [...foreign, ...wider][0];
+  if (taken !== undefined)
+    throw new Fault("lab.address_taken", { cidr: layout.cidr, route: taken.trim() });
+}
+
+/** Creates namespaces, bridges, links and routes. Expects that nothing of the lab is left (sweep). */
+export async function layWires(layout: LabLayout): Promise<void> {
+  const { routerNamespace, uplink } = layout;
+  const hosts = hostsOf(layout);
+  for (const namespace of [routerNamespace, ...hosts.map((host) => host.namespace)])
+    await must(["ip", "netns", "add", namespace]);
+  await batch(undefined, [
+    `link add ${uplink} type veth peer name root netns ${routerNamespace}`,
+    `address add ${layout.uplinkAddress}/30 dev ${uplink}`,
+    `link set ${uplink} up`,
+  ]);
+  await batch(routerNamespace, [
+    "link set lo up",
+    `address add ${layout.uplinkPeerAddress}/30 dev root`,
+    "link set root up",
+    ...layout.sites.flatMap((site) => [
+      `link add ${site.bridge} type bridge forward_delay 0`,
+      `address add ${site.gateway}/24 dev ${site.bridge}`,
+      `link set ${site.bridge} up`,
+      ...site.hosts.flatMap((host) => [
+        `link add ${host.port} type veth peer name uplink netns ${host.namespace}`,
+        `link set ${host.port} master ${site.bridge}`,
+        `link set ${host.port} up`,
+      ]),
+    ]),
+  ]);
+  for (const site of layout.sites) {
+    for (const host of site.hosts) {
+      await batch(host.namespace, [
+        "link set lo up",
+        `address add ${host.address}/24 dev uplink`,
+        "link set uplink up",
+        `route add default via ${site.gateway}`,
+      ]);
+    }
+  }
+  await must([
+    ...inNamespace(routerNamespace),
+    "sh",
+    "-c",
+    "echo 1 >/proc/sys/net/ipv4/ip_forward",
+  ]);
+  await batch(
+    undefined,
+    layout.sites.map((site) => `route add ${site.cidr} via ${layout.uplinkPeerAddress}`),
+  );
+}
+
+/** Removes namespaces (with all links in them) and the uplink. Namespaces must hold no process any more. */
+export async function removeWires(options: {
+  readonly namespaces: readonly string[];
+  readonly uplink: string;
+}): Promise<void> {
+  if (existsSync(`/sys/class/net/${options.uplink}`))
+    await must(["ip", "link", "delete", options.uplink]);
+  for (const namespace of options.namespaces) {
+    const removed = await run(["ip", "netns", "delete", namespace]);
+    if (removed.code !== 0 && existsSync(`/run/netns/${namespace}`))
+      throw new Fault("lab.cleanup_failed", {
+        problem: `namespace ${namespace}: ${removed.stderr.trim()}`,
+      });
+  }
+}
+
+/** argv prefix for a command in a network namespace alone. Not `ip netns exec`: that remounts sysfs. */
+export function inNamespace(namespace: string): readonly string[] {
+  return ["nsenter", `--net=/run/netns/${namespace}`, "--"];
+}
+
+async function batch(namespace: string | undefined, lines: readonly string[]): Promise<void> {
+  const argv = ["ip", "-batch", "-"];
+  await must(namespace === undefined ? argv : [...inNamespace(namespace), ...argv], {
+    input: `${lines.join("\n")}\n`,
+  });
+}
