@@ -22,6 +22,7 @@
  *   GET    /v1/events           SSE, id = journal sequence, Last-Event-ID or ?since= resumes; ?once=1 answers JSON
  *   GET    /v1/hold             PUT /v1/hold body HoldBody     DELETE /v1/hold
  *   GET    /v1/evidence/verify  EvidenceReport               GET /v1/evidence?since=&limit=
+ *   POST   /v1/tokens           body TokenBody -> TokenAnswer (the token is shown this once)    GET /v1/tokens
  *   GET    /metrics  GET /openapi.json
  * Lists answer { items: [...] }. PUT is create by natural key: it adopts an unclaimed object and re-attaches to its
  * running operation; a claimed one is 409 `conflict.exists`. A claim is made by GET :id, PATCH or DELETE with the id.
@@ -198,6 +199,15 @@ export interface HoldBody {
   scope: HoldView["scope"];
   reason: string;
   for_ms?: number;
+}
+
+export interface TokenBody {
+  name: string;
+  role: "operator" | "approver" | "reader" | "stack";
+}
+export interface TokenAnswer extends TokenBody {
+  /** Goes into DROVER_TOKEN. The shepherd keeps only its hash. */
+  token: string;
 }
 
 export interface Explanation {

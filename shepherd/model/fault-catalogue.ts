@@ -443,7 +443,7 @@ export const faultCatalogue = {
   "machine.not_ours": entry(
     409,
     "never",
-    "The domain {name} ({id}) does not carry our mark",
+    "The domain {name} ({id}) of host {host} does not carry our mark",
     "The shepherd touches only what it has made; remove or rename that domain yourself.",
   ),
   "volume.size_mismatch": entry(

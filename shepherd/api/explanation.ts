@@ -1,0 +1,247 @@
+/**
+ * The whole story of one decision: who asked, what was known, which rules said what, whose consent, the plan with its
+ * predicted and measured cost, what was done. Collected from the journal, rendered one fact a line.
+ * A guest's text stands in it escaped: whatever a reason holds, a terminal shows it and does nothing.
+ */
+import type { Explanation } from "#api/contract";
+import { operationView, stepView } from "#api/views";
+import type { Cost, Operation, Plan, PlanAction, StepRecord } from "#model/plan";
+import type { Consent, Decision, Finding, Request } from "#model/request";
+import { toWire } from "#model/wire";
+import type { Journal } from "#ports/store";
+
+interface Story {
+  readonly request: Request;
+  readonly decision: Decision;
+  readonly decisions: readonly Decision[];
+  readonly plan: Plan | undefined;
+  readonly operation: Operation | undefined;
+  readonly steps: readonly StepRecord[];
+  readonly names: ReadonlyMap<string, string>;
+}
+
+/** Of a decision; the ids of a request or an operation lead to theirs. Undefined when nothing has this id. */
+export async function explain(journal: Journal, id: string): Promise<Explanation | undefined> {
+  const story = await collect(journal, id);
+  if (story === undefined) return undefined;
+  const { request, decision, decisions, plan, operation, steps } = story;
+  return {
+    request: toWire(request),
+    decision: toWire(decision),
+    decisions: decisions.map((one) => toWire(one)),
+    consents: decisions.flatMap((one) => one.consents.map((consent) => toWire(consent))),
+    plan: plan === undefined ? null : toWire(plan),
+    operation: operation === undefined ? null : operationView(operation),
+    steps: steps.map(stepView),
+    text: render(story),
+  };
+}
+
+async function collect(journal: Journal, id: string): Promise<Story | undefined> {
+  const named = await journal.decisions.get(id);
+  const requestId = named?.requestId ?? (await journal.operations.get(id))?.requestId ?? id;
+  const request = await journal.requests.get(requestId);
+  if (request === undefined) return undefined;
+  const decisions = await journal.decisions.ofRequest(requestId);
+  const decision = named ?? decisions.at(-1);
+  if (decision === undefined) return undefined;
+  const [operation] = await journal.operations.list({ requestId, limit: 1 });
+  return {
+    request,
+    decision,
+    decisions,
+    plan: operation === undefined ? undefined : await journal.plans.get(operation.planId),
+    operation,
+    steps: operation === undefined ? [] : await journal.steps.ofOperation(operation.id),
+    names: await namesOf(journal, request),
+  };
+}
+
+/** Names of what the request is about; an object that is gone keeps its id. */
+async function namesOf(journal: Journal, request: Request): Promise<ReadonlyMap<string, string>> {
+  const names = new Map<string, string>();
+  const environment = await journal.objects.get("environment", request.environmentId);
+  names.set(request.environmentId, environment?.spec.name ?? request.environmentId);
+  for (const { machineId } of request.machines) {
+    const machine = await journal.objects.get("machine", machineId);
+    if (machine !== undefined) names.set(machineId, machine.spec.name);
+  }
+  for (const { linkId } of request.links) {
+    const link = await journal.objects.get("link", linkId);
+    if (link !== undefined) names.set(linkId, link.spec.machines.join("--"));
+  }
+  return names;
+}
+
+function render(story: Story): string {
+  return [
+    ...renderAsk(story),
+    "",
+    ...story.decisions.flatMap((decision) => [...renderDecision(decision), ""]),
+    ...renderPlan(story),
+    ...renderOperation(story),
+  ]
+    .join("\n")
+    .trimEnd();
+}
+
+function renderAsk({ request, names }: Story): string[] {
+  const { subject } = request;
+  const name = (id: string) => names.get(id) ?? id;
+  const asks = [
+    ...request.machines.map((ask) => {
+      const wanted = [
+        ask.vcpus === undefined ? "" : `${ask.vcpus} vCPU`,
+        ask.cpuPercent === undefined ? "" : `${ask.cpuPercent} % of a core`,
+        ask.memoryMib === undefined ? "" : `${ask.memoryMib} MiB`,
+        ask.siteId === undefined ? "" : `at ${ask.siteId}`,
+      ].filter((part) => part !== "");
+      return `${name(ask.machineId)}${wanted.length === 0 ? "" : `: ${wanted.join(", ")}`}`;
+    }),
+    ...request.links.map((ask) => `${name(ask.linkId)}: ${ask.rateMbps} Mbit/s`),
+  ];
+  return [
+    `Request   ${request.id} at ${time(request.receivedAtMs)}`,
+    `asked by  ${subject.type} ${inert(subject.name)}${subject.roles.length === 0 ? "" : ` (${subject.roles.join(", ")})`}`,
+    `asked for ${request.kind} in ${name(request.environmentId)}${request.group === undefined ? "" : `, whole group ${inert(request.group)}`}`,
+    ...asks.map((ask) => `          ${ask}`),
+    `lease     ${request.leaseMs === undefined ? "until released" : duration(request.leaseMs)}`,
+    `reason    ${request.reason === "" ? "(none)" : JSON.stringify(inert(request.reason))}`,
+  ];
+}
+
+function renderDecision(decision: Decision): string[] {
+  const limits = Object.entries(decision.limits).filter(([, value]) => value !== undefined);
+  return [
+    `Decision  ${decision.id} on the ${decision.point}: ${decision.effect} (${decision.code})`,
+    `          ${inert(decision.message)}`,
+    ...knownFacts(decision),
+    ...decision.consents.map(
+      (consent) =>
+        `${label("consent")}${consent.owner}: ${consent.effect}, policy ${short(consent.policyDigest)}, data ${short(consent.dataDigest)}, ${consentTime(consent)}`,
+    ),
+    ...decision.findings.map((finding) => `${label("rule")}${renderFinding(finding)}`),
+    ...limits.map(([limit, value]) => `${label("limit")}${limit} ${value}`),
+    ...decision.obligations.map((obligation) => `${label("duty")}${obligation.id}`),
+  ];
+}
+
+/** Room and sizes that policy saw, from the input that is journaled with the decision. */
+function knownFacts({ input }: Decision): string[] {
+  const sites = (input as { sites?: unknown } | undefined)?.sites;
+  if (!Array.isArray(sites)) return [];
+  return sites.flatMap((site: { id?: string; hosts?: unknown }) =>
+    (Array.isArray(site.hosts) ? site.hosts : []).map((host: KnownHost) => {
+      const cpu = `${(host.used?.cpu_percent ?? 0) + (host.reserved?.cpu_percent ?? 0)} of ${host.lend?.cpu_percent ?? 0} %`;
+      const memory = `${(host.used?.memory_mib ?? 0) + (host.reserved?.memory_mib ?? 0)} of ${host.lend?.memory_mib ?? 0} MiB`;
+      return `${label("known")}${site.id}/${host.id} ${host.state}: ${cpu}, ${memory} taken`;
+    }),
+  );
+}
+interface KnownHost {
+  readonly id?: string;
+  readonly state?: string;
+  readonly lend?: { readonly cpu_percent?: number; readonly memory_mib?: number };
+  readonly used?: { readonly cpu_percent?: number; readonly memory_mib?: number };
+  readonly reserved?: { readonly cpu_percent?: number; readonly memory_mib?: number };
+}
+
+function renderFinding(finding: Finding): string {
+  const fix = Object.entries(finding.fix ?? {});
+  const verdict = finding.ok ? "ok  " : finding.level;
+  return [
+    `${verdict} ${finding.rule}/${finding.id} (${finding.owner}): ${inert(finding.msg)}`,
+    ...(finding.ok || fix.length === 0
+      ? []
+      : [`; nearest allowed: ${fix.map(([name, value]) => `${name} = ${value}`).join(", ")}`]),
+  ].join("");
+}
+
+function renderPlan({ plan, operation, names }: Story): string[] {
+  if (plan === undefined) return ["Plan      none: nothing was changed"];
+  const measured = operation?.measured;
+  const { runnersUp, refusedBy } = plan.explanation;
+  return [
+    `Plan      ${plan.id}, digest ${short(plan.digest)}`,
+    ...plan.actions.map((action) => `          ${renderAction(action, names)}`),
+    `predicted ${cost(plan.cost)}`,
+    `measured  ${measured === undefined ? "not yet" : cost(measured)}`,
+    ...runnersUp.map((other) => `not       ${other.hostId} (score ${other.score.toFixed(3)})`),
+    ...Object.entries(refusedBy).map(([reason, count]) => `refused   ${count} hosts: ${reason}`),
+    "",
+  ];
+}
+
+function renderAction(action: PlanAction, names: ReadonlyMap<string, string>): string {
+  const name = (id: string) => names.get(id) ?? short(id);
+  switch (action.kind) {
+    case "create_machine":
+      return `create ${name(action.machineId)} on ${action.siteId}/${action.hostId}`;
+    case "move_machine":
+      return `move ${name(action.machineId)} from ${action.fromSiteId}/${action.fromHostId} to ${action.toSiteId}/${action.toHostId}`;
+    case "set_memory":
+      return `memory of ${name(action.machineId)} from ${action.fromMib} to ${action.toMib} MiB`;
+    case "set_vcpus":
+      return `vCPUs of ${name(action.machineId)} from ${action.from} to ${action.to}`;
+    case "set_cpu_percent":
+      return `CPU of ${name(action.machineId)} from ${action.from} to ${action.to} %`;
+    case "set_rate":
+      return `rate of ${name(action.linkId)} from ${action.fromMbps} to ${action.toMbps} Mbit/s`;
+    case "apply_network":
+      return `network of ${action.hostIds.join(", ")}`;
+    case "destroy_machine":
+      return `destroy ${name(action.machineId)} on ${action.hostId}`;
+  }
+}
+
+function renderOperation({ operation, steps }: Story): string[] {
+  if (operation === undefined) return [];
+  const { fault } = operation;
+  return [
+    `Operation ${operation.id}: ${operation.state}${operation.endedAtMs === undefined ? "" : ` after ${duration(operation.endedAtMs - operation.createdAtMs)}`}`,
+    ...steps.map((step) => {
+      const took =
+        step.startedAtMs === undefined || step.endedAtMs === undefined
+          ? ""
+          : ` ${duration(step.endedAtMs - step.startedAtMs)}`;
+      return `${label("step")}${String(step.n).padStart(2)} ${step.state.padEnd(7)} ${step.name}${took}${step.fault === undefined ? "" : `: ${inert(step.fault.message)}`}`;
+    }),
+    ...(fault === undefined
+      ? []
+      : [`failed    ${inert(fault.message)}`, `next      ${fault.hint}`]),
+  ];
+}
+
+function label(word: string): string {
+  return `  ${word.padEnd(8)}`;
+}
+
+function consentTime(consent: Consent): string {
+  return `${consent.durationMs.toFixed(1)} ms`;
+}
+
+function cost({ durationMs, bytes, downtimeMs }: Cost): string {
+  return `${duration(durationMs)}, ${(bytes / 2 ** 20).toFixed(1)} MiB copied, ${Math.round(downtimeMs)} ms down`;
+}
+
+function duration(ms: number): string {
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 120_000) return `${(ms / 1000).toFixed(2)} s`;
+  return `${(ms / 60_000).toFixed(1)} min`;
+}
+
+function time(ms: number): string {
+  return new Date(ms).toISOString();
+}
+
+function short(text: string): string {
+  return text.slice(0, 12);
+}
+
+/** No escape sequence, no line break, no direction mark: what is not printable stands as its number. */
+function inert(text: string): string {
+  return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) => {
+    const code = character.codePointAt(0) ?? 0;
+    return `\\u{${code.toString(16)}}`;
+  });
+}

@@ -1,0 +1,109 @@
+/** Decisions, their explanation, and the adaptations they left behind; also the evidence log. Reading only. */
+import { Type } from "typebox";
+import type { AdaptationView, EvidenceReport, Explanation } from "#api/contract";
+import { explain } from "#api/explanation";
+import { environmentOf } from "#api/records";
+import { byId } from "#api/routes/environments";
+import type { ApiRouter } from "#api/server";
+import { adaptationView } from "#api/views";
+import type { ApiWorld } from "#api/world";
+import { Fault } from "#model/fault";
+import { toWire } from "#model/wire";
+
+const defaultLimit = 100;
+const Page = Type.Object({
+  environment: Type.Optional(Type.String()),
+  since: Type.Optional(Type.String({ pattern: "^\\d+$" })),
+  limit: Type.Optional(Type.String({ pattern: "^\\d{1,4}$" })),
+});
+
+export function decisionRoutes(router: ApiRouter, world: ApiWorld): void {
+  const { store, evidence } = world;
+
+  router.get(
+    "/v1/decisions",
+    { config: { access: "read" }, schema: { querystring: Page } },
+    async (request) => {
+      const { environment, limit } = request.query;
+      const decisions = await store.read(async (journal) =>
+        journal.decisions.list({
+          ...(environment === undefined
+            ? {}
+            : { environmentId: (await environmentOf(journal, environment)).id }),
+          limit: Number(limit ?? defaultLimit),
+        }),
+      );
+      return { items: decisions.map((decision) => toWire(decision)) };
+    },
+  );
+
+  router.get("/v1/decisions/:id", byId("read"), async (request) => {
+    const found = await store.read((journal) => journal.decisions.get(request.params.id));
+    if (found === undefined) throw unknownDecision(request.params.id);
+    return toWire(found);
+  });
+
+  router.get(
+    "/v1/decisions/:id/explanation",
+    byId("read"),
+    async (request): Promise<Explanation> => {
+      const found = await store.read((journal) => explain(journal, request.params.id));
+      if (found === undefined) throw unknownDecision(request.params.id);
+      return found;
+    },
+  );
+
+  router.get(
+    "/v1/adaptations",
+    { config: { access: "read" }, schema: { querystring: Page } },
+    async (request): Promise<{ items: AdaptationView[] }> => ({
+      items: await store.read(async (journal) => {
+        const { environment } = request.query;
+        const adaptations = await journal.adaptations.list(
+          environment === undefined
+            ? {}
+            : { environmentId: (await environmentOf(journal, environment)).id },
+        );
+        return await Promise.all(
+          adaptations.map(async (adaptation) => {
+            const { environmentId, machineId, linkId } = adaptation;
+            const [owner, machine, link] = [
+              await journal.objects.get("environment", environmentId),
+              machineId === undefined ? undefined : await journal.objects.get("machine", machineId),
+              linkId === undefined ? undefined : await journal.objects.get("link", linkId),
+            ];
+            return adaptationView(adaptation, {
+              environment: owner?.spec.name ?? "",
+              machine: machine?.spec.name,
+              link: link?.spec.machines.join("--"),
+            });
+          }),
+        );
+      }),
+    }),
+  );
+
+  router.get(
+    "/v1/evidence/verify",
+    { config: { access: "read" } },
+    async (): Promise<EvidenceReport> => {
+      const { ok, entries, head, brokenAt } = await evidence.verify();
+      return { ok, entries, head, broken_at: brokenAt ?? null };
+    },
+  );
+
+  router.get(
+    "/v1/evidence",
+    { config: { access: "read" }, schema: { querystring: Page } },
+    async (request) => ({
+      items: await evidence.list(
+        Number(request.query.since ?? 0),
+        Number(request.query.limit ?? defaultLimit),
+      ),
+    }),
+  );
+}
+
+function unknownDecision(id: string): Fault {
+  return new Fault("object.unknown", { kind: "decision", id });
+}

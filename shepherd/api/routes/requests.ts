@@ -1,0 +1,191 @@
+/** Asks of operators and scripts: the same methods as a guest's, the same gate, with the whole story in the answer. */
+
+import type { Static } from "typebox";
+import { Type } from "typebox";
+import { checkOwner, subjectOf } from "#api/access";
+import type { RequestAnswer } from "#api/contract";
+import { askOf as machineAsk } from "#api/machine-spec";
+import { environmentOf } from "#api/records";
+import { byId } from "#api/routes/environments";
+import { newRequest } from "#api/routes/machines";
+import { RequestBody } from "#api/schemas";
+import type { ApiRouter } from "#api/server";
+import type { ApiWorld, GateAnswer } from "#api/world";
+import { Fault } from "#model/fault";
+import type { EnvironmentRecord } from "#model/objects";
+import type { Operation } from "#model/plan";
+import type { LinkAsk, MachineAsk, Request, RequestKind } from "#model/request";
+import { toWire } from "#model/wire";
+import type { Journal } from "#ports/store";
+
+/** Longest time that one call waits for the operation that it started. */
+const maxWaitMs = 60_000;
+
+export function requestRoutes(router: ApiRouter, world: ApiWorld): void {
+  const { store, gate, operations } = world;
+
+  router.post(
+    "/v1/requests",
+    {
+      config: { access: "ask" },
+      schema: {
+        body: RequestBody,
+        querystring: Type.Object({
+          dry_run: Type.Optional(Type.String()),
+          wait_ms: Type.Optional(Type.String({ pattern: "^\\d+$" })),
+        }),
+      },
+    },
+    async (call, reply): Promise<RequestAnswer> => {
+      const { principal, body, query } = call;
+      const request = await store.read(async (journal): Promise<Request> => {
+        const environment = await environmentOf(journal, body.environment);
+        checkOwner(principal, environment.spec.owner);
+        return {
+          ...newRequest(world, { call, principal, kind: "resize", environmentId: environment.id }),
+          subject: subjectOf(principal, "operator"),
+          ...(await askOf(journal, environment, body)),
+        };
+      });
+      if (query.dry_run === "1" || query.dry_run === "true") {
+        return answerOf(request, await gate.preview(request));
+      }
+      const given = await gate.submit(request);
+      const waitMs = Math.min(Number(query.wait_ms ?? 0), maxWaitMs);
+      const operation =
+        given.operation !== undefined && waitMs > 0
+          ? await operations.wait(given.operation.id, waitMs)
+          : given.operation;
+      const answer = answerOf(request, { ...given, operation });
+      reply.code(answer.verdict === "pending" ? 202 : 200);
+      return answer;
+    },
+  );
+
+  router.get("/v1/requests/:id", byId("read"), async (call) => {
+    const found = await store.read((journal) => journal.requests.get(call.params.id));
+    if (found === undefined)
+      throw new Fault("object.unknown", { kind: "request", id: call.params.id });
+    return toWire(found);
+  });
+}
+
+/** What happened, in the words of a guest's answer. */
+export function answerOf(request: Request, given: GateAnswer): RequestAnswer {
+  const { decision, plan, operation } = given;
+  return {
+    verdict: verdictOf(given),
+    request: request.id,
+    decision: decision.id,
+    operation: operation?.id ?? null,
+    code: operation?.fault?.code ?? decision.code,
+    message: operation?.fault?.message ?? decision.message,
+    findings: toWire(decision.findings) as RequestAnswer["findings"],
+    plan: plan === undefined ? null : toWire(plan),
+  };
+}
+
+function verdictOf({ decision, operation }: GateAnswer): RequestAnswer["verdict"] {
+  if (decision.effect === "deny") return "denied";
+  if (decision.effect === "approve") return "pending";
+  if (operation === undefined) return "granted";
+  const verdicts: Record<Operation["state"], RequestAnswer["verdict"]> = {
+    pending: "pending",
+    running: "pending",
+    undoing: "pending",
+    succeeded: "granted",
+    partial: "partial",
+    // It was allowed and did not come about: the machine is as it was.
+    failed: "partial",
+    cancelled: "partial",
+    stuck: "partial",
+  };
+  return verdicts[operation.state];
+}
+
+async function askOf(
+  journal: Journal,
+  environment: EnvironmentRecord,
+  body: Static<typeof RequestBody>,
+): Promise<Partial<Request>> {
+  const { method, params } = body;
+  const reason = params.reason ?? "";
+  const leaseMs = params.lease_s === undefined ? undefined : params.lease_s * 1000;
+  const shared = { reason, ...(leaseMs === undefined ? {} : { leaseMs }) };
+  if (method === "rate") {
+    return { ...shared, kind: "rate", links: [await linkAsk(journal, environment, body)] };
+  }
+  if (method === "forecast") {
+    throw new Fault("request.invalid", {
+      where: "body.method",
+      problem: "forecast is a guest's word; ask for resize",
+    });
+  }
+  const machines = await machinesOf(journal, environment, body);
+  const kinds: Record<typeof method, RequestKind> = {
+    resize: "resize",
+    move: "move",
+    release: "release",
+  };
+  const ask = {
+    vcpus: params.vcpus,
+    cpuPercent: params.cpu_percent,
+    memoryMib: params.memory_mib,
+    siteId: params.site,
+  };
+  if (method === "move" && params.site === undefined) {
+    throw new Fault("request.invalid", { where: "body.params.site", problem: "move needs a site" });
+  }
+  return {
+    ...shared,
+    kind: kinds[method],
+    group: body.group,
+    machines: machines.map(
+      (machineId): MachineAsk => (method === "release" ? { machineId } : { machineId, ...ask }),
+    ),
+  };
+}
+
+async function machinesOf(
+  journal: Journal,
+  environment: EnvironmentRecord,
+  body: Static<typeof RequestBody>,
+): Promise<readonly string[]> {
+  const all = await journal.objects.list("machine", { environmentId: environment.id });
+  if ((body.group === undefined) === (body.machine === undefined)) {
+    throw new Fault("request.invalid", {
+      where: "body",
+      problem: "name either machine or group",
+    });
+  }
+  const chosen = all.filter(({ spec }) =>
+    body.group === undefined ? spec.name === body.machine : spec.group === body.group,
+  );
+  if (chosen.length === 0) {
+    throw new Fault("object.unknown", {
+      kind: body.group === undefined ? "machine" : "group",
+      id: `${environment.spec.name}/${body.group ?? body.machine}`,
+    });
+  }
+  return chosen.map((machine) => machine.id);
+}
+
+async function linkAsk(
+  journal: Journal,
+  environment: EnvironmentRecord,
+  body: Static<typeof RequestBody>,
+): Promise<LinkAsk> {
+  const { machine, params } = body;
+  if (machine === undefined || params.peer === undefined || params.rate_mbps === undefined) {
+    throw new Fault("request.invalid", {
+      where: "body",
+      problem: "rate needs machine, params.peer and params.rate_mbps",
+    });
+  }
+  const pair = [machine, params.peer].toSorted().join("--");
+  const link = await journal.objects.findByKey("link", `${environment.id}/${pair}`);
+  if (link === undefined) {
+    throw new Fault("object.unknown", { kind: "link", id: `${environment.spec.name}/${pair}` });
+  }
+  return { linkId: link.id, rateMbps: params.rate_mbps };
+}

@@ -1,0 +1,30 @@
+/** Named tokens: made by whoever operates, shown once, kept as hashes. */
+import type { TokenAnswer } from "#api/contract";
+import { TokenBody } from "#api/schemas";
+import type { ApiRouter } from "#api/server";
+import type { ApiWorld } from "#api/world";
+import { Fault } from "#model/fault";
+
+export function tokenRoutes(router: ApiRouter, world: ApiWorld): void {
+  router.post(
+    "/v1/tokens",
+    { config: { access: "operate" }, schema: { body: TokenBody } },
+    async (request, reply): Promise<TokenAnswer> => {
+      const { name, role } = request.body;
+      // An operator's token must not be able to make itself a second pair of eyes.
+      if (role === "approver" && request.principal.role !== "local-root") {
+        throw new Fault("access.denied", {
+          principal: request.principal.name,
+          role: request.principal.role,
+          access: "make approvers",
+        });
+      }
+      reply.code(201);
+      return { name, role, token: world.tokens.create({ name, role }) };
+    },
+  );
+
+  router.get("/v1/tokens", { config: { access: "operate" } }, async () => ({
+    items: world.tokens.list(),
+  }));
+}

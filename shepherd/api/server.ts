@@ -1,0 +1,169 @@
+/**
+ * The HTTP server: one Fastify application a listener (unix socket, TCP), which differ only in how a caller is known.
+ * Errors become problem details here; routes are in api/routes, one file a noun.
+ */
+import { chmodSync, existsSync, mkdirSync, rmSync } from "node:fs";
+import { connect } from "node:net";
+import { dirname } from "node:path";
+import swagger from "@fastify/swagger";
+import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
+import Fastify, { type FastifyRequest } from "fastify";
+import { type Access, checkAccess, localRoot, type Principal } from "#api/access";
+import { createMetrics } from "#api/metrics";
+import { problemOf, Refused } from "#api/problems";
+import { decisionRoutes } from "#api/routes/decisions";
+import { environmentRoutes } from "#api/routes/environments";
+import { eventRoutes } from "#api/routes/events";
+import { holdRoutes } from "#api/routes/holds";
+import { imageRoutes } from "#api/routes/images";
+import { linkRoutes } from "#api/routes/links";
+import { machineRoutes } from "#api/routes/machines";
+import { networkRoutes } from "#api/routes/networks";
+import { operationRoutes } from "#api/routes/operations";
+import { requestRoutes } from "#api/routes/requests";
+import { statusRoutes } from "#api/routes/status";
+import { tokenRoutes } from "#api/routes/tokens";
+import type { ApiWorld } from "#api/world";
+import { Fault } from "#model/fault";
+
+declare module "fastify" {
+  interface FastifyRequest {
+    principal: Principal;
+  }
+  interface FastifyContextConfig {
+    /** What a caller must be allowed to do; every route says it. */
+    access?: Access;
+  }
+}
+
+/** A declaration of a whole machine is a few kilobytes; files go through blobs. */
+const bodyLimitBytes = 64 * 1024;
+/** A slow or silent client frees its connection. Long polls and event streams answer in their own time. */
+const requestTimeoutMs = 60_000;
+
+export type Api = ReturnType<typeof createApi>;
+/** Registers on this get typed bodies. */
+export type ApiRouter = Pick<
+  Api,
+  "get" | "put" | "post" | "patch" | "delete" | "head" | "route" | "addHook"
+>;
+export type Authenticate = (request: FastifyRequest) => Principal;
+
+export const asLocalRoot: Authenticate = () => localRoot;
+
+/** Fault `access.token_missing` or `access.token_unknown`. */
+export function byToken(tokens: { find(token: string): Principal }): Authenticate {
+  return (request) => {
+    const [scheme, token] = (request.headers.authorization ?? "").split(" ");
+    if (scheme?.toLowerCase() !== "bearer" || token === undefined || token === "") {
+      throw new Fault("access.token_missing");
+    }
+    return tokens.find(token);
+  };
+}
+
+export function createApi(world: ApiWorld, authenticate: Authenticate) {
+  const app = Fastify({
+    logger: false,
+    bodyLimit: bodyLimitBytes,
+    requestTimeout: requestTimeoutMs,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 256 },
+    // Coercion would let "4" pass for 4, and removal would drop a mistyped field without a word.
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false } },
+  }).withTypeProvider<TypeBoxTypeProvider>();
+
+  app.decorateRequest("principal", null as unknown as Principal); // set before any handler runs
+  app.addHook("onRequest", async (request) => {
+    const { access } = request.routeOptions.config;
+    if (access === "open") return;
+    request.principal = authenticate(request);
+    if (access !== undefined) checkAccess(request.principal, access);
+  });
+  app.setErrorHandler(async (error, request, reply) => {
+    const problem = problemOf(error);
+    if (problem.status >= 500 && !(error instanceof Refused)) {
+      world.log.error({ err: error, method: request.method, url: request.url }, "call failed");
+    }
+    return await reply
+      .code(problem.status)
+      .type("application/problem+json")
+      .send(JSON.stringify(problem));
+  });
+  app.setNotFoundHandler(async (request) => {
+    throw new Fault("request.not_found", {
+      method: request.method,
+      path: request.url.split("?")[0],
+    });
+  });
+  // Views are built whole and typed; serialising by schema could only drop a field by mistake.
+  app.setSerializerCompiler(() => (data) => JSON.stringify(data));
+  app.addContentTypeParser("application/octet-stream", (_request, payload, done) => {
+    done(null, payload); // streamed by the route that wants it
+  });
+
+  const metrics = createMetrics(world);
+  app.addHook("onResponse", async (request, reply) => {
+    metrics.observeCall({
+      method: request.method,
+      route: request.routeOptions.url ?? "none",
+      status: reply.statusCode,
+      durationMs: reply.elapsedTime,
+    });
+  });
+  app.register(swagger, {
+    openapi: {
+      openapi: "3.1.0",
+      info: { title: "Drover's shepherd", version: world.version },
+      components: { securitySchemes: { token: { type: "http", scheme: "bearer" } } },
+    },
+  });
+  app.register(async (routes) => {
+    const router = routes.withTypeProvider<TypeBoxTypeProvider>();
+    statusRoutes(router, world);
+    environmentRoutes(router, world);
+    networkRoutes(router, world);
+    machineRoutes(router, world);
+    linkRoutes(router, world);
+    imageRoutes(router, world);
+    requestRoutes(router, world);
+    decisionRoutes(router, world);
+    operationRoutes(router, world);
+    eventRoutes(router, world);
+    holdRoutes(router, world);
+    tokenRoutes(router, world);
+    router.get("/metrics", { config: { access: "read" } }, async (_request, reply) =>
+      reply.type("text/plain; version=0.0.4").send(await metrics.text()),
+    );
+    router.get("/openapi.json", { config: { access: "open" } }, async () => app.swagger());
+  });
+  return app;
+}
+
+/** Listens on a unix socket that only its owner can open. A socket that nobody answers on is a dead predecessor's. */
+export async function listenOnSocket(app: Api, path: string): Promise<void> {
+  mkdirSync(dirname(path), { recursive: true });
+  if (existsSync(path)) {
+    if (await answers(path)) throw new Fault("socket.in_use", { socket: path });
+    rmSync(path);
+  }
+  // The mode must hold from the first moment, not from a later chmod on.
+  const before = process.umask(0o177);
+  try {
+    await app.listen({ path });
+  } finally {
+    process.umask(before);
+  }
+  chmodSync(path, 0o600);
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", () => resolve(false));
+  });
+}

@@ -1,0 +1,57 @@
+/**
+ * What the API needs from the other rooms, no more: the doors that main.ts joins. Routes see nothing else.
+ */
+import type { Logger } from "pino";
+import type { TokenStore } from "#api/access";
+import type { BlobStore } from "#api/blobs";
+import type { Operation, Plan } from "#model/plan";
+import type { Decision, Request } from "#model/request";
+import type { Ms, OperationId, SiteId } from "#model/units";
+import type { Clock, Ids } from "#ports/clock";
+import type { Store } from "#ports/store";
+import type { Observer } from "#sensing/observer";
+
+export interface GateAnswer {
+  readonly decision: Decision;
+  readonly plan: Plan | undefined;
+  readonly operation: Operation | undefined;
+}
+/** The one gate (policy/gate.ts). */
+export interface ApiGate {
+  submit(request: Request): Promise<GateAnswer>;
+  preview(request: Request): Promise<GateAnswer>;
+}
+/** Following and stopping what already runs (operations/operations.ts). */
+export interface ApiOperations {
+  /** Resolves when it ended, at the timeout, or when the signal is aborted. */
+  wait(id: OperationId, timeoutMs: Ms, signal?: AbortSignal): Promise<Operation>;
+  cancel(id: OperationId): Promise<Operation>;
+}
+/** What hosts last said (sensing/observer.ts). */
+export type ApiSensing = Pick<Observer, "observedMachine" | "refresh" | "sites">;
+/** The evidence log (evidence/). */
+export interface ApiEvidence {
+  verify(): Promise<{
+    readonly ok: boolean;
+    readonly entries: number;
+    readonly head: string;
+    readonly brokenAt: number | undefined;
+  }>;
+  list(since: number, limit: number): Promise<readonly unknown[]>;
+}
+
+export interface ApiWorld {
+  readonly store: Store;
+  readonly gate: ApiGate;
+  readonly operations: ApiOperations;
+  readonly sensing: ApiSensing;
+  readonly evidence: ApiEvidence;
+  readonly tokens: TokenStore;
+  readonly blobs: BlobStore;
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly log: Logger;
+  readonly siteIds: readonly SiteId[];
+  readonly world: "libvirt" | "simulated";
+  readonly version: string;
+}
