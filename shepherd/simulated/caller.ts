@@ -1,0 +1,71 @@
+/**
+ * One shepherd's way to call a simulated host: counted, delayed, failed on demand, and never answered once the
+ * shepherd is gone. Knows calls by name, not what they do.
+ */
+import { Fault } from "#model/fault";
+import type { HostId, Ms } from "#model/units";
+import { type Faults, injectedFault } from "#simulated/faults";
+import type { Machinery } from "#simulated/machinery";
+
+/** One connection's way to call: counted, delayed, failed on demand, never answered once it is cut. */
+export interface Caller {
+  call<T>(hostId: HostId, name: string, work: () => T | Promise<T>): Promise<T>;
+  /** Time inside a call. */
+  pause(hostId: HostId, durationMs: Ms): Promise<void>;
+  onCut(listener: () => void): () => void;
+}
+
+export function createCaller(
+  machinery: Machinery,
+  faults: Faults,
+  reachability: Set<(hostId: HostId) => void>,
+): Caller & { cut(): void } {
+  const state = { cut: false };
+  const listeners = new Set<() => void>();
+  const never = new Promise<never>(() => undefined);
+  const unreachable = (hostId: HostId) =>
+    new Fault("host.unreachable", { host: hostId, problem: "the connection ended" });
+
+  /** The work's own end, or the host's disappearance, whichever is first. */
+  const whileReachable = async <T>(hostId: HostId, work: Promise<T>): Promise<T> => {
+    const { promise, reject } = Promise.withResolvers<never>();
+    const listener = (changed: HostId) => {
+      if (changed === hostId && !machinery.host(hostId).reachable) reject(unreachable(hostId));
+    };
+    reachability.add(listener);
+    try {
+      return await Promise.race([work, promise]);
+    } finally {
+      reachability.delete(listener);
+    }
+  };
+
+  const call: Caller["call"] = async (hostId, name, work) => {
+    if (state.cut) return never;
+    const effect = faults.take(hostId, name);
+    await machinery.clock.sleep(machinery.speeds.callMs);
+    if (state.cut) return never;
+    if (!machinery.host(hostId).reachable) throw unreachable(hostId);
+    if (effect === "hang") return never;
+    if (effect === "fail") throw injectedFault(hostId, name);
+    const result = await whileReachable(hostId, Promise.resolve().then(work));
+    if (state.cut || effect === "hang_after") return never;
+    if (effect === "fail_after") throw injectedFault(hostId, name);
+    return result;
+  };
+  return {
+    call,
+    async pause(_hostId, durationMs) {
+      await machinery.clock.sleep(durationMs);
+      if (state.cut) await never;
+    },
+    onCut(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    cut() {
+      state.cut = true;
+      for (const listener of listeners) listener();
+    },
+  };
+}

@@ -1,0 +1,96 @@
+/**
+ * The simulated world as plain data: what a restart of the shepherd, or of the process, must find again.
+ * Only types and what follows from them without a clock's help; world.ts changes it.
+ */
+import type { Bytes, CpuPercent, HostId, Mib, Ms } from "#model/units";
+import type { DomainSpec, DomainState } from "#ports/host";
+import type { HostNetworkConfig } from "#ports/host-network";
+
+export interface DomainData {
+  readonly id: string;
+  readonly name: string;
+  /** Undefined: a foreign domain. */
+  spec: DomainSpec | undefined;
+  state: DomainState;
+  vcpus: number;
+  vcpusMax: number;
+  cpuPercent: CpuPercent | undefined;
+  memoryMaxMib: Mib;
+  /** The balloon goes from one size to the other, at the world's speed, from then on. */
+  memory: { fromMib: Mib; toMib: Mib; sinceMs: Ms };
+  cpuTime: { beforeMs: Ms; sinceMs: Ms };
+  /** New at each boot, kept over moves: what a guest reads as its boot id. */
+  bootId: string;
+  bootedAtMs: Ms;
+  /** What the guest believes to have written; must be on the volume of whichever host it runs on. */
+  diskContent: string;
+  /** incoming: prepared at a destination; performing, performed: at the source. */
+  job: "none" | "incoming" | "performing" | "performed";
+}
+
+export interface VolumeData {
+  readonly name: string;
+  readonly capacityBytes: Bytes;
+  allocatedBytes: Bytes;
+  readonly backing: string | undefined;
+  content: string;
+}
+
+export interface HostData {
+  readonly id: HostId;
+  readonly cores: number;
+  readonly memoryMib: Mib;
+  readonly poolBytes: Bytes;
+  /** False: it does not answer the shepherd; its guests run on. */
+  reachable: boolean;
+  domains: Record<string, DomainData>;
+  volumes: Record<string, VolumeData>;
+  network: HostNetworkConfig;
+}
+
+export interface WorldData {
+  readonly hosts: Record<HostId, HostData>;
+  /** Broken promises, in words: two writers, a disk taken from under a guest. Must stay empty. */
+  readonly violations: string[];
+  /** Boots so far; makes boot ids. */
+  boots: number;
+}
+
+export interface SimulatedHostOptions {
+  readonly id: HostId;
+  readonly cores: number;
+  readonly memoryMib: Mib;
+  readonly poolBytes: Bytes;
+}
+
+export function emptyWorld(hosts: readonly SimulatedHostOptions[]): WorldData {
+  const entries = hosts.map((host): [HostId, HostData] => [
+    host.id,
+    {
+      ...host,
+      reachable: true,
+      domains: {},
+      volumes: {},
+      network: { hostId: host.id, bridges: [] },
+    },
+  ]);
+  return { hosts: Object.fromEntries(entries), violations: [], boots: 0 };
+}
+
+/** Taps that exist on a host: libvirt makes them with the domain and removes them with it. */
+export function tapsOf(host: HostData): ReadonlySet<string> {
+  const taps = Object.values(host.domains).flatMap((domain) => domain.spec?.nics ?? []);
+  return new Set(taps.map((nic) => nic.tap));
+}
+
+/** Only what stands without the domains' taps: a port dies with its tap. */
+export function withoutDeadPorts(
+  network: HostNetworkConfig,
+  taps: ReadonlySet<string>,
+): HostNetworkConfig {
+  const bridges = network.bridges.map((bridge) => ({
+    ...bridge,
+    ports: bridge.ports.filter((port) => taps.has(port.tap)),
+  }));
+  return { ...network, bridges };
+}

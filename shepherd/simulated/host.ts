@@ -1,0 +1,278 @@
+/**
+ * A simulated libvirt host: life, live resize, volumes and channels of its guests, and its half of a migration.
+ * Behaves as the real one was measured to; where the two disagree, this one is wrong. Knows no operation.
+ */
+import { Fault } from "#model/fault";
+import type { HostId } from "#model/units";
+import type { DomainSpec, Host, HostVolumes, ObservedDomain } from "#ports/host";
+import type { Caller } from "#simulated/caller";
+import type { DomainData, HostData } from "#simulated/data";
+import { freshDomain, type Machinery } from "#simulated/machinery";
+import { migrateFrom, migrateTo } from "#simulated/migration";
+
+/** What an empty qcow2 takes. */
+const emptyOverlayBytes = 200_704;
+/** Domain metadata of an environment's machine always starts so. */
+const version = "simulated 1.0";
+
+export function createSimulatedHost(machinery: Machinery, caller: Caller, hostId: HostId): Host {
+  const host = () => machinery.host(hostId);
+  const call = <T>(name: string, work: () => T | Promise<T>) => caller.call(hostId, name, work);
+  const find = (id: string) => host().domains[id];
+  const need = (id: string, procedure: string): DomainData => {
+    const domain = find(id);
+    if (domain === undefined) {
+      throw new Fault("libvirt.no_domain", { procedure, message: `no domain with id ${id}` });
+    }
+    return domain;
+  };
+  const needRunning = (id: string, procedure: string): DomainData => {
+    const domain = need(id, procedure);
+    if (domain.job !== "none") {
+      // As measured: calls wait 30 s for the migration's job lock, then fail.
+      throw new Fault("libvirt.timeout", { procedure, message: "a migration holds the domain" });
+    }
+    if (domain.state !== "running") {
+      throw new Fault("libvirt.invalid_now", { procedure, message: `domain is ${domain.state}` });
+    }
+    return domain;
+  };
+  const observed = (domain: DomainData) => observe(machinery, domain);
+
+  return {
+    id: hostId,
+    observe: () =>
+      call("observe", () => ({
+        libvirtVersion: version,
+        cores: host().cores,
+        freeMemoryMib: host().memoryMib - machinery.usedMemoryMib(host()),
+        poolFreeBytes: poolFreeBytes(host()),
+        accelerations: ["tcg" as const],
+      })),
+    listDomains: () => call("listDomains", () => Object.values(host().domains).map(observed)),
+    findDomain: (id) =>
+      call("findDomain", () => {
+        const domain = find(id);
+        return domain && observed(domain);
+      }),
+    findDomainByName: (name) =>
+      call("findDomainByName", () => {
+        const domain = Object.values(host().domains).find((each) => each.name === name);
+        return domain && observed(domain);
+      }),
+
+    startDomain: (spec) => call("startDomain", () => start(machinery, caller, host(), spec)),
+    stopDomain: (id) =>
+      call("stopDomain", async () => {
+        const domain = find(id);
+        if (domain === undefined) return;
+        await caller.pause(hostId, machinery.speeds.stopMs);
+        machinery.removeDomain(host(), domain);
+      }),
+    resumeDomain: (id) =>
+      call("resumeDomain", () => {
+        const domain = need(id, "resumeDomain");
+        if (domain.state === "running") return;
+        if (!domain.state.startsWith("paused") || domain.job === "incoming") {
+          const message = `domain is ${domain.state}`;
+          throw new Fault("libvirt.invalid_now", { procedure: "resumeDomain", message });
+        }
+        machinery.setState(host(), domain, "running");
+      }),
+
+    setMemory: (id, memoryMib) =>
+      call("setMemory", () => {
+        const domain = needRunning(id, "setMemory");
+        if (memoryMib > domain.memoryMaxMib) {
+          const message = `${memoryMib} MiB is above the maximum of ${domain.memoryMaxMib} MiB`;
+          throw new Fault("libvirt.bad_argument", { procedure: "setMemory", message });
+        }
+        machinery.setMemory(host(), domain, memoryMib);
+      }),
+    setVcpus: (id, vcpus) =>
+      call("setVcpus", () => {
+        const domain = needRunning(id, "setVcpus");
+        if (vcpus > domain.vcpusMax || vcpus < 1) {
+          const message = `${vcpus} vCPUs are not within 1 and ${domain.vcpusMax}`;
+          throw new Fault("libvirt.bad_argument", { procedure: "setVcpus", message });
+        }
+        domain.vcpus = vcpus;
+        machinery.changed();
+      }),
+    setCpuPercent: (id, cpuPercent) =>
+      call("setCpuPercent", () =>
+        machinery.setCpuPercent(needRunning(id, "setCpuPercent"), cpuPercent),
+      ),
+
+    volumes: createVolumes(machinery, caller, hostId),
+    migrateFrom: (parameters) =>
+      call("migrateFrom", () => migrateFrom({ machinery, caller, hostId, parameters })),
+    migrateTo: (parameters) =>
+      call("migrateTo", () => migrateTo({ machinery, caller, hostId, parameters })),
+    openChannel: (id, channel) =>
+      call("openChannel", () => {
+        const domain = need(id, "openChannel");
+        if (domain.state !== "running" || domain.job === "incoming") {
+          const message = `domain is ${domain.state}`;
+          throw new Fault("libvirt.invalid_now", { procedure: "openChannel", message });
+        }
+        const stream = machinery.port(id, channel).open();
+        const end = caller.onCut(() => stream.destroy());
+        stream.once("close", end);
+        return stream;
+      }),
+    watch({ onEvent }) {
+      const end = machinery.listen(hostId, onEvent);
+      caller.onCut(end);
+      return end;
+    },
+    async close() {
+      // Nothing is held: connections are of the whole shepherd here.
+    },
+  };
+}
+
+async function start(
+  machinery: Machinery,
+  caller: Caller,
+  host: HostData,
+  spec: DomainSpec,
+): Promise<void> {
+  const refuse = (message: string) =>
+    new Fault("libvirt.operation_failed", { procedure: "startDomain", message });
+  const namesake = Object.values(host.domains).find((domain) => domain.name === spec.name);
+  if (namesake !== undefined && namesake.id !== spec.id) {
+    throw new Fault("machine.name_taken", {
+      host: host.id,
+      name: spec.name,
+      holder: namesake.id,
+    });
+  }
+  if (host.domains[spec.id]?.state === "running") return;
+  if (spec.memoryMib > host.memoryMib - machinery.usedMemoryMib(host)) {
+    throw refuse("cannot set up guest memory: Cannot allocate memory");
+  }
+  const boot = [spec.boot?.kernelVolume, spec.boot?.initrdVolume].filter(
+    (name) => name !== undefined,
+  );
+  for (const name of [spec.diskVolume, ...boot]) {
+    if (host.volumes[name] === undefined) throw refuse(`Cannot access storage file ${name}`);
+  }
+  const bridges = new Set(host.network.bridges.map((bridge) => bridge.bridge));
+  for (const nic of spec.nics) {
+    if (!bridges.has(nic.bridge)) throw refuse(`Cannot get interface MTU on ${nic.bridge}`);
+  }
+  await caller.pause(host.id, machinery.speeds.startMs);
+
+  const volume = host.volumes[spec.diskVolume];
+  if (volume === undefined) throw refuse(`Cannot access storage file ${spec.diskVolume}`);
+  const domain: DomainData = {
+    ...freshDomain(machinery, spec),
+    spec,
+    vcpusMax: spec.vcpusMax,
+    memoryMaxMib: spec.memoryMaxMib,
+  };
+  if (volume.content === "") volume.content = domain.bootId;
+  volume.allocatedBytes = Math.max(volume.allocatedBytes, machinery.speeds.bootWritesBytes);
+  machinery.addDomain(host, { ...domain, diskContent: volume.content });
+}
+
+function createVolumes(machinery: Machinery, caller: Caller, hostId: HostId): HostVolumes {
+  const host = () => machinery.host(hostId);
+  const call = <T>(name: string, work: () => T | Promise<T>) =>
+    caller.call(hostId, `volumes.${name}`, work);
+  const refuse = (procedure: string, message: string) =>
+    new Fault("libvirt.operation_failed", { procedure, message });
+  const info = ({ name, capacityBytes, allocatedBytes, backing }: HostData["volumes"][string]) => ({
+    name,
+    capacityBytes,
+    allocatedBytes,
+    backing,
+  });
+
+  return {
+    find: (name) =>
+      call("find", () => {
+        const volume = host().volumes[name];
+        return volume && info(volume);
+      }),
+    list: () => call("list", () => Object.values(host().volumes).map(info)),
+    upload: (request) =>
+      call("upload", async () => {
+        const { name, sizeBytes, capacityBytes } = request;
+        if (host().volumes[name] !== undefined) {
+          throw new Fault("libvirt.exists", { procedure: "volumes.upload", message: name });
+        }
+        if (sizeBytes > poolFreeBytes(host()))
+          throw refuse("volumes.upload", "No space left on device");
+        let bytes = 0;
+        for await (const chunk of request.open()) {
+          bytes += (chunk as Buffer).length;
+          request.onProgress?.(bytes);
+        }
+        if (bytes !== sizeBytes) {
+          throw refuse("volumes.upload", `${bytes} bytes came, ${sizeBytes} were announced`);
+        }
+        await caller.pause(hostId, (sizeBytes * 8) / (machinery.speeds.uploadMbps * 1000));
+        host().volumes[name] = {
+          name,
+          capacityBytes,
+          allocatedBytes: sizeBytes,
+          backing: undefined,
+          content: name,
+        };
+        machinery.changed();
+      }),
+    createOverlay: ({ name, backing, capacityBytes }) =>
+      call("createOverlay", () => {
+        if (host().volumes[name] !== undefined) {
+          throw new Fault("libvirt.exists", { procedure: "volumes.createOverlay", message: name });
+        }
+        if (host().volumes[backing] === undefined) {
+          const message = `no volume named ${backing}`;
+          throw new Fault("libvirt.no_volume", { procedure: "volumes.createOverlay", message });
+        }
+        if (emptyOverlayBytes > poolFreeBytes(host())) {
+          throw refuse("volumes.createOverlay", "No space left on device");
+        }
+        host().volumes[name] = {
+          name,
+          capacityBytes,
+          allocatedBytes: emptyOverlayBytes,
+          backing,
+          content: "",
+        };
+        machinery.changed();
+      }),
+    remove: (name) =>
+      call("remove", () => {
+        if (host().volumes[name] !== undefined) machinery.removeVolume(host(), name);
+      }),
+  };
+}
+
+function observe(machinery: Machinery, domain: DomainData): ObservedDomain {
+  const { spec } = domain;
+  return {
+    id: domain.id,
+    name: domain.name,
+    state: domain.state,
+    ours: spec && {
+      environmentId: spec.environmentId,
+      owner: spec.owner,
+      epoch: spec.epoch,
+    },
+    vcpus: domain.vcpus,
+    vcpusMax: domain.vcpusMax,
+    cpuPercent: domain.cpuPercent,
+    memoryMib: machinery.memoryOf(domain),
+    memoryTargetMib: domain.memory.toMib,
+    memoryMaxMib: domain.memoryMaxMib,
+    cpuTimeMs: machinery.cpuTimeOf(domain),
+  };
+}
+
+function poolFreeBytes(host: HostData): number {
+  const used = Object.values(host.volumes).reduce((sum, volume) => sum + volume.allocatedBytes, 0);
+  return host.poolBytes - used;
+}
