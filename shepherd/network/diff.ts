@@ -41,13 +41,16 @@ export function diffNetwork(
     wish.bridges.flatMap((bridge) => bridge.ports.map((port) => port.tap)),
   );
   for (const [device, shaping] of observed.shaping) {
-    if (/^dvt/.test(device) && !wishedTaps.has(device)) removeShaping(device, shaping, changes);
+    if (device.startsWith("dvt") && !wishedTaps.has(device))
+      removeShaping(device, shaping, changes);
   }
   for (const bridge of wish.bridges) {
     const fresh = diffLinks(bridge, observed, changes, quiet);
     diffTunnelForwarding(bridge, fresh.vxlan ? [] : observed.forwarding, changes);
     diffBridgeForwarding(bridge, observed, fresh, changes);
-    diffNeighbours(bridge, fresh.bridge ? [] : observed.neighbours, changes);
+    // The kernel forgets a bridge's neighbour entries whenever the bridge's address is set.
+    const forgets = observed.links.get(bridge.bridge)?.mac !== bridgeMac(bridge.bridge);
+    diffNeighbours(bridge, fresh.bridge || forgets ? [] : observed.neighbours, changes);
     for (const port of bridge.ports) {
       if (!observed.links.has(port.tap)) continue;
       const ifb = shaperName(port.tap);
@@ -148,14 +151,14 @@ function diffBridge(
   const object = `bridge ${name}`;
   const alias = `drover network ${config.networkId}`;
   const mac = bridgeMac(name);
-  const settle = `link set dev ${name} address ${mac} mtu ${config.mtu} ${quiet} alias "${alias}" up`;
+  const settle = `link set dev ${name} mtu ${config.mtu} ${quiet} alias "${alias}" up`;
   if (link?.bridge === undefined) {
     changes.note(
       { object, problem: "missing", detail: alias },
       {
         ip: [
           ...(link === undefined ? [] : [`link delete dev ${name}`]),
-          `link add name ${name} type bridge stp_state 0 mcast_snooping 0`,
+          `link add name ${name} address ${mac} type bridge stp_state 0 mcast_snooping 0`,
           settle,
         ],
       },
@@ -165,12 +168,17 @@ function diffBridge(
   const wrong = [
     link.up ? "" : "it is down",
     link.mtu === config.mtu ? "" : `its MTU is ${link.mtu}, not ${config.mtu}`,
-    link.mac === mac ? "" : `its address is ${link.mac}, not ${mac}`,
     link.alias === alias ? "" : `its alias is not "${alias}"`,
     link.withoutAddresses ? "" : "it takes an IPv6 address of its own",
   ].filter((problem) => problem !== "");
   if (wrong.length > 0) {
     changes.note({ object, problem: "different", detail: wrong.join(", ") }, { ip: [settle] });
+  }
+  if (link.mac !== mac) {
+    changes.note(
+      { object, problem: "different", detail: `its address is ${link.mac}, not ${mac}` },
+      { ip: [`link set dev ${name} address ${mac}`] },
+    );
   }
   if (link.bridge.multicastSnooping || link.bridge.spanningTree) {
     changes.note(

@@ -31,11 +31,14 @@ const tcpHeaderBytes = 52;
 
 /**
  * The rate that htb is given so that a program measures the promised one: a promise counts what TCP carries in
- * full-size segments, htb counts Ethernet frames. Integer bit/s, in steps of 1,000 that tc prints exactly.
+ * full-size segments in one direction while the other is as full; htb counts Ethernet frames, and with them one
+ * acknowledgement for every two segments of the other direction. Integer bit/s, in steps of 1,000 that tc prints exactly.
  */
 export function shapedBits(rateMbps: number, mtu: number): number {
-  const factor = (mtu + ethernetHeaderBytes) / (mtu - tcpHeaderBytes);
-  return Math.round(rateMbps * 1000 * factor) * 1000;
+  const payload = mtu - tcpHeaderBytes;
+  const segment = mtu + ethernetHeaderBytes;
+  const acknowledgement = (tcpHeaderBytes + ethernetHeaderBytes) / 2;
+  return Math.round((rateMbps * 1000 * (segment + acknowledgement)) / payload) * 1000;
 }
 
 /** Compares the rates of a port whose tap is there with what the tap and its ifb device do. */

@@ -1,26 +1,31 @@
 /**
- * The network of one host over its shell: one script asks, network/diff decides, one script changes. Implements
- * ports/host-network. Holds no state of the host between two calls except how its nft prints our rules.
+ * The network of one host over its shell: one script asks, network/diff decides, one script changes and asks again.
+ * Implements ports/host-network. Between two calls it keeps how the host's nft prints our rules, and what the host
+ * looked like at the last look: a change is first worked out from that, so that a cut-over waits for no question, and
+ * is always checked against a fresh look before the caller is answered.
  */
 import { randomBytes } from "node:crypto";
 import { Fault } from "#model/fault";
 import type { BatchProgram, NetworkBatch } from "#network/changes";
-import { diffNetwork, type NetworkDiff } from "#network/diff";
+import { diffNetwork } from "#network/diff";
 import { filterProbeText } from "#network/filters";
 import type { ObservedNetwork } from "#network/observed";
-import type { HostNetwork, HostNetworkConfig } from "#ports/host-network";
+import type { HostNetwork, HostNetworkConfig, NetworkDifference } from "#ports/host-network";
 import { readFilters, readNetwork, readScript } from "#shell/read-network";
 import { type HostShell, lastLines, runOk } from "#shell/shell";
 
 /**
- * A device may come or go between asking and changing (a guest that starts or ends): look again and try again this
- * often. More failures mean that the host really refuses.
+ * Rounds of change and look. A device may come or go in between (a guest that starts or ends); more failures than this
+ * mean that the host really refuses.
  */
-const maxAttempts = 3;
+const maxRounds = 4;
+/** Looks that cannot be read, for the same reason. */
+const maxLooks = 3;
 
 export function createHostNetwork(shell: HostShell): HostNetwork {
   let printedRules: Promise<string> | undefined;
-  let last: Promise<unknown> = Promise.resolve();
+  let lastLook: ObservedNetwork | undefined;
+  let queue: Promise<unknown> = Promise.resolve();
 
   function expectedRules(): Promise<string> {
     printedRules ??= probeFilters(shell).catch((error: unknown) => {
@@ -30,34 +35,60 @@ export function createHostNetwork(shell: HostShell): HostNetwork {
     return printedRules;
   }
 
-  async function compare(wish: HostNetworkConfig): Promise<NetworkDiff> {
+  async function makeEqual(wish: HostNetworkConfig): Promise<readonly NetworkDifference[]> {
     const rules = await expectedRules();
-    return diffNetwork(wish, await observe(shell), rules);
-  }
-
-  async function makeEqual(wish: HostNetworkConfig): Promise<NetworkDiff["differences"]> {
-    const changed: NetworkDiff["differences"][number][] = [];
-    for (let attempt = 1; ; attempt += 1) {
-      const { differences, batch } = await compare(wish);
-      if (differences.length === 0) return changed;
-      changed.push(...differences);
-      const refusal = await runBatch(shell, batch);
-      if (refusal === undefined) return changed;
-      if (attempt === maxAttempts) {
-        throw new Fault("network.apply_failed", { host: shell.hostId, ...refusal });
+    const changed: NetworkDifference[] = [];
+    let refusal: Refusal | undefined;
+    let look = lastLook;
+    // A tap that came since the last look has to be seen before it can be opened.
+    let fresh = false;
+    if (look === undefined || opensUnseenTap(wish, look)) {
+      look = await observe(shell);
+      fresh = true;
+    }
+    for (let round = 1; ; round += 1) {
+      const { differences, batch } = diffNetwork(wish, look, rules);
+      if (differences.length === 0 && fresh) {
+        lastLook = look;
+        return changed;
       }
+      if (round > maxRounds) {
+        lastLook = undefined;
+        const left = { command: "(all were accepted)", problem: describe(differences) };
+        throw new Fault("network.apply_failed", { host: shell.hostId, ...(refusal ?? left) });
+      }
+      changed.push(...differences);
+      lastLook = undefined;
+      const outcome = await changeAndLook(shell, batch);
+      refusal = outcome.refusal;
+      look = outcome.look ?? (await observe(shell));
+      fresh = true;
     }
   }
 
   return {
-    audit: async (wish) => (await compare(wish)).differences,
+    async audit(wish) {
+      const look = await observe(shell);
+      return diffNetwork(wish, look, await expectedRules()).differences;
+    },
     apply(wish) {
       // One after the other in the order of the calls, so that an older wish never overtakes a newer one.
-      const done = last.then(() => makeEqual(wish));
-      last = done.catch(() => undefined);
+      const done = queue.then(() => makeEqual(wish));
+      queue = done.catch(() => undefined);
       return done;
     },
   };
+}
+
+function opensUnseenTap(wish: HostNetworkConfig, look: ObservedNetwork): boolean {
+  return wish.bridges.some((bridge) =>
+    bridge.ports.some((port) => !port.blocked && !look.links.has(port.tap)),
+  );
+}
+
+function describe(differences: readonly NetworkDifference[]): string {
+  const lines = differences.slice(0, 3).map((each) => `${each.object}: ${each.detail}`);
+  return `still ${differences.length} differences: ${lines.join("; ")}`;
 }
 
 async function observe(shell: HostShell): Promise<ObservedNetwork> {
@@ -67,7 +98,7 @@ async function observe(shell: HostShell): Promise<ObservedNetwork> {
       return readNetwork(stdout);
     } catch (error) {
       // A device that goes while tc is asked about it ends tc's batch early.
-      if (attempt < maxAttempts) continue;
+      if (attempt < maxLooks) continue;
       const problem = `${error instanceof Error ? error.message : String(error)}; ${lastLines(stderr)}`;
       throw new Fault("network.feature_missing", { host: shell.hostId, problem }, { cause: error });
     }
@@ -105,22 +136,39 @@ const programs: readonly {
   { program: "tc", command: "tc -batch -", exitCode: 104 },
 ];
 
-/** Filters first, so that a port is never open without them. Returns the first command that was refused, if any. */
-async function runBatch(
+interface Refusal {
+  readonly command: string;
+  readonly problem: string;
+}
+
+/**
+ * Filters first, so that a port is never open without them; then a look, in the same round trip. What the host refused,
+ * or how it looks afterwards (undefined when that cannot be read).
+ */
+async function changeAndLook(
   shell: HostShell,
   batch: NetworkBatch,
-): Promise<{ readonly command: string; readonly problem: string } | undefined> {
+): Promise<{ readonly refusal?: Refusal; readonly look?: ObservedNetwork }> {
   const script = programs.flatMap(({ program, command, exitCode }) =>
     batch[program].length === 0 ? [] : here(command, `exit ${exitCode}`, batch[program]),
   );
-  const { exitCode, stderr } = await shell.run(["sh", "-s"], { input: script.join("\n") });
-  if (exitCode === 0) return undefined;
+  script.push(readScript);
+  const { exitCode, stdout, stderr } = await shell.run(["sh", "-s"], { input: script.join("\n") });
+  if (exitCode === 0) {
+    try {
+      return { look: readNetwork(stdout) };
+    } catch {
+      // The change is done; the caller looks again and tells what cannot be read.
+      return {};
+    }
+  }
   const failed = programs.find((candidate) => candidate.exitCode === exitCode);
-  if (failed === undefined) return { command: "sh -s", problem: lastLines(stderr) };
+  if (failed === undefined) return { refusal: { command: "sh -s", problem: lastLines(stderr) } };
   // iproute2 says "Command failed -:3", nft "/dev/stdin:3:1-9: Error".
   const line = Number(/(?:Command failed -|\/dev\/stdin|^-):(\d+)/m.exec(stderr)?.[1]);
   const text = batch[failed.program][line - 1] ?? "";
-  return { command: `${failed.command.split(" ")[0]} ${text}`.trim(), problem: lastLines(stderr) };
+  const command = `${failed.command.split(" ")[0]} ${text}`.trim();
+  return { refusal: { command, problem: lastLines(stderr) } };
 }
 
 /** A here-document whose text the shell takes as it is. The lines were checked to hold no line breaks (network/diff). */

@@ -1,15 +1,19 @@
 /**
  * Measures TCP between two guests, run inside them: `receive <port>` prints what each connection carried as a JSON
  * line, `send <address> <port> <ms>` fills one for that long. The first half second is left out: a program's steady
- * rate is promised, not the start of TCP. Only node:net, so that it runs in any namespace.
+ * rate is promised, not the start of TCP. `inject <port> <frame in hex>` hands any Ethernet frame to the card: as VXLAN
+ * to a device of the same guest, which unpacks it, because Node has no raw sockets. Only Node's own network modules, so
+ * that it runs in any namespace.
  */
+import { createSocket } from "node:dgram";
 import { connect, createServer } from "node:net";
 
 const settleMs = 500;
 const [role, ...rest] = process.argv.slice(2);
 if (role === "receive") receive(Number(rest[0]));
 else if (role === "send") send(rest[0] ?? "", Number(rest[1]), Number(rest[2]));
-else throw new Error("receive <port> | send <address> <port> <ms>");
+else if (role === "inject") inject(Number(rest[0]), rest[1] ?? "");
+else throw new Error("receive <port> | send <address> <port> <ms> | inject <port> <frame>");
 
 function receive(port: number): void {
   const server = createServer((socket) => {
@@ -51,4 +55,11 @@ function send(address: string, port: number, durationMs: number): void {
     process.stderr.write(`${error.message}\n`);
     process.exitCode = 1;
   });
+}
+
+function inject(port: number, frame: string): void {
+  const socket = createSocket("udp4");
+  // VXLAN: the flag that a network identifier follows, the identifier 7, a reserved byte.
+  const packet = Buffer.from(`0800000000000700${frame}`, "hex");
+  socket.send(packet, port, "127.0.0.1", () => socket.close());
 }
