@@ -28,7 +28,10 @@ export function disclosedTo(subject: Subject, findings: readonly Finding[]): rea
 
 /** Findings that made the answer no, the ones with something to say first. */
 export function failedFindings(findings: readonly Finding[]): readonly Finding[] {
-  return findings.filter(({ ok, level }) => !ok && (level === "deny" || level === "approve"));
+  return findings.filter(
+    ({ ok, level, code }) =>
+      !ok && code !== "policy.exempt" && (level === "deny" || level === "approve"),
+  );
 }
 
 /** The denial of policy as one asker may read it. */

@@ -67,7 +67,7 @@ export function createObserver(options: ObserverOptions): Observer {
     },
     async refresh(hostIds) {
       const asked = hostIds ?? [...watches.keys()];
-      await Promise.all(asked.map((id) => watches.get(id)?.refresh()));
+      await Promise.all(asked.map(async (id) => await watches.get(id)?.refresh()));
     },
     sites: () =>
       options.sites.map((site) => ({
