@@ -73,9 +73,11 @@ export const ipv4Cidr: Validator = (value, report) => {
 
 /** As a number, or undefined when it is not a plain dotted quad. */
 export function parseIpv4(text: string): number | undefined {
-  const parts = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text)?.slice(1).map(Number);
-  if (parts === undefined || parts.some((part) => part > 255)) return undefined;
-  return parts.reduce((sum, part) => sum * 256 + part, 0);
+  const parts = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text)?.slice(1);
+  // A leading zero means octal to some readers: refused rather than guessed.
+  if (parts?.every((part) => String(Number(part)) === part && Number(part) <= 255) !== true)
+    return undefined;
+  return parts.reduce((sum, part) => sum * 256 + Number(part), 0);
 }
 
 function formatIpv4(address: number): string {

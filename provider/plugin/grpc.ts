@@ -1,0 +1,123 @@
+/**
+ * gRPC on node:http2, as much of it as a plugin needs: unary calls, the plugin host's own services, refusals. Knows no
+ * provider: what it answers is handed in. Source: grpc's PROTOCOL-HTTP2.md and reference/terraform.md 2.2.
+ */
+import {
+  createSecureServer,
+  createServer,
+  type Http2Server,
+  type ServerHttp2Stream,
+} from "node:http2";
+import type { Certificate } from "./certificate.ts";
+import { DecodeError } from "./protobuf.ts";
+
+export const statuses = {
+  ok: 0,
+  unknown: 2,
+  invalidArgument: 3,
+  resourceExhausted: 8,
+  unimplemented: 12,
+  internal: 13,
+} as const;
+/** go-plugin's own limit for messages of the other side. */
+const maxMessageBytes = 256 * 1024 * 1024;
+
+/** Answers a unary call; undefined when there is no such call. */
+export type Answerer = (path: string) => ((request: Uint8Array) => Promise<Uint8Array>) | undefined;
+
+export interface ServerOptions {
+  readonly answer: Answerer;
+  /** Paths whose stream is kept open and silent: the host opens them at once and tolerates silence. */
+  readonly silent: (path: string) => boolean;
+  /** Both absent: plain text, for a debugger. */
+  readonly tls: { readonly own: Certificate; readonly clientCertificatePem: string } | undefined;
+  /** A thrown error that is no fault of the caller. */
+  readonly onBug: (error: unknown) => void;
+}
+
+/** Made, not yet listening. */
+export function createGrpcServer(options: ServerOptions): Http2Server {
+  const { tls } = options;
+  const server =
+    tls === undefined
+      ? createServer()
+      : createSecureServer({
+          key: tls.own.keyPem,
+          cert: tls.own.certificatePem,
+          ca: tls.clientCertificatePem,
+          requestCert: true,
+          rejectUnauthorized: true,
+          minVersion: "TLSv1.2",
+        });
+  server.on("stream", (stream, headers) => serve(stream, String(headers[":path"]), options));
+  server.on("sessionError", () => undefined); // the host breaks off when it is done; its end is watched elsewhere
+  return server as Http2Server;
+}
+
+function serve(stream: ServerHttp2Stream, path: string, options: ServerOptions): void {
+  stream.on("error", () => undefined); // a call that the host cancelled
+  if (options.silent(path)) {
+    stream.respond(responseHeaders);
+    stream.resume();
+    return;
+  }
+  const answer = options.answer(path);
+  if (answer === undefined) {
+    refuse(stream, statuses.unimplemented, `unknown call ${path}`);
+    stream.resume();
+    return;
+  }
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  stream.on("data", (chunk: Buffer) => {
+    bytes += chunk.length;
+    if (bytes <= maxMessageBytes + 5) chunks.push(chunk);
+  });
+  stream.on("end", () => {
+    const frame = bytes <= maxMessageBytes + 5 ? readFrame(Buffer.concat(chunks)) : undefined;
+    if (frame === undefined) {
+      refuse(stream, statuses.invalidArgument, "not one uncompressed message");
+      return;
+    }
+    answer(frame).then(
+      (message) => reply(stream, message),
+      (error: unknown) => {
+        if (!(error instanceof DecodeError)) options.onBug(error);
+        const status = error instanceof DecodeError ? statuses.invalidArgument : statuses.internal;
+        refuse(stream, status, error instanceof Error ? error.message : String(error));
+      },
+    );
+  });
+}
+
+const responseHeaders = { ":status": 200, "content-type": "application/grpc+proto" };
+
+function reply(stream: ServerHttp2Stream, message: Uint8Array): void {
+  if (stream.destroyed) return;
+  stream.respond(responseHeaders, { waitForTrailers: true });
+  stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": String(statuses.ok) }));
+  stream.end(frame(message));
+}
+
+function refuse(stream: ServerHttp2Stream, status: number, message: string): void {
+  if (stream.destroyed || stream.headersSent) return;
+  const headers = {
+    ...responseHeaders,
+    "grpc-status": String(status),
+    "grpc-message": encodeURIComponent(message),
+  };
+  stream.respond(headers, { endStream: true });
+}
+
+/** One flag byte (not compressed), four of length, the message. */
+export function frame(message: Uint8Array): Buffer {
+  const head = Buffer.alloc(5);
+  head.writeUInt32BE(message.length, 1);
+  return Buffer.concat([head, message]);
+}
+
+/** The message of exactly one frame; undefined for anything else. */
+export function readFrame(bytes: Buffer): Uint8Array | undefined {
+  if (bytes.length < 5 || bytes[0] !== 0) return undefined;
+  return bytes.readUInt32BE(1) === bytes.length - 5 ? bytes.subarray(5) : undefined;
+}

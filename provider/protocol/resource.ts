@@ -1,0 +1,105 @@
+/** The noun *managed resource*: validated, read, planned, applied, imported, upgraded. */
+import { field, message } from "#plugin/protobuf";
+import { attributePath, diagnostic } from "./diagnostic.ts";
+import { dynamicValue, rawState } from "./dynamic-value.ts";
+import { clientCapabilities } from "./provider.ts";
+
+const diagnostics = (number: number) => field.many(number, () => diagnostic);
+const value = (number: number) => field.one(number, () => dynamicValue);
+
+export const validateResourceConfig = {
+  request: message("ValidateResourceConfig.Request", {
+    type_name: field.string(1),
+    config: value(2),
+    client_capabilities: field.one(3, () => clientCapabilities),
+  }),
+  response: message("ValidateResourceConfig.Response", { diagnostics: diagnostics(1) }),
+};
+export const upgradeResourceState = {
+  request: message("UpgradeResourceState.Request", {
+    type_name: field.string(1),
+    version: field.integer(2),
+    raw_state: field.one(3, () => rawState),
+  }),
+  response: message("UpgradeResourceState.Response", {
+    upgraded_state: value(1),
+    diagnostics: diagnostics(2),
+  }),
+};
+export const readResource = {
+  request: message("ReadResource.Request", {
+    type_name: field.string(1),
+    current_state: value(2),
+    private: field.bytes(3),
+    provider_meta: value(4),
+    client_capabilities: field.one(5, () => clientCapabilities),
+  }),
+  response: message("ReadResource.Response", {
+    new_state: value(1),
+    diagnostics: diagnostics(2),
+    private: field.bytes(3),
+  }),
+};
+export const planResourceChange = {
+  request: message("PlanResourceChange.Request", {
+    type_name: field.string(1),
+    prior_state: value(2),
+    proposed_new_state: value(3),
+    config: value(4),
+    prior_private: field.bytes(5),
+    provider_meta: value(6),
+    client_capabilities: field.one(7, () => clientCapabilities),
+  }),
+  response: message("PlanResourceChange.Response", {
+    planned_state: value(1),
+    requires_replace: field.many(2, () => attributePath),
+    planned_private: field.bytes(3),
+    diagnostics: diagnostics(4),
+  }),
+};
+export const applyResourceChange = {
+  request: message("ApplyResourceChange.Request", {
+    type_name: field.string(1),
+    prior_state: value(2),
+    planned_state: value(3),
+    config: value(4),
+    planned_private: field.bytes(5),
+    provider_meta: value(6),
+  }),
+  response: message("ApplyResourceChange.Response", {
+    new_state: value(1),
+    private: field.bytes(2),
+    diagnostics: diagnostics(3),
+  }),
+};
+const importedResource = message("ImportedResource", {
+  type_name: field.string(1),
+  state: value(2),
+  private: field.bytes(3),
+});
+export const importResourceState = {
+  request: message("ImportResourceState.Request", {
+    type_name: field.string(1),
+    id: field.string(2),
+    client_capabilities: field.one(3, () => clientCapabilities),
+  }),
+  response: message("ImportResourceState.Response", {
+    imported_resources: field.many(1, () => importedResource),
+    diagnostics: diagnostics(2),
+  }),
+};
+export const moveResourceState = {
+  request: message("MoveResourceState.Request", {
+    source_provider_address: field.string(1),
+    source_type_name: field.string(2),
+    source_schema_version: field.integer(3),
+    source_state: field.one(4, () => rawState),
+    target_type_name: field.string(5),
+    source_private: field.bytes(6),
+  }),
+  response: message("MoveResourceState.Response", {
+    target_state: value(1),
+    diagnostics: diagnostics(2),
+    target_private: field.bytes(3),
+  }),
+};
