@@ -49,8 +49,10 @@ export interface SshConfiguration {
 export interface HostConfiguration extends HostRecord {
   /** Undefined only in the simulated world. */
   readonly ssh?: SshConfiguration | undefined;
-  /** The unix socket of libvirtd on the host. */
-  readonly libvirtSocket: string;
+  /** The unix socket of libvirtd on the host; absent = where distributions put it. */
+  readonly libvirtSocket?: string | undefined;
+  /** What its machines are run by. Default tcg: there are hosts where /dev/kvm exists and stock kernels do not boot. */
+  readonly acceleration: "kvm" | "tcg";
 }
 export interface SiteConfiguration extends Site {
   readonly hosts: readonly HostConfiguration[];
@@ -76,7 +78,10 @@ export interface Configuration {
   readonly listen?: { readonly host: string; readonly port: number } | undefined;
   readonly stacks: readonly StackConfiguration[];
   readonly sites: readonly SiteConfiguration[];
-  /** Folders of policy bundles: the operator's, and by name those of environment owners. A site names its own. */
+  /**
+   * Folders of policy bundles: the operator's, and by name those of environment owners (`*`: of all others). A site
+   * names its own. A folder that is not there denies; absent keys mean the bundles that ship with drover.
+   */
   readonly policies: {
     readonly operator: string;
     readonly owners: Readonly<Record<string, string>>;
@@ -115,7 +120,7 @@ export function readConfiguration(content: string, file: string): Configuration 
     sites: found.sites.map((site) => ({
       id: site.id,
       owner: site.owner,
-      policy: site.policy,
+      policy: site.policy ?? shippedPolicy(`site-${site.id}`),
       tunnelAddress: site.tunnel_address,
       depot: site.depot,
       peerMigration: site.peer_migration,
@@ -131,6 +136,7 @@ export function readConfiguration(content: string, file: string): Configuration 
         },
         ssh: host.ssh,
         libvirtSocket: host.libvirt_socket,
+        acceleration: host.acceleration,
       })),
     })),
     policies: found.policies,
@@ -139,6 +145,11 @@ export function readConfiguration(content: string, file: string): Configuration 
   };
   checkWhole(configuration);
   return configuration;
+}
+
+/** Bundles that ship with drover: a start to copy from, and what the examples run with. */
+function shippedPolicy(name: string): string {
+  return resolve(import.meta.dirname, "../../policies/data", name);
 }
 
 const nameText = text({
@@ -201,7 +212,13 @@ function fileReader(path: Reader<string>) {
       ),
       [],
     ),
-    policies: required(object({ operator: required(path), owners: optional(named(path), {}) })),
+    policies: optional(
+      object({
+        operator: optional(path, shippedPolicy("operator")),
+        owners: optional(named(path), { "*": shippedPolicy("owner") }),
+      }),
+      { operator: shippedPolicy("operator"), owners: { "*": shippedPolicy("owner") } },
+    ),
     tokens: optional(
       list(
         object({
@@ -220,7 +237,7 @@ function fileReader(path: Reader<string>) {
         object({
           id: required(nameText),
           owner: required(nameText),
-          policy: required(path),
+          policy: optional(path),
           tunnel_address: optional(ip),
           depot: optional(text()),
           peer_migration: optional(yesOrNo(), false),
@@ -229,10 +246,8 @@ function fileReader(path: Reader<string>) {
               object({
                 id: required(nameText),
                 ssh: optional(sshReader(path)),
-                libvirt_socket: optional(
-                  text({ pattern: /^\//, like: "an absolute path" }),
-                  "/var/run/libvirt/libvirt-sock",
-                ),
+                libvirt_socket: optional(text({ pattern: /^\//, like: "an absolute path" })),
+                acceleration: optional(oneOf("kvm", "tcg"), "tcg"),
                 pool: optional(text(), "drover"),
                 migration_address: required(ip),
                 lend: required(

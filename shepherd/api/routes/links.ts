@@ -3,7 +3,7 @@ import { Type } from "typebox";
 import { checkOwner } from "#api/access";
 import type { LinkView, Mutation } from "#api/contract";
 import { mustAllow } from "#api/problems";
-import { change, claimedConflict, environmentOf, findAndClaim, journalChange } from "#api/records";
+import { claimedConflict, environmentOf, findAndClaim, journalChange } from "#api/records";
 import { byId, ownEnvironment } from "#api/routes/environments";
 import { newRequest } from "#api/routes/machines";
 import { LinkBody, LinkPatch } from "#api/schemas";
@@ -131,15 +131,7 @@ export function linkRoutes(router: ApiRouter, world: ApiWorld): void {
           links: [{ linkId: record.id, rateMbps }],
         }),
       );
-      // Granted: the new baseline. A kill before this line shows as a rate to apply again.
-      const stored = await store.transaction(async (journal) => {
-        const now = await journal.objects.get("link", record.id);
-        if (now === undefined || now.spec.rateMbps === rateMbps) return now ?? record;
-        const changed = await change(journal, now, { spec: { ...now.spec, rateMbps } });
-        await journalChange(journal, changed, clock.nowMs());
-        return changed;
-      });
-      return await answer(reply, stored, asked.operation);
+      return await answer(reply, record, asked.operation);
     },
   );
 

@@ -141,7 +141,8 @@ async function askOf(
     kind: kinds[method],
     group: body.group,
     machines: machines.map(
-      (machineId): MachineAsk => (method === "release" ? { machineId } : { machineId, ...ask }),
+      (machineId): MachineAsk =>
+        (method === "release" ? undefined : machineAsk(machineId, ask)) ?? { machineId },
     ),
   };
 }
