@@ -55,17 +55,19 @@ export function digestSources(sources: readonly RegoSource[], salt: string): Dig
 }
 
 /**
- * Lines with an inline `not` over data with a variable part: OPA 1.20.2 miscompiles it for WASM so that an absent value
- * passes. Bind the value first, or iterate.
+ * Places with an inline `not` over data with a variable part, imported names included: OPA 1.20.2 miscompiles it for
+ * WASM so that an absent value passes. Bind the value first, or iterate.
  */
 export function dangerousNegations(source: RegoSource): readonly string[] {
-  return source.text.split("\n").flatMap((line, index) => {
-    const code = line.replace(/#.*$/, "");
-    return /\bnot\s+data\.[\w.]*(\["[^"]*"\])*\[(?!")/.test(code)
-      ? [
-          `${source.path}:${index + 1}: inline \`not\` over a dynamic data path; bind the value first, because it compiles into a rule that fails open`,
-        ]
-      : [];
+  const code = source.text.replace(/#.*$/gm, "");
+  const imported = [...code.matchAll(/^import\s+data\.([\w.]+)(?:\s+as\s+(\w+))?/gm)].map(
+    ([, path = "", alias]) => alias ?? path.split(".").at(-1) ?? "",
+  );
+  const roots = ["data", ...imported].join("|");
+  const negation = new RegExp(`\\bnot\\s+(?:${roots})(?:\\.\\w+|\\["[^"]*"\\])*\\[(?!")`, "g");
+  return [...code.matchAll(negation)].map(({ index }) => {
+    const line = code.slice(0, index).split("\n").length;
+    return `${source.path}:${line}: inline \`not\` over a dynamic data path; bind the value first, because it compiles into a rule that fails open`;
   });
 }
 
