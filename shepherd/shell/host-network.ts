@@ -12,7 +12,7 @@ import { filterProbeText } from "#network/filters";
 import type { ObservedNetwork } from "#network/observed";
 import type { HostNetwork, HostNetworkConfig, NetworkDifference } from "#ports/host-network";
 import { readFilters, readNetwork, readScript } from "#shell/read-network";
-import { type HostShell, lastLines, runOk } from "#shell/shell";
+import { type HostShell, lastLines } from "#shell/shell";
 
 /**
  * Rounds of change and look. A device may come or go in between (a guest that starts or ends); more failures than this
@@ -93,7 +93,7 @@ function describe(differences: readonly NetworkDifference[]): string {
 
 async function observe(shell: HostShell): Promise<ObservedNetwork> {
   for (let attempt = 1; ; attempt += 1) {
-    const { stdout, stderr } = await shell.run(["sh", "-s"], { input: readScript });
+    const { stdout, stderr } = await shell.script(readScript);
     try {
       return readNetwork(stdout);
     } catch (error) {
@@ -114,9 +114,9 @@ async function probeFilters(shell: HostShell): Promise<string> {
     `nft delete table bridge ${table}`,
   ];
   try {
-    const { stdout } = await runOk(shell, ["sh", "-s"], { input: script.join("\n") });
-    const rules = readFilters(stdout)?.rules;
-    if (rules === undefined) throw new Error("nft does not print what it was given");
+    const { exitCode, stdout, stderr } = await shell.script(script.join("\n"));
+    const rules = exitCode === 0 ? readFilters(stdout)?.rules : undefined;
+    if (rules === undefined) throw new Error(`nft: ${lastLines(stderr)}`);
     return rules;
   } catch (error) {
     if (error instanceof Fault && error.code === "host.unreachable") throw error;
@@ -153,7 +153,7 @@ async function changeAndLook(
     batch[program].length === 0 ? [] : here(command, `exit ${exitCode}`, batch[program]),
   );
   script.push(readScript);
-  const { exitCode, stdout, stderr } = await shell.run(["sh", "-s"], { input: script.join("\n") });
+  const { exitCode, stdout, stderr } = await shell.script(script.join("\n"));
   if (exitCode === 0) {
     try {
       return { look: readNetwork(stdout) };
@@ -163,7 +163,7 @@ async function changeAndLook(
     }
   }
   const failed = programs.find((candidate) => candidate.exitCode === exitCode);
-  if (failed === undefined) return { refusal: { command: "sh -s", problem: lastLines(stderr) } };
+  if (failed === undefined) return { refusal: { command: "a script", problem: lastLines(stderr) } };
   // iproute2 says "Command failed -:3", nft "/dev/stdin:3:1-9: Error".
   const line = Number(/(?:Command failed -|\/dev\/stdin|^-):(\d+)/m.exec(stderr)?.[1]);
   const text = batch[failed.program][line - 1] ?? "";

@@ -26,6 +26,11 @@ export interface HostShell {
    * connection broke while it ran: it may have happened), `shell.timeout`, `shell.output_too_long`.
    */
   run(argv: readonly string[], options?: CommandOptions): Promise<CommandResult>;
+  /**
+   * Runs a POSIX shell script as a whole, with nothing on its standard input; else as `run`. One script at a time, in
+   * the order of the calls, each in a fresh shell. For frequent batches: it costs no session of its own.
+   */
+  script(text: string, options?: Pick<CommandOptions, "timeoutMs">): Promise<CommandResult>;
 }
 
 /** Network batches of thousands of ports end within a second; anything slower is a host in trouble. */

@@ -80,7 +80,11 @@ export function tryInNamespace(
 
 /** The SSH shell's interface without SSH. */
 export function namespaceShell(hostId: HostId, namespace: string): HostShell {
-  return { hostId, run: (argv, options) => tryInNamespace(namespace, argv, options?.input) };
+  return {
+    hostId,
+    run: (argv, options) => tryInNamespace(namespace, argv, options?.input),
+    script: (text) => tryInNamespace(namespace, ["sh", "-s"], text),
+  };
 }
 
 export function raiseNamespaces(count: number): NamespaceWorld {

@@ -77,6 +77,8 @@ export async function startSshServer(options: {
           if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
             process.kill(-child.pid, "SIGKILL");
           }
+          // What a `timeout` started has a group of its own and ends by itself; it must not hold this process.
+          for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.destroy();
         };
         channel.on("close", kill);
         session.on("signal", kill);

@@ -89,9 +89,9 @@ describe("a command", () => {
   test("that does not end in time is killed and told, and the shell goes on", async () => {
     const { port } = await server();
     const host = shell(port);
-    expect(await faultOf(host.run(["sleep", "60"], { timeoutMs: 100 }))).toEqual({
+    expect(await faultOf(host.run(["sleep", "4"], { timeoutMs: 100 }))).toEqual({
       code: "shell.timeout",
-      details: { host: "north-1", command: "sleep 60", timeoutMs: 100 },
+      details: { host: "north-1", command: "sleep 4", timeoutMs: 100 },
     });
     expect((await host.run(["echo", "still here"])).stdout).toBe("still here\n");
   });
@@ -107,6 +107,70 @@ describe("a command", () => {
     );
     expect(started.mostAtOnce()).toBeLessThanOrEqual(8);
     expect(started.connections()).toBe(1);
+  });
+});
+
+describe("a script", () => {
+  test("gives its exit code and both outputs, also empty and unfinished lines", async () => {
+    const { port } = await server();
+    const host = shell(port);
+    expect(
+      await host.script("cat <<'END'\n$(id) '\nEND\nprintf no-newline; echo bad >&2; exit 9"),
+    ).toEqual({
+      exitCode: 9,
+      stdout: "$(id) '\nno-newline",
+      stderr: "bad\n",
+    });
+    expect(await host.script("")).toEqual({ exitCode: 0, stdout: "", stderr: "" });
+    expect(await host.script("x=1; cd /tmp; exec 1>&2; exit")).toMatchObject({ exitCode: 0 });
+    expect((await host.script('echo "x=$x $PWD"')).stdout).not.toContain("/tmp");
+  });
+
+  test("of megabytes, and an answer of megabytes, arrive whole", async () => {
+    const { port } = await server();
+    const body = "line of a batch ä\n".repeat(100_000);
+    const result = await shell(port).script(`cat <<'END'\n${body}END\n`);
+    expect(result.exitCode).toBe(0);
+    expect(result.stdout === body).toBe(true);
+  });
+
+  test("runs in the order of the calls, all in one session", async () => {
+    const started = await server();
+    const host = shell(started.port);
+    const folder = mkdtempSync(join(tmpdir(), "drover-ssh-"));
+    ends.push(() => rmSync(folder, { recursive: true }));
+    const results = await Promise.all(
+      Array.from({ length: 10 }, (_, index) =>
+        host.script(`echo ${index} >> ${folder}/order; cat ${folder}/order`),
+      ),
+    );
+    expect(results.at(-1)?.stdout).toBe("0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n");
+    expect(started.mostAtOnce()).toBe(1);
+  });
+
+  test("that does not end in time, or kills its session, is told, and the next one runs", async () => {
+    const { port } = await server();
+    const host = shell(port);
+    expect(await faultOf(host.script("sleep 4", { timeoutMs: 100 }))).toEqual({
+      code: "shell.timeout",
+      details: { host: "north-1", command: "a script", timeoutMs: 100 },
+    });
+    expect((await host.script("echo next")).stdout).toBe("next\n");
+    expect(await faultOf(host.script("kill -9 $(ps -o ppid= -p $PPID)"))).toMatchObject({
+      code: "host.unreachable",
+    });
+    expect((await host.script("echo after")).stdout).toBe("after\n");
+  });
+
+  test("on a connection that is cut is told; the next one reconnects", async () => {
+    const started = await server();
+    const host = shell(started.port);
+    await host.script("true");
+    const running = faultOf(host.script("sleep 4"));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    started.cut();
+    expect(await running).toMatchObject({ code: "host.unreachable" });
+    expect((await host.script("echo again")).stdout).toBe("again\n");
   });
 });
 
@@ -150,7 +214,7 @@ describe("a host", () => {
   test("that cuts the connection in a command: told as unreachable, the next command reconnects", async () => {
     const started = await server();
     const host = shell(started.port);
-    const running = faultOf(host.run(["sleep", "20"]));
+    const running = faultOf(host.run(["sleep", "4"]));
     while (started.mostAtOnce() === 0) await new Promise((resolve) => setTimeout(resolve, 5));
     started.cut();
     expect(await running).toMatchObject({ code: "host.unreachable" });
