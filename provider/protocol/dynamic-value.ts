@@ -1,6 +1,6 @@
 /** The noun *dynamic value*: any Terraform value on the wire, as MessagePack or JSON, and stored state. */
 import { decodeValue, encodeValue, readDecimal } from "#plugin/msgpack";
-import { DecodeError, type Decoded, type Encodable, field, message } from "#plugin/protobuf";
+import { type Decoded, DecodeError, type Encodable, field, message } from "#plugin/protobuf";
 import type { ValueType } from "#schema/attribute";
 import type { ObjectValue, Value } from "#schema/value";
 import { Decimal } from "#schema/value";

@@ -109,7 +109,7 @@ function reportProblem(
     .find((name): name is string => typeof name === "string" && attributes.includes(name));
   (field === undefined ? report : report.at(field)).error(
     problem.title,
-    `Could not ${what}. ${problem.detail}\n${next} [${problem.code}]${explain}`,
+    `Could not ${what}.${problem.detail === problem.title ? "" : ` ${problem.detail}`}\n${next} [${problem.code}]${explain}`,
   );
 }
 

@@ -12,6 +12,8 @@ import type { EventView, OperationView, Problem } from "./contract.ts";
 export const defaultEndpoint = "unix:/run/drover/shepherd.sock";
 /** A call that waits at the shepherd may take this much longer than its wait. */
 const answerTimeoutMs = 30_000;
+/** A change may have to wait at the shepherd until an operation under way has ended. */
+const mutationWaitMs = 60_000;
 /** Tries of a call that is safe to repeat; with the doubling pause about three seconds in all. */
 const maxTries = 5;
 const firstPauseMs = 100;
@@ -175,7 +177,8 @@ export class ShepherdClient {
     path: string,
     options: CallOptions & { readonly accept?: string },
   ): Promise<IncomingMessage> {
-    const { body, signal, idempotencyKey, waitMs = 0 } = options;
+    const { body, signal, idempotencyKey } = options;
+    const waitMs = options.waitMs ?? (idempotencyKey === undefined ? 0 : mutationWaitMs);
     const json = body !== undefined && !isStream(body) && !(body instanceof Uint8Array);
     const payload = json ? Buffer.from(JSON.stringify(body)) : body;
     const headers: Record<string, string | number> = {
