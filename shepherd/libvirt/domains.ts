@@ -17,7 +17,7 @@ import { type Mark, markContent, metadataPrefix, metadataUri } from "#libvirt/xm
 import { type DomainDescription, readDomain } from "#libvirt/xml/read-domain";
 import { type DomainPlace, writeDomain } from "#libvirt/xml/write-domain";
 import { Fault, isFault } from "#model/fault";
-import type { CpuPercent, MachineId, Mib, Ms } from "#model/units";
+import type { CpuPercent, HostId, MachineId, Mib, Ms } from "#model/units";
 import type { Clock } from "#ports/clock";
 import type { DomainSpec, DomainState, ObservedDomain } from "#ports/host";
 
@@ -38,16 +38,19 @@ const metadataElement = 2;
 const needResults = 1;
 
 export class Domains {
+  readonly #hostId: HostId;
   readonly #connections: HostConnections;
   readonly #clock: Clock;
   readonly #place: () => Promise<DomainPlace>;
   readonly #turns = new Map<string, Promise<unknown>>();
 
   constructor(options: {
+    readonly hostId: HostId;
     readonly connections: HostConnections;
     readonly clock: Clock;
     readonly place: () => Promise<DomainPlace>;
   }) {
+    this.#hostId = options.hostId;
     this.#connections = options.connections;
     this.#clock = options.clock;
     this.#place = options.place;
@@ -79,10 +82,11 @@ export class Domains {
     return this.#inTurn(spec.id, async (control) => {
       const namesake = await lookUp(control, spec.name);
       if (namesake !== undefined && namesake.uuid !== spec.id.toLowerCase()) {
-        throw new Fault("machine.name_taken", { name: spec.name, id: namesake.uuid });
+        const details = { host: this.#hostId, name: spec.name, holder: namesake.uuid };
+        throw new Fault("machine.name_taken", details);
       }
       const there = await observe(control, domainOf(spec.id));
-      if (there !== undefined && there.ours === undefined) throw notOurs(there);
+      if (there !== undefined && there.ours === undefined) throw this.#notOurs(there);
       if (there !== undefined && there.state !== "shut_off") return;
       const xml = writeDomain(spec, place);
       const options = { timeoutMs: startTimeoutMs };
@@ -106,7 +110,7 @@ export class Domains {
       const domain = domainOf(id);
       const there = await observe(control, domain);
       if (there === undefined) return;
-      if (there.ours === undefined) throw notOurs(there);
+      if (there.ours === undefined) throw this.#notOurs(there);
       if (there.state === "running" && options.graceMs > 0) {
         await this.#askToPowerOff(control, domain, options.graceMs);
       }
@@ -183,6 +187,10 @@ export class Domains {
       if (now === undefined || now.vcpus === 1) return;
       await cap(control, domain, now, { spread });
     });
+  }
+
+  #notOurs(domain: ObservedDomain): Fault {
+    return new Fault("machine.not_ours", { host: this.#hostId, name: domain.name, id: domain.id });
   }
 
   #control(): Promise<RpcConnection> {
@@ -354,8 +362,4 @@ async function quiet(codes: readonly Fault["code"][], work: () => Promise<unknow
   } catch (error) {
     if (!isFault(error) || !codes.includes(error.code)) throw error;
   }
-}
-
-function notOurs(domain: ObservedDomain): Fault {
-  return new Fault("machine.not_ours", { name: domain.name, id: domain.id });
 }

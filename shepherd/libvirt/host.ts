@@ -48,6 +48,7 @@ export function createLibvirtHost(options: LibvirtHostOptions): Host {
   });
   const volumes = new PoolVolumes(connections, options.pool);
   const domains = new Domains({
+    hostId: options.id,
     connections,
     clock: options.clock,
     place: async () => ({

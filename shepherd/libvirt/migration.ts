@@ -75,6 +75,7 @@ export async function openSource(
     { domain },
   );
   let begun = false;
+  let failed = false;
   return {
     async begin() {
       await room.domains.spreadCap(parameters.machineId, true);
@@ -110,6 +111,9 @@ export async function openSource(
       });
       try {
         return (await performing).cookie;
+      } catch (error) {
+        failed = true;
+        throw error;
       } finally {
         done.abort(new Error("the copy has ended"));
         await watching;
@@ -117,16 +121,14 @@ export async function openSource(
     },
 
     async confirm(end) {
-      try {
-        await connection.call(
-          remote.domainMigrateConfirm3Params,
-          { domain, parameters: given, cookie: end.cookie, flags, cancelled: end.cancelled },
-          { timeoutMs: phaseTimeoutMs },
-        );
-      } finally {
-        if (end.cancelled) await restoreCap(room, parameters);
-      }
-      if (end.cancelled) return;
+      // A copy that failed or was aborted has ended the job already; libvirt would know of none.
+      if (end.cancelled && failed) return restoreCap(room, parameters);
+      await connection.call(
+        remote.domainMigrateConfirm3Params,
+        { domain, parameters: given, cookie: end.cookie, flags, cancelled: end.cancelled },
+        { timeoutMs: phaseTimeoutMs },
+      );
+      if (end.cancelled) return restoreCap(room, parameters);
       const figures = await withinMs(room.clock, completed.promise, completionWaitMs);
       if (figures !== undefined) report?.(progressOf(figures, "done"));
     },

@@ -560,6 +560,12 @@ export const faultCatalogue = {
     "{waiting} requests wait for a decision already",
     "Ask again in a moment; if it lasts, look at who asks that much with `drover watch`.",
   ),
+  "request.not_yours": entry(
+    403,
+    "never",
+    "{where}: {problem}",
+    "Leave the parameter out to ask for the machine that the channel belongs to.",
+  ),
   "request.key_reused": entry(
     409,
     "never",

@@ -1,0 +1,428 @@
+/**
+ * The Host port on real libvirtd, QEMU and sshd: what is claimed about a guest is read inside the guest; virsh is the
+ * witness outside. Two hosts of different sites that share nothing. Needs root.
+ */
+import { once } from "node:events";
+import { createReadStream, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
+import { readConfiguration } from "@drover/shepherd/configuration/configuration";
+import { type GuestShell, labChannel, openGuest } from "@drover/shepherd/lab/guest-shell";
+import { down, type Lab, up } from "@drover/shepherd/lab/lab";
+import { hostOf } from "@drover/shepherd/lab/layout";
+import { createLibvirtHost } from "@drover/shepherd/libvirt/host";
+import { sshDialer } from "@drover/shepherd/libvirt/rpc/transports/ssh";
+import type { Clock } from "@drover/shepherd/ports/clock";
+import type { DomainEvent, DomainSpec, Host, MigrationProgress } from "@drover/shepherd/ports/host";
+import { createSshShell, type SshShell } from "@drover/shepherd/shell/ssh";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+
+const clock: Clock = {
+  nowMs: () => Date.now(),
+  sleep: (ms, signal) => sleep(ms, undefined, signal === undefined ? {} : { signal }),
+  at: (atMs, work) => {
+    const timer = setTimeout(work, atMs - Date.now());
+    return () => clearTimeout(timer);
+  },
+};
+const mib = 1024 * 1024;
+const diskBytes = 128 * mib;
+const machineId = "0192f000-1111-7222-8333-00000000a001";
+
+let lab: Lab;
+let north: Host;
+let south: Host;
+let guest: GuestShell;
+const shells = new Map<string, SshShell>();
+const northEvents: DomainEvent[] = [];
+
+const spec: DomainSpec = {
+  id: machineId,
+  name: "drover-ring-rank-0",
+  environmentId: "0192f000-1111-7222-8333-00000000e001",
+  owner: "alice & bob",
+  epoch: 3,
+  vcpus: 1,
+  vcpusMax: 4,
+  cpuPercent: 90,
+  memoryMib: 192,
+  memoryMaxMib: 384,
+  boot: {
+    kernelVolume: "drover-kernel",
+    initrdVolume: "drover-initrd",
+    cmdline: "console=ttyS0 quiet drover.name=rank-0 drover.ip=10.42.0.10/24",
+  },
+  diskVolume: "drover-rank-0.qcow2",
+  nics: [{ mac: "52:54:00:00:a0:01", bridge: "dvtest0", tap: "dvt0a001", mtu: 1450 }],
+  channels: [labChannel],
+};
+
+beforeAll(async () => {
+  lab = await up({ name: "libv" });
+  const configuration = readConfiguration(
+    readFileSync(lab.configurationFile, "utf8"),
+    lab.configurationFile,
+  );
+  const hosts = configuration.sites.flatMap((site) => site.hosts);
+  const connect = (id: string): Host => {
+    const host = hosts.find((candidate) => candidate.id === id);
+    if (host?.ssh === undefined) throw new Error(`no host ${id}`);
+    const { ssh } = host;
+    const target = { ...ssh, privateKey: readFileSync(ssh.keyFile), jump: undefined };
+    const shell = createSshShell({ hostId: id, target });
+    shells.set(id, shell);
+    return createLibvirtHost({ id, dial: sshDialer(shell), pool: host.pool, clock });
+  };
+  north = connect("north-1");
+  south = connect("south-1");
+  for (const shell of shells.values()) {
+    await shell.run(["sh", "-c", "ip link add dvtest0 type bridge && ip link set dvtest0 up"]);
+  }
+  const restored = new Promise<void>((resolve) => {
+    north.watch({
+      onEvent: (event) => northEvents.push(event),
+      onLost: () => undefined,
+      onRestored: () => resolve(),
+    });
+  });
+  await restored;
+  guest = openGuest(lab.layout, spec.name);
+}, 180_000);
+
+afterAll(async () => {
+  await north?.close();
+  await south?.close();
+  for (const shell of shells.values()) await shell.close();
+  await down({ name: "libv" });
+}, 60_000);
+
+/** What virsh says inside a host. */
+async function virsh(hostId: string, ...command: string[]): Promise<string> {
+  const shell = shells.get(hostId);
+  if (shell === undefined) throw new Error(`no shell to ${hostId}`);
+  const { stdout, stderr, exitCode } = await shell.run(["virsh", "-q", ...command]);
+  return exitCode === 0 ? stdout.trim() : `failed: ${stderr.trim()}`;
+}
+
+async function place(host: Host, file: string, name: string, format: "qcow2" | "raw") {
+  const path = join(lab.imageDirectory, file);
+  const sizeBytes = statSync(path).size;
+  const capacityBytes = format === "qcow2" ? diskBytes : sizeBytes;
+  const open = () => createReadStream(path);
+  await host.volumes.upload({ name, format, sizeBytes, capacityBytes, open });
+}
+
+/** Looks until it is so, and gives what was seen last. */
+async function eventually<T>(
+  look: () => Promise<T>,
+  isSo: (seen: T) => boolean,
+  ms = 15_000,
+): Promise<T> {
+  const untilMs = Date.now() + ms;
+  for (;;) {
+    const seen = await look();
+    if (isSo(seen) || Date.now() > untilMs) return seen;
+    await sleep(100);
+  }
+}
+const memTotalKib = async () =>
+  Number(await guest.read("awk '/MemTotal/ {print $2}' /proc/meminfo"));
+
+test("a host says what it is and what is free", async () => {
+  const seen = await north.observe();
+  expect(await virsh("north-1", "version")).toContain(`libvirt ${seen.libvirtVersion}`);
+  expect(await virsh("north-1", "nodeinfo")).toMatch(new RegExp(`CPU\\(s\\): +${seen.cores}\n`));
+  expect(seen.freeMemoryMib).toBeGreaterThan(100);
+  expect(seen.poolFreeBytes).toBeGreaterThan(mib);
+  expect(seen.accelerations).toContain("tcg");
+});
+
+describe("volumes", () => {
+  test("arrive whole, and are recognised by libvirt", async () => {
+    for (const host of [north, south]) {
+      await place(host, "base.qcow2", "drover-base.qcow2", "qcow2");
+      await place(host, "kernel", "drover-kernel", "raw");
+      await place(host, "initrd", "drover-initrd", "raw");
+    }
+    const base = await north.volumes.find("drover-base.qcow2");
+    expect(base).toMatchObject({ capacityBytes: diskBytes, backing: undefined });
+    const names = (await north.volumes.list()).map((volume) => volume.name);
+    expect(names).toEqual(["drover-base.qcow2", "drover-initrd", "drover-kernel"]);
+    const path = await virsh("north-1", "vol-path", "drover-base.qcow2", "--pool", "drover");
+    const shell = shells.get("north-1");
+    const sum = await shell?.run(["sha256sum", path]);
+    const image = JSON.parse(readFileSync(join(lab.imageDirectory, "image.json"), "utf8"));
+    expect(sum?.stdout.split(" ")[0]).toBe(image.sha256["base.qcow2"]);
+  });
+
+  test("that were cut off half-way count as absent, and are placed anew", async () => {
+    const request = {
+      name: "cut",
+      format: "raw",
+      sizeBytes: 4 * mib,
+      capacityBytes: 4 * mib,
+    } as const;
+    const broken = () =>
+      Readable.from(
+        (function* () {
+          yield Buffer.alloc(mib, 1);
+          throw new Error("the file went away");
+        })(),
+      );
+    await expect(north.volumes.upload({ ...request, open: broken })).rejects.toThrow("went away");
+    expect(await north.volumes.find("cut")).toBeUndefined();
+    expect((await north.volumes.list()).map((volume) => volume.name)).not.toContain("cut");
+    const short = () => Readable.from([Buffer.alloc(mib, 1)]);
+    await expect(north.volumes.upload({ ...request, open: short })).rejects.toMatchObject({
+      code: "volume.size_mismatch",
+    });
+    const whole = () => Readable.from([Buffer.alloc(4 * mib, 1)]);
+    await north.volumes.upload({ ...request, open: whole });
+    expect(await north.volumes.find("cut")).toMatchObject({ capacityBytes: 4 * mib });
+    await north.volumes.remove("cut");
+    await north.volumes.remove("cut");
+    expect(await north.volumes.find("cut")).toBeUndefined();
+  });
+
+  test("of a machine are overlays of exactly the base's size", async () => {
+    for (const host of [north, south]) {
+      await host.volumes.createOverlay({
+        name: spec.diskVolume,
+        backing: "drover-base.qcow2",
+        capacityBytes: diskBytes,
+      });
+    }
+    expect(await north.volumes.find(spec.diskVolume)).toMatchObject({
+      capacityBytes: diskBytes,
+      backing: "drover-base.qcow2",
+    });
+    const missing = { name: "x", backing: "nothing", capacityBytes: diskBytes };
+    await expect(north.volumes.createOverlay(missing)).rejects.toMatchObject({
+      code: "libvirt.no_volume",
+    });
+  });
+});
+
+describe("a machine", () => {
+  test("boots with its size, disk and address", async () => {
+    await north.startDomain(spec);
+    expect(
+      await guest.read("nproc; hostname; grep -c /work /proc/mounts; ip -4 -o address show eth0"),
+    ).toMatch(/^1\nrank-0\n1\n.*10\.42\.0\.10\/24/);
+    const seen = await north.findDomain(machineId);
+    expect(seen).toMatchObject({
+      id: machineId,
+      name: spec.name,
+      state: "running",
+      ours: { environmentId: spec.environmentId, owner: "alice & bob", epoch: 3 },
+      vcpus: 1,
+      vcpusMax: 4,
+      cpuPercent: 90,
+      memoryTargetMib: 192,
+      memoryMaxMib: 384,
+    });
+    expect(await virsh("north-1", "domstate", spec.name)).toBe("running");
+    // A second start changes nothing.
+    const boot = await guest.read("cat /proc/sys/kernel/random/boot_id");
+    await north.startDomain(spec);
+    expect(await guest.read("cat /proc/sys/kernel/random/boot_id")).toBe(boot);
+  }, 60_000);
+
+  test("is given memory and gives it back, as the guest sees it", async () => {
+    const before = await eventually(memTotalKib, (kib) => kib < 200 * 1024);
+    await north.setMemory(machineId, 320);
+    const grown = await eventually(memTotalKib, (kib) => kib > before + 120 * 1024);
+    expect(grown - before).toBe(128 * 1024);
+    const seen = await eventually(
+      () => north.findDomain(machineId),
+      (domain) => domain?.memoryMib === 320,
+    );
+    expect(seen).toMatchObject({ memoryMib: 320, memoryTargetMib: 320 });
+    await north.setMemory(machineId, 192);
+    expect(await eventually(memTotalKib, (kib) => kib <= before)).toBe(before);
+    expect(northEvents).toContainEqual({ kind: "balloon", machineId, memoryMib: 320 });
+  }, 60_000);
+
+  test("runs slower under a lower cap, and virsh sees the same cap", async () => {
+    const speed = async () => Number(await guest.read("speed 2000"));
+    await north.setCpuPercent(machineId, 80);
+    const fast = await speed();
+    await north.setCpuPercent(machineId, 20);
+    const slow = await speed();
+    expect(fast / slow).toBeGreaterThan(2);
+    expect((await north.findDomain(machineId))?.cpuPercent).toBe(20);
+    const schedule = await virsh("north-1", "schedinfo", spec.name);
+    expect(schedule).toMatch(/vcpu_quota +: 4000\n/);
+    expect(schedule).toMatch(/vcpu_period +: 20000\n/);
+    await north.setCpuPercent(machineId, 90);
+  }, 90_000);
+
+  test("gets a vCPU live, under one cap for both; what it gives back stays plugged but is not counted", async () => {
+    await north.setVcpus(machineId, 2);
+    const online = async () => Number(await guest.read("nproc"));
+    expect(await eventually(online, (count) => count === 2)).toBe(2);
+    expect(await north.findDomain(machineId)).toMatchObject({ vcpus: 2, cpuPercent: 90 });
+    expect(await virsh("north-1", "schedinfo", spec.name)).toMatch(/global_quota +: 18000\n/);
+    await north.setVcpus(machineId, 1);
+    expect(await north.findDomain(machineId)).toMatchObject({ vcpus: 1, cpuPercent: 90 });
+    await north.setVcpus(machineId, 2);
+    expect(await north.findDomain(machineId)).toMatchObject({ vcpus: 2, cpuPercent: 90 });
+    expect(await virsh("north-1", "vcpucount", spec.name, "--live", "--current")).toBe("2");
+  }, 60_000);
+
+  test("shows a change behind our back", async () => {
+    await virsh("north-1", "setmem", spec.name, "256M", "--live");
+    const seen = await eventually(
+      () => north.findDomain(machineId),
+      (domain) => domain?.memoryMib === 256,
+    );
+    expect(seen).toMatchObject({ memoryMib: 256, memoryTargetMib: 192 });
+    await north.setMemory(machineId, 192);
+  }, 30_000);
+
+  test("speaks over its channel in both directions", async () => {
+    const channel = await north.openChannel(machineId, "dev.drover.0");
+    const reading = once(channel, "data");
+    await guest.read("echo from-guest > /dev/virtio-ports/dev.drover.0");
+    expect(String((await reading)[0])).toBe("from-guest\n");
+    channel.write("from-shepherd\n");
+    expect(await guest.read("head -n 1 /dev/virtio-ports/dev.drover.0")).toBe("from-shepherd");
+    channel.destroy();
+    await expect(north.openChannel(machineId, "dev.nothing")).rejects.toMatchObject({
+      code: expect.stringMatching(/^libvirt\./),
+    });
+  }, 30_000);
+
+  test("never takes the place of a domain that is not ours", async () => {
+    const foreign =
+      "<domain type='qemu'><name>drover-ring-rank-9</name><memory unit='MiB'>16</memory><os><type>hvm</type></os></domain>";
+    const shell = shells.get("north-1");
+    await shell?.run(["sh", "-c", "cat > /tmp/foreign.xml && virsh define /tmp/foreign.xml"], {
+      input: foreign,
+    });
+    const rank9 = {
+      ...spec,
+      id: "0192f000-1111-7222-8333-00000000a009",
+      name: "drover-ring-rank-9",
+    };
+    await expect(north.startDomain(rank9)).rejects.toMatchObject({ code: "machine.name_taken" });
+    const found = await north.findDomainByName("drover-ring-rank-9");
+    expect(found).toMatchObject({ state: "shut_off", ours: undefined });
+    await expect(north.stopDomain(found?.id ?? "", { graceMs: 0 })).rejects.toMatchObject({
+      code: "machine.not_ours",
+    });
+    expect(await virsh("north-1", "domstate", "drover-ring-rank-9")).toBe("shut off");
+    expect((await north.listDomains()).map((domain) => domain.name).toSorted()).toEqual([
+      spec.name,
+      "drover-ring-rank-9",
+    ]);
+    await virsh("north-1", "undefine", "drover-ring-rank-9");
+  }, 30_000);
+});
+
+describe("a move to another site's host", () => {
+  const parameters = () => ({
+    machineId,
+    destinationAddress: hostOf(lab.layout, "south-1").address,
+    copyDisk: true,
+  });
+
+  test("that is aborted leaves the machine running where it was", async () => {
+    const slow = { ...parameters(), bandwidthMbps: 16 };
+    const source = await north.migrateFrom(slow);
+    const destination = await south.migrateTo(slow);
+    const begun = await source.begin();
+    const prepared = await destination.prepare(begun);
+    const performing = source.perform(prepared, () => undefined);
+    await Promise.all([
+      expect(performing).rejects.toMatchObject({
+        code: expect.stringMatching(/^libvirt\.(aborted|operation_failed)$/),
+      }),
+      sleep(1_500).then(() => source.abort()),
+    ]);
+    await destination.finish({ cookie: new Uint8Array(), cancelled: true });
+    await source.confirm({ cookie: new Uint8Array(), cancelled: true });
+    await source.close();
+    await destination.close();
+    expect(await guest.read("hostname")).toBe("rank-0");
+    expect(await south.findDomain(machineId)).toBeUndefined();
+    expect(await north.findDomain(machineId)).toMatchObject({
+      state: "running",
+      vcpus: 2,
+      cpuPercent: 90,
+    });
+    expect(await virsh("north-1", "schedinfo", spec.name)).toMatch(/global_quota +: 18000\n/);
+  }, 90_000);
+
+  test("copies disk and memory while it runs; the guest goes on there, and the source has nothing left", async () => {
+    await guest.read(
+      "head -c 3000000 /dev/urandom > /work/data; sync; sha256sum /work/data > /run/sum",
+    );
+    const boot = await guest.read("cat /proc/sys/kernel/random/boot_id");
+    const channel = await north.openChannel(machineId, "dev.drover.0");
+    channel.resume();
+    const ended = once(channel, "close");
+    const progress: MigrationProgress[] = [];
+    const source = await north.migrateFrom(parameters());
+    const destination = await south.migrateTo(parameters());
+    const begun = await source.begin();
+    const prepared = await destination.prepare(begun);
+    const performed = await source.perform(prepared, (seen) => progress.push(seen));
+    expect((await north.findDomain(machineId))?.state).toBe("paused_migrating");
+    const finished = await destination.finish({ cookie: performed, cancelled: false });
+    await source.confirm({ cookie: finished.cookie, cancelled: false });
+    await source.close();
+    await destination.close();
+    await ended;
+    expect(await north.findDomain(machineId)).toBeUndefined();
+    expect(await virsh("north-1", "list", "--all", "--name")).toBe("");
+    expect(await south.findDomain(machineId)).toMatchObject({
+      state: "running",
+      vcpus: 2,
+      cpuPercent: 90,
+      memoryTargetMib: 192,
+      ours: { environmentId: spec.environmentId },
+    });
+    expect(await guest.read("cat /proc/sys/kernel/random/boot_id")).toBe(boot);
+    expect(await guest.read("echo 3 > /proc/sys/vm/drop_caches; sha256sum -c /run/sum")).toBe(
+      "/work/data: OK",
+    );
+    const last = progress.at(-1);
+    expect(last).toMatchObject({ phase: "done", remainingBytes: 0 });
+    expect(last?.downtimeMs).toBeGreaterThan(0);
+    expect(last?.totalBytes).toBeGreaterThan(3_000_000);
+    const there = await south.openChannel(machineId, "dev.drover.0");
+    const reading = once(there, "data");
+    await guest.read("echo again > /dev/virtio-ports/dev.drover.0");
+    expect(String((await reading)[0])).toBe("again\n");
+    there.destroy();
+  }, 120_000);
+
+  test("the machine can still be resized there", async () => {
+    await south.setMemory(machineId, 256);
+    await south.setCpuPercent(machineId, 60);
+    const seen = await eventually(
+      () => south.findDomain(machineId),
+      (domain) => domain?.memoryMib === 256,
+    );
+    expect(seen).toMatchObject({ memoryMib: 256, cpuPercent: 60 });
+  }, 30_000);
+});
+
+test("a machine that is stopped leaves nothing at libvirt", async () => {
+  await south.stopDomain(machineId, { graceMs: 3_000 });
+  await south.stopDomain(machineId, { graceMs: 3_000 });
+  expect(await south.findDomain(machineId)).toBeUndefined();
+  expect(await virsh("south-1", "list", "--all", "--name")).toBe("");
+  for (const host of [north, south]) {
+    for (const volume of await host.volumes.list()) await host.volumes.remove(volume.name);
+    expect(await host.volumes.list()).toEqual([]);
+  }
+  const kinds = northEvents
+    .filter((event) => event.machineId === machineId)
+    .map((event) => event.kind);
+  expect(kinds.filter((kind) => kind !== "balloon")).toEqual(
+    expect.arrayContaining(["defined", "started", "resumed", "suspended", "stopped"]),
+  );
+}, 60_000);
