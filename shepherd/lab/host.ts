@@ -51,6 +51,7 @@ export function libvirtSocket(host: HostLayout): string {
 export async function prepareHost(layout: LabLayout, host: HostLayout): Promise<string> {
   for (const folder of [
     "run/libvirt",
+    "run/lock",
     "run/sshd",
     "lib/images",
     "etc/qemu/networks",
