@@ -19,6 +19,7 @@
  *   GET    /v1/requests/:id     GET /v1/decisions  GET /v1/decisions/:id   GET /v1/decisions/:id/explanation -> Explanation
  *   GET    /v1/operations       GET /v1/operations/:id?wait_ms=  (returns when it ended or the wait is over)   POST /v1/operations/:id/cancel
  *   GET    /v1/adaptations?environment=                   AdaptationView[]
+ *   GET    /v1/adaptations/rows?environment=              AdaptationRow[]: what stands in adaptations.json
  *   GET    /v1/events           SSE, id = journal sequence, Last-Event-ID or ?since= resumes; ?once=1 answers JSON
  *   GET    /v1/hold             PUT /v1/hold body HoldBody     DELETE /v1/hold
  *   GET    /v1/evidence/verify  EvidenceReport               GET /v1/evidence?since=&limit=
@@ -193,6 +194,21 @@ export type AdaptationView = Wire<Adaptation> & {
   machine: string | null;
   link: string | null;
 };
+/** One line of adaptations.json. A machine's row has its whole granted size, so that `start_from` can be made of it. */
+export interface AdaptationRow {
+  environment: string;
+  machine?: string;
+  link?: string;
+  vcpus?: number;
+  cpu_percent?: number;
+  memory_mib?: number;
+  site?: string;
+  rate_mbps?: number;
+  adaptation_id: string;
+  /** Null: until released. */
+  lease_until_ms: number | null;
+  decision: string;
+}
 export type EventView = Wire<Event>;
 export type HoldView = Wire<Hold>;
 export interface HoldBody {

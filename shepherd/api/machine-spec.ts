@@ -135,6 +135,18 @@ export async function removeDraft(
   await journalChange(journal, record, nowMs, "object.deleted");
 }
 
+/** Before a machine goes: its grants stay until their leases end, under its name and with the whole size it had. */
+export async function rememberGrants(journal: Journal, record: MachineRecord): Promise<void> {
+  const { vcpus, cpuPercent, memoryMib, siteId } = record.effective;
+  for (const adaptation of await journal.adaptations.list({ machineId: record.id })) {
+    await journal.adaptations.put({
+      ...adaptation,
+      formerMachine: record.spec.name,
+      values: { ...adaptation.values, vcpus, cpuPercent, memoryMib, siteId },
+    });
+  }
+}
+
 /** The specification after a PATCH, and what to put in force; `ask` is undefined when nothing live has to change. */
 export function patchedSpec(
   record: MachineRecord,
@@ -206,16 +218,16 @@ async function stillGranted(
   if (adaptation?.environmentId !== environmentId) return undefined;
   if (adaptation.leaseUntilMs !== undefined && adaptation.leaseUntilMs <= of.nowMs)
     return undefined;
-  const { machineId, values } = adaptation;
-  // A living machine keeps its own grants.
-  if (machineId === undefined) return undefined;
+  const { machineId, formerMachine, values } = adaptation;
+  // A living machine keeps its own grants, and only a machine of the same name is a successor.
+  if (machineId === undefined || formerMachine !== of.spec.name) return undefined;
   if ((await journal.objects.get("machine", machineId)) !== undefined) return undefined;
   // What the file says is a claim; what was granted stands in the journal.
   const within =
-    (values.vcpus ?? startFrom.vcpus) === startFrom.vcpus &&
-    (values.cpuPercent ?? startFrom.cpuPercent) === startFrom.cpuPercent &&
-    (values.memoryMib ?? startFrom.memoryMib) === startFrom.memoryMib &&
-    (values.siteId ?? startFrom.siteId) === startFrom.siteId;
+    values.vcpus === startFrom.vcpus &&
+    values.cpuPercent === startFrom.cpuPercent &&
+    values.memoryMib === startFrom.memoryMib &&
+    values.siteId === startFrom.siteId;
   return within ? adaptation : undefined;
 }
 

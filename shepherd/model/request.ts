@@ -144,6 +144,8 @@ export interface Adaptation {
   readonly environmentId: EnvironmentId;
   readonly machineId?: MachineId | undefined;
   readonly linkId?: LinkId | undefined;
+  /** Name of a machine that is gone: its successor of the same name may start from what was granted. */
+  readonly formerMachine?: string | undefined;
   readonly decisionId: DecisionId;
   /** Only the departing attributes. */
   readonly values: Partial<Sizing> & {

@@ -7,6 +7,7 @@ import { byId } from "#api/routes/environments";
 import type { ApiRouter } from "#api/server";
 import { adaptationView } from "#api/views";
 import type { ApiWorld } from "#api/world";
+import { adaptationRows } from "#intake/write-back";
 import { Fault } from "#model/fault";
 import { toWire } from "#model/wire";
 
@@ -81,6 +82,19 @@ export function decisionRoutes(router: ApiRouter, world: ApiWorld): void {
         );
       }),
     }),
+  );
+
+  router.get(
+    "/v1/adaptations/rows",
+    { config: { access: "read" }, schema: { querystring: Page } },
+    async (request) => {
+      const { environment } = request.query;
+      return {
+        items: await store.read((journal) =>
+          adaptationRows(journal, environment === undefined ? undefined : new Set([environment])),
+        ),
+      };
+    },
   );
 
   router.get(

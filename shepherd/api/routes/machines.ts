@@ -2,7 +2,7 @@
  * Machines: declared by PUT, changed by PATCH, destroyed by DELETE; each becomes a request at the gate, and what the
  * gate starts is answered with 202. The specification's rules are in api/machine-spec.ts.
  */
-import { Type } from "typebox";
+import { type Static, Type } from "typebox";
 import { checkOwner, type Principal, subjectOf } from "#api/access";
 import type { MachineView, Mutation } from "#api/contract";
 import {
@@ -10,6 +10,7 @@ import {
   draftMachine,
   patchedSpec,
   refuseStale,
+  rememberGrants,
   removeDraft,
 } from "#api/machine-spec";
 import { createMachineViews } from "#api/machine-views";
@@ -31,6 +32,17 @@ import type { MachineRecord } from "#model/objects";
 import type { Operation } from "#model/plan";
 import type { MachineAsk, Request } from "#model/request";
 import type { EnvironmentId } from "#model/units";
+
+/** What a handler needs of Fastify's request and reply. */
+interface Call {
+  readonly method: string;
+  readonly url: string;
+  readonly headers: Readonly<Record<string, unknown>>;
+  readonly principal: Principal;
+}
+interface Reply {
+  code(status: number): unknown;
+}
 
 /** A change that meets a running operation waits for it, then looks again. */
 const busyWaitMs = 30_000;
@@ -75,7 +87,7 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
         case "running":
           return await answer(reply, drafted.record, drafted.operation);
         case "there":
-          return await answer(reply, drafted.record, undefined);
+          return await adopt(request, reply, drafted.record);
         case "drafted": {
           const asked = await submitOrRemove(drafted.record, {
             ...ask(request, principal, "create", drafted.record),
@@ -127,24 +139,8 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
     { ...byId("declare"), schema: { ...byId("declare").schema, body: MachinePatch } },
     async (request, reply): Promise<Mutation<MachineView>> => {
       const record = await settled(request.params.id, request.principal);
-      const view = await views.of(record);
-      refuseStale(view, request.body.planned_from);
-      const patched = patchedSpec(record, request.body, world.siteIds);
-      if (sameData(patched.spec, record.spec) && patched.ask === undefined) {
-        return await answer(reply, record, undefined);
-      }
-      const asked = mustAllow(
-        await gate.submit({
-          ...ask(request, request.principal, "update", record),
-          machines: [patched.ask ?? { machineId: record.id }],
-          update: {
-            baseline: patched.spec.baseline,
-            envelope: patched.spec.envelope,
-            spec: patched.spec,
-          },
-        }),
-      );
-      return await answer(reply, record, asked.operation);
+      refuseStale(await views.of(record), request.body.planned_from);
+      return await update(request, reply, record, request.body);
     },
   );
 
@@ -157,6 +153,7 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
         await store.transaction((journal) => removeDraft(journal, record, clock.nowMs()));
         return { object: null, operation: null };
       }
+      await store.transaction((journal) => rememberGrants(journal, record));
       const asked = mustAllow(
         await gate.submit({
           ...ask(request, request.principal, "destroy", record),
@@ -166,6 +163,37 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
       return await answer(reply, record, asked.operation);
     },
   );
+
+  /** An unclaimed machine that runs already: this state takes it over, with the words that it says now. */
+  async function adopt(
+    call: Call & { readonly body: Static<typeof MachineBody> },
+    reply: Reply,
+    record: MachineRecord,
+  ): Promise<Mutation<MachineView>> {
+    const { image_id: _image, start_from: _start, ...body } = call.body;
+    return await update(call, reply, record, body);
+  }
+
+  async function update(
+    call: Call,
+    reply: Reply,
+    record: MachineRecord,
+    body: Static<typeof MachinePatch>,
+  ): Promise<Mutation<MachineView>> {
+    const patched = patchedSpec(record, body, world.siteIds);
+    if (sameData(patched.spec, record.spec) && patched.ask === undefined) {
+      return await answer(reply, record, undefined);
+    }
+    const { spec } = patched;
+    const asked = mustAllow(
+      await gate.submit({
+        ...ask(call, call.principal, "update", record),
+        machines: [patched.ask ?? { machineId: record.id }],
+        update: { baseline: spec.baseline, envelope: spec.envelope, spec },
+      }),
+    );
+    return await answer(reply, record, asked.operation);
+  }
 
   /** The machine when nothing works on it any more; an operation under way is given time to end. */
   async function settled(id: string, principal: Principal): Promise<MachineRecord> {
@@ -202,7 +230,7 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
   }
 
   function ask(
-    request: { method: string; url: string; headers: Record<string, unknown> },
+    request: Omit<Call, "principal">,
     principal: Principal,
     kind: Request["kind"],
     record: MachineRecord,
@@ -216,7 +244,7 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
   }
 
   async function answer(
-    reply: { code(status: number): unknown },
+    reply: Reply,
     before: MachineRecord,
     operation: Operation | undefined,
     doneStatus = 200,
@@ -234,7 +262,7 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
 export function newRequest(
   world: Pick<ApiWorld, "ids" | "clock">,
   of: {
-    readonly call: { method: string; url: string; headers: Record<string, unknown> };
+    readonly call: Omit<Call, "principal">;
     readonly principal: Principal;
     readonly kind: Request["kind"];
     readonly environmentId: EnvironmentId;

@@ -1,0 +1,121 @@
+/** `drover adaptations`, `drover log`, `drover token`: what was granted, the proof of it, and who may ask. */
+
+import { join } from "node:path";
+import type { Command } from "commander";
+import { InvalidArgumentError } from "commander";
+import type { AdaptationRow, EvidenceReport, TokenAnswer, TokenBody } from "#api/contract";
+import { define, exitCodes, type Streams } from "#cli/command";
+import { clockTime, show, table } from "#cli/output";
+import { adaptationsFile, writeAdaptations } from "#intake/write-back";
+
+const roles = ["operator", "approver", "reader", "stack"] as const;
+
+export function addRecords(program: Command, streams: Streams): void {
+  const adaptations = program
+    .command("adaptations")
+    .summary("what machines have beyond their baselines");
+
+  define<[], { environment?: string; to: string }>(adaptations, streams, {
+    name: "pull",
+    summary: `write ${adaptationsFile} into a stack's directory, as the shepherd would`,
+    setUp: (command) =>
+      command
+        .option("--environment <name>", "only of this environment")
+        .option("--to <directory>", "where to write it", "."),
+    async action(context, options) {
+      const { items } = await context.client.get<{ items: AdaptationRow[] }>(
+        "/v1/adaptations/rows",
+        { query: { environment: options.environment } },
+      );
+      const file = join(options.to, adaptationsFile);
+      const changed = await writeAdaptations(options.to, items);
+      show(context, { file, changed, adaptations: items }, () =>
+        changed ? `${file}: ${items.length} adaptations` : `${file}: already so`,
+      );
+      return exitCodes.ok;
+    },
+  });
+
+  define<[], { environment?: string }>(adaptations, streams, {
+    name: "list",
+    summary: "the adaptations in force",
+    setUp: (command) => command.option("--environment <name>", "only of this environment"),
+    async action(context, options) {
+      const { items } = await context.client.get<{ items: AdaptationRow[] }>(
+        "/v1/adaptations/rows",
+        { query: { environment: options.environment } },
+      );
+      show(context, items, () =>
+        items.length === 0
+          ? "nothing is adapted"
+          : table(
+              ["WHAT", "VCPUS", "CPU %", "MEMORY MIB", "MBPS", "SITE", "UNTIL", "DECISION"],
+              items.map((row) => [
+                `${row.environment}/${row.machine ?? row.link ?? ""}`,
+                row.vcpus ?? "-",
+                row.cpu_percent ?? "-",
+                row.memory_mib ?? "-",
+                row.rate_mbps ?? "-",
+                row.site ?? "-",
+                row.lease_until_ms === null
+                  ? "released"
+                  : clockTime(row.lease_until_ms, Date.now()),
+                row.decision,
+              ]),
+            ),
+      );
+      return exitCodes.ok;
+    },
+  });
+
+  const log = program.command("log").summary("the evidence log");
+  define<[], object>(log, streams, {
+    name: "verify",
+    summary: "check the hash chain of everything that was asked, decided and done",
+    async action(context) {
+      const report = await context.client.get<EvidenceReport>("/v1/evidence/verify");
+      show(context, report, () =>
+        report.ok
+          ? `ok: ${report.entries} entries, head ${report.head}`
+          : `BROKEN at entry ${report.broken_at}: of ${report.entries} entries the rest cannot be trusted`,
+      );
+      return report.ok ? exitCodes.ok : exitCodes.fault;
+    },
+  });
+
+  const token = program.command("token").summary("tokens for the shepherd's TCP listener");
+  define<[], TokenBody>(token, streams, {
+    name: "create",
+    summary: "make a named token; it is printed once, the shepherd keeps its hash",
+    setUp: (command) =>
+      command
+        .requiredOption("--name <name>", "who uses it; environments are owned by this name")
+        .requiredOption("--role <role>", roles.join(", "), (role) => {
+          if (!(roles as readonly string[]).includes(role)) {
+            throw new InvalidArgumentError(`Choose one of ${roles.join(", ")}.`);
+          }
+          return role;
+        }),
+    async action(context, { name, role }) {
+      const answer = await context.client.call<TokenAnswer>("POST", "/v1/tokens", {
+        body: { name, role } satisfies TokenBody,
+      });
+      show(context, answer, () => `DROVER_TOKEN=${answer.token}`);
+      return exitCodes.ok;
+    },
+  });
+  define<[], object>(token, streams, {
+    name: "list",
+    summary: "names and roles of the tokens",
+    async action(context) {
+      const { items } = await context.client.get<{ items: TokenBody[] }>("/v1/tokens");
+      show(context, items, () =>
+        table(
+          ["NAME", "ROLE"],
+          items.map((one) => [one.name, one.role]),
+        ),
+      );
+      return exitCodes.ok;
+    },
+  });
+}

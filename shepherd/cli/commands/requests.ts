@@ -1,0 +1,164 @@
+/** `drover resize | move | release | explain`: ask like a guest, with the whole answer; and read why. */
+import type { Command } from "commander";
+import { path } from "#api/client";
+import type { Explanation, OperationView, RequestAnswer, RequestBody } from "#api/contract";
+import {
+  type Context,
+  define,
+  durationMs,
+  exitCodes,
+  type Streams,
+  target,
+  wholeNumber,
+} from "#cli/command";
+import { follow } from "#cli/commands/operations";
+import { clean, type ExitCode, show } from "#cli/output";
+
+interface AskOptions {
+  readonly group?: boolean;
+  readonly for?: number;
+  readonly reason?: string;
+  readonly dryRun?: boolean;
+  readonly wait?: boolean;
+}
+interface ResizeOptions extends AskOptions {
+  readonly vcpus?: number;
+  readonly cpuPercent?: number;
+  readonly memoryMib?: number;
+}
+type Target = ReturnType<typeof target>;
+
+export function addRequests(program: Command, streams: Streams): void {
+  const askOptions = (command: Command) =>
+    command
+      .option("--group", "NAME is a group: ask for all of its machines at once")
+      .option("--for <duration>", "how long it is wanted: 90s, 15m, 1h, 2d", durationMs)
+      .option("--reason <text>", "why; kept with the decision")
+      .option("--dry-run", "decide and plan, change nothing")
+      .option("--no-wait", "do not wait until it is done");
+
+  define<[Target], ResizeOptions>(program, streams, {
+    name: "resize",
+    summary: "ask for another size of a machine or group",
+    description: "Example: drover resize ring/rank-1 --cpu-percent 60 --memory-mib 320 --for 1h",
+    setUp: (command) =>
+      askOptions(
+        command
+          .argument("<environment/name>", "the machine, or with --group the group", target)
+          .option("--vcpus <count>", "virtual CPUs", wholeNumber)
+          .option("--cpu-percent <percent>", "hard cap in percent of one host core", wholeNumber)
+          .option("--memory-mib <mib>", "memory in MiB", wholeNumber),
+      ),
+    action: (context, options, asked) =>
+      ask(context, asked, options, {
+        method: "resize",
+        params: {
+          ...(options.vcpus === undefined ? {} : { vcpus: options.vcpus }),
+          ...(options.cpuPercent === undefined ? {} : { cpu_percent: options.cpuPercent }),
+          ...(options.memoryMib === undefined ? {} : { memory_mib: options.memoryMib }),
+        },
+      }),
+  });
+
+  define<[Target], AskOptions & { to: string }>(program, streams, {
+    name: "move",
+    summary: "ask to move a machine or group to another site, live",
+    setUp: (command) =>
+      askOptions(
+        command
+          .argument("<environment/name>", "the machine, or with --group the group", target)
+          .requiredOption("--to <site>", "the site"),
+      ),
+    action: (context, options, asked) =>
+      ask(context, asked, options, { method: "move", params: { site: options.to } }),
+  });
+
+  define<[Target], AskOptions>(program, streams, {
+    name: "release",
+    summary: "give back what a machine or group has beyond its baseline",
+    setUp: (command) =>
+      askOptions(
+        command.argument("<environment/name>", "the machine, or with --group the group", target),
+      ),
+    action: (context, options, asked) =>
+      ask(context, asked, options, { method: "release", params: {} }),
+  });
+
+  define<[string], object>(program, streams, {
+    name: "explain",
+    summary: "tell the whole story of a decision: who, what was known, rules, plan, outcome",
+    setUp: (command) => command.argument("<id>", "a decision; a request or operation works too"),
+    async action(context, _options, id) {
+      const story = await context.client.get<Explanation>(path`/v1/decisions/${id}/explanation`);
+      show(context, story, () => story.text);
+      return exitCodes.ok;
+    },
+  });
+}
+
+async function ask(
+  context: Context,
+  asked: Target,
+  options: AskOptions,
+  body: Pick<RequestBody, "method" | "params">,
+): Promise<ExitCode> {
+  const request: RequestBody = {
+    ...body,
+    environment: asked.environment,
+    ...(options.group === true ? { group: asked.name } : { machine: asked.name }),
+    params: {
+      ...body.params,
+      ...(options.for === undefined ? {} : { lease_s: Math.ceil(options.for / 1000) }),
+      ...(options.reason === undefined ? {} : { reason: options.reason }),
+    },
+  };
+  const answer = await context.client.call<RequestAnswer>("POST", "/v1/requests", {
+    body: request,
+    query: { dry_run: options.dryRun === true ? 1 : undefined },
+  });
+  let operation: OperationView | undefined;
+  if (answer.verdict === "pending" && answer.operation !== null && options.wait !== false) {
+    operation = await follow(context, answer.operation);
+  }
+  const verdict = operation === undefined ? answer.verdict : verdictOf(operation);
+  show(context, { ...answer, verdict, outcome: operation ?? null }, () =>
+    renderAnswer({ ...answer, verdict }, operation, options.dryRun === true),
+  );
+  return exitCodeOf(verdict);
+}
+
+function verdictOf({ state }: OperationView): RequestAnswer["verdict"] {
+  return state === "succeeded" ? "granted" : "partial";
+}
+
+function exitCodeOf(verdict: RequestAnswer["verdict"]): ExitCode {
+  const codes = {
+    granted: exitCodes.ok,
+    denied: exitCodes.denied,
+    pending: exitCodes.pending,
+    partial: exitCodes.partial,
+  };
+  return codes[verdict];
+}
+
+function renderAnswer(
+  answer: RequestAnswer,
+  operation: OperationView | undefined,
+  isDry: boolean,
+): string {
+  const refusals = answer.findings.filter((finding) => !finding.ok);
+  const message = operation?.fault?.message ?? answer.message;
+  return [
+    `${isDry ? "would be " : ""}${answer.verdict}: ${clean(message)}`,
+    ...refusals.map((finding) => {
+      const fix = Object.entries(finding.fix ?? {}).map(([name, value]) => `${name} = ${value}`);
+      return `why:   ${finding.rule} (${finding.owner}): ${clean(finding.msg)}${fix.length === 0 ? "" : `; nearest allowed: ${fix.join(", ")}`}`;
+    }),
+    ...(answer.plan === null
+      ? []
+      : [
+          `plan:  ${answer.plan.actions.map((action) => action.kind.replaceAll("_", " ")).join(", ") || "nothing to change"}; predicted ${(answer.plan.cost.duration_ms / 1000).toFixed(2)} s`,
+        ]),
+    `next:  drover explain ${answer.decision}`,
+  ].join("\n");
+}

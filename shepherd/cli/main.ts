@@ -1,0 +1,81 @@
+#!/usr/bin/env node
+/**
+ * The `drover` command. Each subcommand is a file in cli/commands; this one puts them together and turns the end into
+ * an exit code: 0 done, 1 fault, 2 usage, 3 denied, 4 pending, 5 partial, 75 no shepherd.
+ */
+import { realpathSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import type { Streams } from "#cli/command";
+import { addHold } from "#cli/commands/holds";
+import { addImage } from "#cli/commands/images";
+import { addLab } from "#cli/commands/lab";
+import { addOperations } from "#cli/commands/operations";
+import { addRecords } from "#cli/commands/records";
+import { addRequests } from "#cli/commands/requests";
+import { addShepherd } from "#cli/commands/shepherd";
+import { addStatus } from "#cli/commands/status";
+import { type ExitCode, exitCodes } from "#cli/output";
+
+/** Runs one command line. Never throws for what a user did; resolves to the exit code. */
+export async function runCommand(
+  argv: readonly string[],
+  streams: Omit<Streams, "exit"> = {
+    out: (text) => process.stdout.write(text),
+    err: (text) => process.stderr.write(text),
+  },
+): Promise<ExitCode> {
+  let code: ExitCode = exitCodes.ok;
+  const program = build({
+    ...streams,
+    exit: (given) => {
+      code = given;
+    },
+  });
+  try {
+    await program.parseAsync([...argv], { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    // --help and --version end here too, and are no mistake.
+    return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
+  }
+  return code;
+}
+
+function build(streams: Streams): Command {
+  const program = new Command("drover")
+    .description("Private clusters across sites that adapt themselves, judged by policy.")
+    .version("0.1.0")
+    .enablePositionalOptions()
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 done, 1 fault, 2 usage, 3 denied, 4 pending, 5 partial, 75 no shepherd.",
+    );
+  addStatus(program, streams);
+  addRequests(program, streams);
+  addHold(program, streams);
+  addOperations(program, streams);
+  addImage(program, streams);
+  addRecords(program, streams);
+  addLab(program, streams);
+  addShepherd(program, streams);
+  prepare(program, streams);
+  return program;
+}
+
+/** Commander would end the process and write by itself; a test must be able to listen. */
+function prepare(command: Command, streams: Streams): void {
+  command
+    .exitOverride()
+    .showHelpAfterError("(add --help for more)")
+    .configureOutput({ writeOut: streams.out, writeErr: streams.err });
+  for (const sub of command.commands) prepare(sub, streams);
+}
+
+const script = process.argv[1];
+if (script !== undefined && realpathSync(script) === import.meta.filename) {
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") process.exit(0); // the reader of a pipe went away: `drover watch | head`
+    throw error;
+  });
+  process.exitCode = await runCommand(process.argv.slice(2));
+}
