@@ -6,8 +6,11 @@ import type { Decision, Finding, Request, Subject } from "#model/request";
 import { siteOfOwner } from "#policy/owners";
 
 export interface Denial {
-  /** The rule that failed first, or the code when no rule did. */
-  readonly rule: string;
+  /** The rule that failed first; undefined when the asker may not know it. */
+  readonly rule: string | undefined;
+  /** What the rule said, and whose it is. */
+  readonly said: string;
+  /** All of it in one line. */
   readonly message: string;
   /** Nearest values that every failed rule would let pass, where rules can tell. */
   readonly nearest: Readonly<Record<string, number | string>>;
@@ -37,7 +40,7 @@ export function failedFindings(findings: readonly Finding[]): readonly Finding[]
 /** The denial of policy as one asker may read it. */
 export function explainDenial(
   request: Pick<Request, "subject">,
-  denied: Pick<Decision, "code" | "findings">,
+  denied: Pick<Decision, "findings">,
 ): Denial {
   const failed = failedFindings(denied.findings);
   const shown = disclosedTo(request.subject, failed);
@@ -45,24 +48,18 @@ export function explainDenial(
   if (first === undefined) {
     const hidden = failed[0];
     const site = hidden === undefined ? undefined : siteOfOwner(hidden.owner);
-    return {
-      rule: denied.code,
-      message:
-        site === undefined ? "There is no room for it now." : `Site ${site} does not take it.`,
-      nearest: {},
-    };
+    const said =
+      site === undefined ? "There is no room for it now." : `Site ${site} does not take it.`;
+    return { rule: undefined, said, message: said, nearest: {} };
   }
   const nearest = nearestOf(shown);
   const site = siteOfOwner(first.owner);
-  const by = site === undefined ? "" : `site ${site}: `;
+  const said = site === undefined ? first.msg : `site ${site} says: ${first.msg}`;
   const hint = Object.entries(nearest)
     .map(([attribute, value]) => `${attribute} ${value}`)
     .join(", ");
-  return {
-    rule: first.rule,
-    message: `${by}${first.rule}: ${first.msg}${hint === "" ? "" : `. Nearest allowed: ${hint}`}`,
-    nearest,
-  };
+  const message = `${first.rule}: ${said}${hint === "" ? "" : `. Nearest allowed: ${hint}`}`;
+  return { rule: first.rule, said, message, nearest };
 }
 
 /** The strictest of all fixes: numbers by the smallest, waits by the longest, texts by the first. */

@@ -275,14 +275,14 @@ class SerialGate implements Gate {
     }
     const [running] = await this.#runningOn(request);
     if (running !== undefined) {
-      return this.#denial(request, "request", "limit.machine_busy", {
+      return this.#denial(request, "request", "operation.running", {
         message: `Operation ${running.id} (${running.kind}) still runs on a machine it names. Ask again when it ended.`,
       });
     }
     const givesBack = ["release", "repair", "destroy"].includes(request.kind);
     const [stuck] = givesBack ? [] : await this.#runningOn(request, ["stuck"]);
     if (stuck !== undefined) {
-      return this.#denial(request, "request", "limit.machine_stuck", {
+      return this.#denial(request, "request", "operation.stuck", {
         message: `Operation ${stuck.id} is stuck on a machine it names; an operator must look first.`,
       });
     }
@@ -424,12 +424,12 @@ class SerialGate implements Gate {
       case "allow":
         return { ...plain, effect: "allow", code: "granted", message: "Granted." };
       case "approve": {
-        const denial = explainDenial(request, { code: "policy.approval_required", ...plain });
+        const denial = explainDenial(request, plain);
         const message = `A named person must approve this: ${denial.message}`;
-        return { ...plain, effect: "deny", code: "policy.approval_required", message };
+        return { ...plain, effect: "deny", code: "policy.approval_needed", message };
       }
       case "deny": {
-        const { message } = explainDenial(request, { code: verdict.code, ...plain });
+        const { message } = explainDenial(request, plain);
         return { ...plain, effect: "deny", code: verdict.code, message };
       }
     }
@@ -569,8 +569,20 @@ function sameAsker(earlier: Request, request: Request): boolean {
   );
 }
 
-function askDigest({ kind, environmentId, machines, links, group, leaseMs }: Request): string {
-  return digestOf({ kind, environmentId, machines, links, group, leaseMs });
+/** The asker's own words: not what intake looked up for them, because a repeated release finds other links raised. */
+function askDigest(request: Request): string {
+  const { kind, environmentId, machines, links, group, leaseMs, reason } = request;
+  const [first] = machines;
+  const { machineId: _, ...wanted } = first ?? { machineId: "" };
+  return digestOf({
+    kind,
+    environmentId,
+    machines: group === undefined ? machines : wanted,
+    links: kind === "release" ? [] : links,
+    group,
+    leaseMs,
+    reason,
+  });
 }
 
 /** The journaled answer of a request; undefined when the shepherd died before it decided. */

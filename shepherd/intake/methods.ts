@@ -1,0 +1,309 @@
+/**
+ * Turns the parameters of a call, from a guest or an operator, into a request of the model. Strict: an unknown key, a
+ * number that is none, a machine of another are refused before policy sees them. Knows no transport and no policy:
+ * whether it may is asked at the gate.
+ */
+
+import { inert } from "#intake/inert";
+import { Fault } from "#model/fault";
+import type { EnvironmentRecord, LinkRecord, MachineRecord } from "#model/objects";
+import type { LinkAsk, MachineAsk, Request, RequestKind, Subject } from "#model/request";
+import type { Ms } from "#model/units";
+
+/** The records that a call may be about: one environment's. */
+export interface Scope {
+  readonly environment: EnvironmentRecord;
+  readonly machines: readonly MachineRecord[];
+  readonly links: readonly LinkRecord[];
+}
+
+/** A request but for what its way in adds: id, subject, key and time. */
+export type Ask = Pick<
+  Request,
+  "kind" | "environmentId" | "machines" | "links" | "group" | "leaseMs" | "reason"
+>;
+
+/** What a call asks for once it is read. */
+export type Call =
+  | { readonly kind: "request"; readonly ask: Ask }
+  | { readonly kind: "status"; readonly machines: readonly MachineRecord[] }
+  | { readonly kind: "forecast"; readonly forecast: Forecast };
+
+/** A phase announced ahead; nothing is granted for it. */
+export interface Forecast {
+  readonly machines: readonly string[];
+  readonly inMs: Ms;
+  readonly forMs: Ms | undefined;
+  readonly vcpus: number | undefined;
+  readonly cpuPercent: number | undefined;
+  readonly memoryMib: number | undefined;
+  readonly reason: string;
+}
+
+export const methods = ["resize", "rate", "move", "release", "forecast", "status"] as const;
+export type Method = (typeof methods)[number];
+/** What a guest may call in this version; docs/guest-protocol.md names the others. */
+export const guestMethods: readonly Method[] = ["resize", "rate", "move", "release", "status"];
+
+export function isMethod(name: string): name is Method {
+  return (methods as readonly string[]).includes(name);
+}
+
+type Field = "integer" | "text";
+interface FieldRule {
+  readonly type: Field;
+  readonly min: number;
+  readonly max: number;
+}
+/** Far above any host: policy says what is too much, these only keep nonsense out. Texts are bounded by their length. */
+const fields = {
+  vcpus: { type: "integer", min: 1, max: 1_024 },
+  cpu_percent: { type: "integer", min: 1, max: 102_400 },
+  memory_mib: { type: "integer", min: 1, max: 16 * 2 ** 20 },
+  rate_mbps: { type: "integer", min: 1, max: 1_000_000 },
+  /** Thirty days (docs/guest-protocol.md). */
+  lease_s: { type: "integer", min: 1, max: 2_592_000 },
+  in_s: { type: "integer", min: 0, max: 31_536_000 },
+  for_s: { type: "integer", min: 1, max: 31_536_000 },
+  phase: { type: "text", min: 1, max: 128 },
+  group: { type: "text", min: 1, max: 128 },
+  peer: { type: "text", min: 1, max: 128 },
+  site: { type: "text", min: 1, max: 128 },
+  /** Cut, not refused. */
+  reason: { type: "text", min: 0, max: Number.POSITIVE_INFINITY },
+} as const satisfies Record<string, FieldRule>;
+type FieldName = keyof typeof fields;
+
+const sizes = ["vcpus", "cpu_percent", "memory_mib"] as const;
+/** A machine is never a parameter: a guest's channel says which it is, an operator names it beside the parameters. */
+const known: Record<Method, readonly FieldName[]> = {
+  resize: [...sizes, "group", "lease_s", "reason"],
+  rate: ["peer", "rate_mbps", "lease_s", "reason"],
+  move: ["site", "group", "lease_s", "reason"],
+  release: ["group", "reason"],
+  forecast: [...sizes, "rate_mbps", "phase", "group", "in_s", "for_s", "reason"],
+  status: [],
+};
+
+type Params = {
+  readonly [Name in FieldName]?: (typeof fields)[Name]["type"] extends "integer" ? number : string;
+};
+
+/**
+ * A guest's call. It speaks for itself; for its group when it is the declared speaker; for nobody else.
+ * Fault `request.invalid` names the parameter; `request.not_yours` when it names another's group or may not speak for it.
+ */
+export function guestCall(
+  method: Method,
+  params: unknown,
+  self: MachineRecord,
+  scope: Scope,
+): Call {
+  const read = readParams(method, params);
+  if (read.group !== undefined) {
+    if (read.group !== self.spec.group) {
+      throw new Fault("request.not_yours", {
+        where: "group",
+        problem: "a guest asks for its own group only",
+      });
+    }
+    if (!self.spec.speaker) {
+      throw new Fault("request.not_yours", {
+        where: "group",
+        problem: "only the group's declared speaker asks for the group",
+      });
+    }
+  }
+  const machines = read.group === undefined ? [self] : membersOf(read.group, scope);
+  return callFor(method, read, machines, scope);
+}
+
+/** The subject of a guest's requests: its channel says which machine it is. */
+export function guestSubject(self: MachineRecord): Subject {
+  return { type: "guest", name: self.spec.name, machineId: self.id, roles: [] };
+}
+
+/** An operator's or automation's call about a machine or a group of the environment. */
+export function operatorCall(
+  method: Method,
+  about: { readonly machine?: string | undefined; readonly group?: string | undefined },
+  params: unknown,
+  scope: Scope,
+): Call {
+  const read = readParams(method, params);
+  const { machine } = about;
+  const group = about.group ?? read.group;
+  if ((machine === undefined) === (group === undefined)) {
+    throw invalid("machine", "name either a machine or a group");
+  }
+  if (group !== undefined) {
+    return callFor(method, { ...read, group }, membersOf(group, scope), scope);
+  }
+  const found = scope.machines.find(({ id, spec }) => spec.name === machine || id === machine);
+  if (found === undefined) {
+    throw invalid(
+      "machine",
+      `${scope.environment.spec.name} has no machine ${inert(machine ?? "", 64)}`,
+    );
+  }
+  return callFor(method, read, [found], scope);
+}
+
+function callFor(
+  method: Method,
+  params: Params,
+  machines: readonly MachineRecord[],
+  scope: Scope,
+): Call {
+  switch (method) {
+    case "resize": {
+      const wanted = sizesOf(params);
+      if (Object.keys(wanted).length === 0) {
+        throw invalid("params", "name at least one of vcpus, cpu_percent, memory_mib");
+      }
+      return requestFor("resize", params, scope, {
+        machines: machines.map(({ id }) => ({ machineId: id, ...wanted })),
+      });
+    }
+    case "move": {
+      const siteId = params.site;
+      if (siteId === undefined) throw invalid("site", "is missing");
+      return requestFor("move", params, scope, {
+        machines: machines.map(({ id }) => ({ machineId: id, siteId })),
+      });
+    }
+    case "rate":
+      return requestFor("rate", params, scope, { links: [rateAsk(params, machines, scope)] });
+    case "release":
+      return requestFor("release", params, scope, {
+        machines: machines.map(({ id }) => ({ machineId: id })),
+        links: raisedLinks(machines, scope),
+      });
+    case "status":
+      return { kind: "status", machines };
+    case "forecast":
+      return {
+        kind: "forecast",
+        forecast: {
+          machines: machines.map(({ id }) => id),
+          inMs: (params.in_s ?? 0) * 1_000,
+          forMs: params.for_s === undefined ? undefined : params.for_s * 1_000,
+          vcpus: params.vcpus,
+          cpuPercent: params.cpu_percent,
+          memoryMib: params.memory_mib,
+          reason: inert(params.reason ?? ""),
+        },
+      };
+  }
+}
+
+function requestFor(
+  kind: RequestKind,
+  params: Params,
+  scope: Scope,
+  about: { readonly machines?: readonly MachineAsk[]; readonly links?: readonly LinkAsk[] },
+): Call {
+  return {
+    kind: "request",
+    ask: {
+      kind,
+      environmentId: scope.environment.id,
+      machines: about.machines ?? [],
+      links: about.links ?? [],
+      ...(params.group === undefined ? {} : { group: params.group }),
+      ...(params.lease_s === undefined ? {} : { leaseMs: params.lease_s * 1_000 }),
+      reason: inert(params.reason ?? ""),
+    },
+  };
+}
+
+function sizesOf(params: Params): Omit<MachineAsk, "machineId"> {
+  return {
+    ...(params.vcpus === undefined ? {} : { vcpus: params.vcpus }),
+    ...(params.cpu_percent === undefined ? {} : { cpuPercent: params.cpu_percent }),
+    ...(params.memory_mib === undefined ? {} : { memoryMib: params.memory_mib }),
+  };
+}
+
+function rateAsk(params: Params, machines: readonly MachineRecord[], scope: Scope): LinkAsk {
+  const [machine] = machines;
+  const { peer, rate_mbps: rateMbps } = params;
+  if (peer === undefined) throw invalid("peer", "is missing");
+  if (rateMbps === undefined) throw invalid("rate_mbps", "is missing");
+  const link = scope.links.find(
+    ({ spec }) =>
+      machine !== undefined &&
+      spec.machines.includes(machine.spec.name) &&
+      spec.machines.includes(peer) &&
+      peer !== machine.spec.name,
+  );
+  if (link === undefined) {
+    throw invalid("peer", `there is no link to ${inert(peer, 64)}`);
+  }
+  return { linkId: link.id, rateMbps };
+}
+
+/** Links of these machines whose rate is above the baseline: giving back gives them back too. */
+function raisedLinks(machines: readonly MachineRecord[], scope: Scope): readonly LinkAsk[] {
+  const names = new Set(machines.map(({ spec }) => spec.name));
+  return scope.links
+    .filter(
+      ({ spec, effective }) =>
+        spec.machines.some((name) => names.has(name)) && effective.rateMbps > spec.rateMbps,
+    )
+    .map(({ id, spec }) => ({ linkId: id, rateMbps: spec.rateMbps }));
+}
+
+function membersOf(group: string, scope: Scope): readonly MachineRecord[] {
+  const members = scope.machines.filter(({ spec }) => spec.group === group);
+  if (members.length === 0) {
+    throw invalid("group", `${scope.environment.spec.name} has no group ${inert(group, 64)}`);
+  }
+  return members;
+}
+
+function readParams(method: Method, params: unknown): Params {
+  if (params === undefined) return {};
+  if (typeof params !== "object" || params === null || Array.isArray(params)) {
+    throw invalid("params", "must be an object of named values");
+  }
+  const read: Record<string, number | string> = {};
+  for (const [key, value] of Object.entries(params)) {
+    const name = known[method].find((candidate) => candidate === key);
+    if (name === undefined) {
+      throw invalid(
+        inert(key, 64),
+        `${method} takes no such parameter; it takes ${known[method].join(", ")}`,
+      );
+    }
+    read[name] = readField(name, value);
+  }
+  return read as Params;
+}
+
+function readField(name: FieldName, value: unknown): number | string {
+  const { type, min, max }: FieldRule = fields[name];
+  if (type === "integer") {
+    if (typeof value !== "number" || !Number.isSafeInteger(value)) {
+      throw invalid(name, "must be an integer");
+    }
+    if (value < min || value > max) {
+      throw invalid(name, `must be from ${min} to ${max}`, Math.min(Math.max(value, min), max));
+    }
+    return value;
+  }
+  if (typeof value !== "string") throw invalid(name, "must be text");
+  if (value.length < min || value.length > max) {
+    throw invalid(name, `must have ${min} to ${max} characters`);
+  }
+  return value;
+}
+
+/** `nearest`: the nearest value that would pass this check. */
+function invalid(where: string, problem: string, nearest?: number): Fault {
+  return new Fault("request.invalid", {
+    where,
+    problem,
+    ...(nearest === undefined ? {} : { nearest }),
+  });
+}

@@ -1,0 +1,204 @@
+/**
+ * Ends adaptations whose lease is over, by itself: first everything raised goes back to the baseline (the built-in grant
+ * `release`), then the machine asks its way home (what is still away from the baseline needs room elsewhere, so policy
+ * judges it like any ask). All state is in the journal; after a restart it goes on where it was.
+ */
+import type { Logger } from "pino";
+import type { MachineRecord } from "#model/objects";
+import type { Adaptation, MachineAsk, Request } from "#model/request";
+import type { AdaptationId, Ms } from "#model/units";
+import { sizingAttributes } from "#planner/target";
+import type { Gate, GateOperations } from "#policy/gate";
+import type { Clock, Ids } from "#ports/clock";
+import type { Store } from "#ports/store";
+
+export interface Leases {
+  start(): void;
+  stop(): void;
+}
+
+/** Until a denied or failed release is tried again; the world may have changed by then. */
+const retryMs: Ms = 30_000;
+/** Longest wait for one release before looking at it again. */
+const operationMs: Ms = 600_000;
+/** Sleep when nothing is due; also what corrects a clock that was set. */
+const longestSleepMs: Ms = 60_000;
+
+export interface LeasesOptions {
+  readonly store: Store;
+  readonly gate: Pick<Gate, "submit">;
+  readonly operations: Pick<GateOperations, "wait">;
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly log: Logger;
+}
+
+export function createLeases(options: LeasesOptions): Leases {
+  return new LeaseTimer(options);
+}
+
+class LeaseTimer implements Leases {
+  readonly #options: LeasesOptions;
+  readonly #busy = new Set<AdaptationId>();
+  readonly #notBeforeMs = new Map<AdaptationId, Ms>();
+  #cancelTimer: () => void = () => undefined;
+  #unlisten: () => void = () => undefined;
+  #stopped = true;
+
+  constructor(options: LeasesOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    if (!this.#stopped) return;
+    this.#stopped = false;
+    this.#unlisten = this.#options.store.onCommit(() => void this.#look());
+    void this.#look();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#unlisten();
+    this.#cancelTimer();
+  }
+
+  /** Starts what is due and sleeps until the next one is. */
+  async #look(): Promise<void> {
+    if (this.#stopped) return;
+    const { store, clock, log } = this.#options;
+    try {
+      const leased = (await store.read((journal) => journal.adaptations.list())).filter(
+        ({ leaseUntilMs }) => leaseUntilMs !== undefined,
+      );
+      if (this.#stopped) return;
+      this.#forget(leased);
+      const nowMs = clock.nowMs();
+      let nextMs = nowMs + longestSleepMs;
+      for (const adaptation of leased) {
+        if (this.#busy.has(adaptation.id)) continue;
+        const dueMs = Math.max(
+          adaptation.leaseUntilMs ?? 0,
+          this.#notBeforeMs.get(adaptation.id) ?? 0,
+        );
+        if (dueMs <= nowMs) void this.#end(adaptation);
+        else nextMs = Math.min(nextMs, dueMs);
+      }
+      this.#cancelTimer();
+      this.#cancelTimer = clock.at(nextMs, () => void this.#look());
+    } catch (error) {
+      log.error({ err: error }, "leases were not read; trying again");
+      this.#cancelTimer();
+      this.#cancelTimer = clock.at(clock.nowMs() + retryMs, () => void this.#look());
+    }
+  }
+
+  #forget(leased: readonly Adaptation[]): void {
+    const live = new Set(leased.map(({ id }) => id));
+    for (const id of this.#notBeforeMs.keys()) if (!live.has(id)) this.#notBeforeMs.delete(id);
+  }
+
+  async #end(adaptation: Adaptation): Promise<void> {
+    const { clock, log } = this.#options;
+    this.#busy.add(adaptation.id);
+    try {
+      const done = await this.#step(adaptation);
+      if (!done) this.#notBeforeMs.set(adaptation.id, clock.nowMs() + retryMs);
+    } catch (error) {
+      log.error({ err: error, adaptation: adaptation.id }, "a lease was not ended; trying again");
+      this.#notBeforeMs.set(adaptation.id, clock.nowMs() + retryMs);
+    } finally {
+      this.#busy.delete(adaptation.id);
+      void this.#look();
+    }
+  }
+
+  /** One step towards the baseline; false when it must be tried again later. */
+  async #step(adaptation: Adaptation): Promise<boolean> {
+    const { store } = this.#options;
+    const link =
+      adaptation.linkId === undefined
+        ? undefined
+        : await store.read((journal) => journal.objects.get("link", adaptation.linkId ?? ""));
+    const machine =
+      adaptation.machineId === undefined
+        ? undefined
+        : await store.read((journal) => journal.objects.get("machine", adaptation.machineId ?? ""));
+    if (link !== undefined && link.effective.rateMbps !== link.spec.rateMbps) {
+      const raised = link.effective.rateMbps > link.spec.rateMbps;
+      return await this.#submit(adaptation, raised ? "release" : "rate", {
+        links: [{ linkId: link.id, rateMbps: link.spec.rateMbps }],
+      });
+    }
+    if (machine !== undefined && isRaised(machine)) {
+      return await this.#submit(adaptation, "release", {
+        machines: [{ machineId: machine.id }],
+      });
+    }
+    const home = machine && wayHome(machine);
+    if (home !== undefined) {
+      return await this.#submit(adaptation, home.siteId === undefined ? "resize" : "move", {
+        machines: [home],
+      });
+    }
+    return await this.#remove(adaptation);
+  }
+
+  async #submit(
+    adaptation: Adaptation,
+    kind: Request["kind"],
+    about: Partial<Pick<Request, "machines" | "links">>,
+  ): Promise<boolean> {
+    const { gate, operations, clock, ids } = this.#options;
+    const id = ids.next();
+    const { decision, operation } = await gate.submit({
+      id,
+      kind,
+      environmentId: adaptation.environmentId,
+      subject: { type: "shepherd", name: "shepherd", roles: [] },
+      machines: [],
+      links: [],
+      ...about,
+      reason: "lease ended",
+      idempotencyKey: `lease:${adaptation.id}:${id}`,
+      receivedAtMs: clock.nowMs(),
+    });
+    if (decision.effect !== "allow" || operation === undefined) return false;
+    const ended = await operations.wait(operation.id, operationMs);
+    return ended.state === "succeeded";
+  }
+
+  /** Nothing departs any more, or the object is gone: the record is all that is left. */
+  async #remove(adaptation: Adaptation): Promise<boolean> {
+    const { store, clock } = this.#options;
+    await store.transaction(async (journal) => {
+      if ((await journal.adaptations.get(adaptation.id)) === undefined) return;
+      await journal.adaptations.remove(adaptation.id);
+      await journal.events.append({
+        kind: "adaptation.ended",
+        atMs: clock.nowMs(),
+        environmentId: adaptation.environmentId,
+        ...(adaptation.machineId === undefined ? {} : { machineId: adaptation.machineId }),
+        data: { adaptationId: adaptation.id, reason: "lease ended" },
+      });
+    });
+    return true;
+  }
+}
+
+function isRaised({ spec, effective }: MachineRecord): boolean {
+  return sizingAttributes.some((attribute) => effective[attribute] > spec.baseline[attribute]);
+}
+
+/** What would bring a machine back to its baseline after everything raised was lowered; undefined when it is there. */
+function wayHome({ id, spec, effective }: MachineRecord): MachineAsk | undefined {
+  const lowered = sizingAttributes.filter(
+    (attribute) => effective[attribute] < spec.baseline[attribute],
+  );
+  const away = effective.siteId !== spec.baseline.siteId;
+  if (lowered.length === 0 && !away) return undefined;
+  return {
+    machineId: id,
+    ...Object.fromEntries(lowered.map((attribute) => [attribute, spec.baseline[attribute]])),
+    ...(away ? { siteId: spec.baseline.siteId } : {}),
+  };
+}
