@@ -225,6 +225,9 @@ sound if {
 	is_string(input.request.kind)
 	is_string(input.environment.name)
 	machines.whole(input.environment.machines)
+	every machine in input.environment.machines {
+		_placed(machine)
+	}
 	names := {machine.name | some machine in input.environment.machines}
 	count(names) == count(input.environment.machines)
 	every name in input.request.machines {
@@ -241,6 +244,13 @@ sound if {
 		is_object(group)
 	}
 }
+
+# what runs somewhere will be somewhere, unless it is destroyed
+_placed(machine) if machine.proposed.site != ""
+
+_placed(machine) if machine.site == ""
+
+_placed(_) if input.request.kind == "destroy"
 
 # the plan moves exactly the machines whose host changes
 plan_sound if {

@@ -78,6 +78,10 @@ test_unsound_input_denies[what] if {
 		"lost rows": {"environment": {"recent": {"total": 4}}},
 		"plan's point": {"point": "plan"},
 		"no machines": {"environment": {"machines": []}},
+		"nowhere": {"environment": {"machines": [object.union(
+			example.machine("rank-0"),
+			{"proposed": {"site": ""}},
+		)]}},
 	}
 	decide(object.union(example.request, change), constraints("deny")).effect == "deny"
 }
@@ -219,4 +223,15 @@ test_self_names_every_rule_with_its_parameters if {
 		about.custom.params.type == "object"
 	}
 	"envelope" in object.keys(main.self.rules)
+}
+
+test_what_is_destroyed_may_be_nowhere if {
+	gone := {"vcpus": 0, "cpu_percent": 0, "memory_mib": 0, "site": "", "host": ""}
+	decide(object.union(example.proposing("rank-0", gone), example.kind("destroy")), constraints("deny")).effect == "allow"
+}
+
+test_what_does_not_exist_yet_may_be_nowhere if {
+	nothing := {"vcpus": 0, "cpu_percent": 0, "memory_mib": 0, "site": "", "host": ""}
+	request := example.with_machine("rank-0", object.union(nothing, {"proposed": {"site": "", "host": ""}}))
+	decide(object.union(request, example.kind("create")), constraints("deny")).effect == "allow"
 }

@@ -47,6 +47,7 @@ checks[id] := object.union(
 		is_boolean(site.hold.active)
 	}
 	machines.whole(input.environment.machines)
+	count(_unknown) == 0
 	current := {window |
 		some window in windows
 		window.from_ms <= input.now_ms
@@ -80,6 +81,14 @@ touched contains machine.site if {
 	link.proposed_mbps != link.rate_mbps
 	some machine in input.environment.machines
 	machine.name in link.machines
+}
+
+# a site where something runs, but of which no hold is told
+_unknown contains machine.site if {
+	some machine in input.environment.machines
+	machine.site in touched
+	machine.site != ""
+	not machine.site in {site.id | some site in input.sites}
 }
 
 default _passes(_) := false

@@ -64,3 +64,7 @@ test_a_lost_hold_gives_no_value if {
 }
 
 test_a_bad_window_gives_no_value if not check(growing, [{"from_ms": 0, "until_ms": "2000000", "reason": "x"}])
+
+test_a_lost_site_gives_no_value if {
+	not check(object.union(growing, {"sites": [growing.sites[1]]}), [])
+}

@@ -1,0 +1,166 @@
+import { createHash } from "node:crypto";
+import { digestOf } from "@drover/shepherd/model/canonical";
+import { compileSources } from "@drover/shepherd/opa/compile";
+import { dataProblems, instanceProblems } from "@drover/shepherd/opa/door";
+import { loadPolicy } from "@drover/shepherd/opa/engine";
+import { Sandbox } from "@drover/shepherd/opa/sandbox";
+import { collectSources, type RegoSource } from "@drover/shepherd/opa/sources";
+import type { PolicyData } from "@drover/shepherd/policy/data";
+import { PolicyInput } from "@drover/shepherd/policy/input";
+import type { PolicyOutput, PolicySelf } from "@drover/shepherd/policy/output";
+import { beforeAll, expect, test } from "@jest/globals";
+import { Compile } from "typebox/compile";
+import { askNative, type NativeQuestion } from "./native.ts";
+import { operatorFolder, vectors } from "./vectors.ts";
+
+/**
+ * Fewer or other facts must never turn a denial into a grant. Each field of each denied vector is dropped, emptied and
+ * given another type, once.
+ */
+interface Mutation {
+  readonly what: string;
+  readonly value: unknown;
+}
+
+const door = Compile(PolicyInput);
+const denied = vectors.filter(({ expected }) => expected.effect !== "allow");
+
+let sources: readonly RegoSource[];
+let wasm: Uint8Array<ArrayBuffer>;
+
+beforeAll(async () => {
+  sources = await collectSources({ owner: "test", folder: operatorFolder });
+  wasm = await compileSources("test", sources);
+}, 60_000);
+
+/** All single mutations of a value: of itself and of everything below it. */
+function mutationsOf(value: unknown, path = ""): Mutation[] {
+  const here: Mutation[] =
+    path === ""
+      ? []
+      : othersOf(value).map((other) => ({
+          what: `${path} = ${JSON.stringify(other)}`,
+          value: other,
+        }));
+  if (typeof value !== "object" || value === null) return here;
+  const below = Object.entries(value).flatMap(([key, item]) =>
+    mutationsOf(item, `${path}/${key}`).map(({ what, value: other }) => ({
+      what,
+      value: replaced(value, key, other),
+    })),
+  );
+  const dropped = Object.keys(value).map((key) => ({
+    what: `${path}/${key} dropped`,
+    value: without(value, key),
+  }));
+  return [...here, ...below, ...dropped];
+}
+
+/** Empty values of the same type, and values of every other type that look alike. */
+function othersOf(value: unknown): unknown[] {
+  switch (typeof value) {
+    case "string":
+      return ["", 0, null, [value], true];
+    case "number":
+      return [String(value), "", null, [value], true, { value }];
+    case "boolean":
+      return [String(value), Number(value), null, []];
+    default:
+      return Array.isArray(value) ? [[], {}, null, "", 0, true] : [{}, [], null, "", 0, true];
+  }
+}
+
+function replaced(value: object, key: string, other: unknown): unknown {
+  return Array.isArray(value)
+    ? value.with(Number(key), other)
+    : Object.fromEntries(Object.entries(value).map(([k, v]) => [k, k === key ? other : v]));
+}
+
+function without(value: object, key: string): unknown {
+  return Array.isArray(value)
+    ? value.toSpliced(Number(key), 1)
+    : Object.fromEntries(Object.entries(value).filter(([k]) => k !== key));
+}
+
+test("there are denials to mutate, of every rule", () => {
+  expect(new Set(denied.map(({ rule }) => rule))).toEqual(new Set(vectors.map(({ rule }) => rule)));
+});
+
+test.each(denied)(
+  "no mutated input turns this into a grant: $name",
+  async (vector) => {
+    const engine = await loadPolicy({
+      owner: "test",
+      wasm,
+      data: vector.data,
+      policyDigest: createHash("sha256").update(wasm).digest("hex"),
+      dataDigest: digestOf(vector.data),
+    });
+    const mutations = mutationsOf(vector.input);
+    const granted: string[] = [];
+    let evaluated = 0;
+    for (const { what, value } of mutations) {
+      // what the door refuses is denied without asking (engine.test.ts); only its list of reasons is slow
+      if (!door.Check(value)) continue;
+      const input = value as typeof vector.input;
+      evaluated += 1;
+      const { effect } = await engine.evaluate(vector.entrypoint, input);
+      if (effect === "allow" || (effect === "approve" && vector.expected.effect === "deny"))
+        granted.push(what);
+    }
+    await engine.close();
+    // the door must not be all that protects
+    expect(mutations.length).toBeGreaterThan(500);
+    expect(evaluated).toBeGreaterThan(5);
+    expect(granted.filter((what) => !knownEdits.has(`${vector.rule} ${what}`))).toEqual([]);
+  },
+  60_000,
+);
+
+/** Mutations that are another valid set of facts rather than a lost field. */
+const knownEdits: ReadonlySet<string> = new Set([
+  // an environment of one machine takes less: the quota cannot miss a row that nothing refers to
+  "environment_quota /environment/machines/1 dropped",
+]);
+
+/** Policy edits that a form cannot tell from the owner's wish. */
+const ownersWish: ReadonlySet<string> = new Set([
+  // a freeze without windows is what most have; the holds still count
+  "freeze /params/windows = []",
+  "freeze /params/windows/0 dropped",
+  // without a site the instance judges all of them, the known ones
+  "host_headroom /params/site dropped",
+]);
+
+test("no mutated instance turns a denial into a grant", async () => {
+  const sandbox = new Sandbox({ wasm, data: {}, entrypoints: ["self"] });
+  const opened = await sandbox.open();
+  await sandbox.close();
+  const self =
+    opened.kind === "results" ? (opened.results as { result: PolicySelf }[])[0]?.result : undefined;
+  if (self === undefined) throw new Error("no self");
+  const questions: (NativeQuestion & { readonly what: string; readonly rule: string })[] = [];
+  let refused = 0;
+  for (const vector of denied)
+    for (const { what, value } of mutationsOf(vector.data.drover.constraints[vector.rule]?.["i"])) {
+      const data = {
+        drover: { constraints: { [vector.rule]: { i: value } }, exemptions: [] },
+      } as unknown as PolicyData;
+      if (dataProblems(data).length > 0 || instanceProblems(data, self).length > 0) refused += 1;
+      else
+        questions.push({
+          what,
+          rule: vector.rule,
+          entrypoint: vector.entrypoint,
+          input: vector.input,
+          data: data.drover,
+        });
+    }
+  const answers = (await askNative(sources, questions)) as readonly (PolicyOutput | undefined)[];
+  const granted = questions
+    .filter((_, index) => answers[index]?.effect === "allow")
+    .map(({ rule, what }) => `${rule} ${what}`)
+    .filter((edit) => !ownersWish.has(edit));
+  expect(refused).toBeGreaterThan(100);
+  expect(granted).toEqual([]);
+}, 60_000);
