@@ -183,7 +183,7 @@ function warnOfSuperseding(
     .at(changing[0] ?? "effective")
     .warning(
       "An approved adaptation will be superseded",
-      `Adaptation ${adaptation_id} holds ${changing.map((name) => `${name} = ${effective[name]}`).join(", ")} ${until}. ` +
+      `Adaptation ${adaptation_id} is in force ${until}; live now: ${changing.map((name) => `${name} = ${effective[name]}`).join(", ")}. ` +
         "Applying this puts the planned values in force instead. To keep them, make them the baseline.",
     );
 }

@@ -1,0 +1,236 @@
+/** The drift table of docs/decisions/0006: what read and plan make of adaptations, foreign changes and edits. Pure. */
+
+import { patchOf, planMachine, stateOf } from "@drover/provider/resources/machine";
+import { machineAttributes } from "@drover/provider/resources/machine-attributes";
+import type { PlannedOf } from "@drover/provider/schema/attribute";
+import { completePlan } from "@drover/provider/schema/plan";
+import { Report } from "@drover/provider/schema/report";
+import { type ObjectValue, unknown } from "@drover/provider/schema/value";
+import type { MachineView } from "@drover/shepherd/api/contract";
+import { expect, test } from "@jest/globals";
+
+type Planned = PlannedOf<typeof machineAttributes>;
+type Config = Partial<Planned>;
+
+/** Declared with 2 vCPUs at site a. */
+const declared: MachineView = {
+  id: "m1",
+  environment_id: "e1",
+  environment: "ring",
+  name: "rank-0",
+  group: null,
+  speaker: false,
+  class: "batch",
+  image_id: "i1",
+  vcpus: 2,
+  cpu_percent: 100,
+  memory_mib: 256,
+  site: "a",
+  adaptation: { mode: "auto", vcpus: { min: 1, max: 8 }, sites: ["a", "b"] },
+  networks: [{ network_id: "n1", address: "10.42.0.10", mac: "52:54:00:00:00:01" }],
+  ceiling: { vcpus: 8, memory_mib: 256 },
+  effective: {
+    vcpus: 2,
+    cpu_percent: 100,
+    memory_mib: 256,
+    site: "a",
+    host: "a1",
+    state: "running",
+    adaptation_id: null,
+    lease_until_ms: null,
+    reason: null,
+  },
+  drift: [],
+  version: 3,
+};
+/** An approved adaptation has taken it to 6 vCPUs at site b. */
+const adapted: MachineView = {
+  ...declared,
+  effective: {
+    ...declared.effective,
+    vcpus: 6,
+    site: "b",
+    host: "b1",
+    adaptation_id: "ad1",
+    lease_until_ms: Date.parse("2026-11-23T15:04:05Z"),
+    reason: "lanczos phase",
+  },
+};
+/** Someone set it to 9 vCPUs behind the shepherd's back. */
+const foreign: MachineView = {
+  ...adapted,
+  effective: { ...adapted.effective, vcpus: 9 },
+  drift: [{ attribute: "vcpus", expected: 6, actual: 9 }],
+};
+const config: Config = {
+  environment_id: "e1",
+  name: "rank-0",
+  image_id: "i1",
+  vcpus: 2,
+  cpu_percent: 100,
+  memory_mib: 256,
+  site: "a",
+  networks: [{ network_id: "n1", address: "10.42.0.10" }],
+  adaptation: {
+    mode: "auto",
+    vcpus: { min: 1, max: 8 },
+    cpu_percent: null,
+    memory_mib: null,
+    sites: ["a", "b"],
+  },
+};
+
+/** Applied while it looked like `applied`, refreshed when it looks like `now`, planned with `wanted`. */
+function planAfter(now: MachineView, wanted: Config = config) {
+  const full = (values: Config): Planned =>
+    Object.fromEntries(
+      Object.keys(machineAttributes).map((name) => [name, values[name as keyof Config] ?? null]),
+    ) as unknown as Planned;
+  const before = stateOf(declared, full(config)).state;
+  const { state, private: kept = {} } = stateOf(now, before as Planned);
+  const configured = full(wanted);
+  // As Terraform proposes: what is configured, else the prior value where the attribute is computed.
+  const proposed = Object.fromEntries(
+    Object.entries(machineAttributes).map(([name, attribute]) => {
+      const given = configured[name as keyof Planned];
+      const prior = state[name as keyof typeof state];
+      return [name, given ?? ("computed" in attribute ? prior : null)];
+    }),
+  );
+  const planned = completePlan(machineAttributes, {
+    prior: state as unknown as ObjectValue,
+    proposed: proposed as unknown as ObjectValue,
+    config: configured as unknown as ObjectValue,
+  }) as unknown as Planned;
+  const report = new Report();
+  const final = {
+    ...planned,
+    ...planMachine({ prior: state, config: configured, planned, private: kept }, report),
+  } as Planned;
+  return {
+    changes: Object.fromEntries(
+      (Object.keys(machineAttributes) as (keyof Planned)[])
+        .filter((name) => JSON.stringify(final[name]) !== JSON.stringify(state[name]))
+        .map((name) => [name, final[name]]),
+    ),
+    patch: patchOf(state, final),
+    warnings: report.diagnostics.map(({ summary }) => summary),
+  };
+}
+
+/** `effective` of a plan that changes live values: what it promises, and what is known only afterwards. */
+const promise = (live: object) => ({
+  cpu_percent: 100,
+  memory_mib: 256,
+  vcpus: 6,
+  site: "b",
+  ...live,
+  host: unknown,
+  state: unknown,
+  adaptation_id: unknown,
+  lease_until: unknown,
+  reason: unknown,
+});
+const clean = { changes: {}, patch: undefined, warnings: [] };
+const superseded = ["An approved adaptation will be superseded"];
+
+test("plan after an approved change is clean", () => {
+  expect(planAfter(adapted)).toEqual(clean);
+});
+
+test("an unrelated edit keeps the adapted values", () => {
+  expect(planAfter(adapted, { ...config, class: "sensitive" })).toEqual({
+    changes: { class: "sensitive" },
+    patch: { class: "sensitive" },
+    warnings: [],
+  });
+});
+
+test("unapproved drift to 9 is shown as 9 -> 2, and nothing else", () => {
+  expect(planAfter(foreign)).toEqual({
+    changes: { vcpus: 2, effective: promise({ vcpus: 2 }) },
+    patch: { vcpus: 2, planned_from: { vcpus: 9 }, planned_effective: { vcpus: 2 } },
+    warnings: superseded,
+  });
+});
+
+test("a user's edit 2 -> 4 wins over the adaptation, and plan warns", () => {
+  expect(planAfter(adapted, { ...config, vcpus: 4 })).toEqual({
+    changes: { vcpus: 4, effective: promise({ vcpus: 4 }) },
+    patch: { vcpus: 4, planned_from: { vcpus: 6 }, planned_effective: { vcpus: 4 } },
+    warnings: superseded,
+  });
+});
+
+test("adding a pin puts the baselines in force, in one step", () => {
+  const adaptation = { ...(config.adaptation as object), mode: "pinned" } as Planned["adaptation"];
+  expect(planAfter(adapted, { ...config, adaptation })).toEqual({
+    changes: { adaptation, effective: promise({ vcpus: 2, site: "a" }) },
+    patch: {
+      adaptation: { mode: "pinned", vcpus: { min: 1, max: 8 }, sites: ["a", "b"] },
+      vcpus: 2,
+      site: "a",
+      planned_from: { vcpus: 6, site: "b" },
+      planned_effective: { vcpus: 2, site: "a" },
+    },
+    warnings: superseded,
+  });
+});
+
+test("baselines stay what they are for those who refer to them", () => {
+  const { state } = stateOf(adapted, null);
+  expect([state.vcpus, state.site]).toEqual([2, "a"]);
+});
+
+test("a machine that is pinned and at its baselines is left alone, also within 1 MiB", () => {
+  const adaptation = { ...(config.adaptation as object), mode: "pinned" } as Planned["adaptation"];
+  const pinned: MachineView = {
+    ...declared,
+    adaptation: { ...declared.adaptation, mode: "pinned" },
+    effective: { ...declared.effective, memory_mib: 257 },
+  };
+  expect(planAfter(pinned, { ...config, adaptation })).toEqual(clean);
+});
+
+test("drift of an attribute that the stack leaves to the shepherd shows too, against its default", () => {
+  const { vcpus: _, ...silent } = config;
+  expect(planAfter(foreign, silent).changes).toEqual({
+    vcpus: 2,
+    effective: promise({ vcpus: 2 }),
+  });
+  expect(planAfter(adapted, silent)).toEqual(clean);
+});
+
+test("an edit of site is a move in place with the host known afterwards", () => {
+  expect(planAfter(declared, { ...config, site: "b" })).toEqual({
+    changes: { site: "b", effective: promise({ vcpus: 2, site: "b" }) },
+    patch: { site: "b", planned_from: { site: "a" }, planned_effective: { site: "b" } },
+    warnings: [],
+  });
+});
+
+test("start_from that appears beside an existing machine changes nothing", () => {
+  const start_from = {
+    vcpus: 6,
+    cpu_percent: 100,
+    memory_mib: 256,
+    site: "b",
+    adaptation_id: "ad1",
+  };
+  expect(planAfter(adapted, { ...config, start_from })).toEqual(clean);
+});
+
+test("a stack without adaptation sees none where the shepherd keeps the default", () => {
+  const view: MachineView = { ...declared, adaptation: { mode: "auto" } };
+  expect(stateOf(view, { adaptation: null } as Planned).state.adaptation).toBeNull();
+  expect(stateOf(view, null).state.adaptation).toBeNull();
+});
+
+test("removing the envelope sends the default one", () => {
+  const { adaptation: _, ...plain } = config;
+  expect(planAfter(adapted, plain)).toEqual({
+    changes: { adaptation: null },
+    patch: { adaptation: { mode: "auto" } },
+    warnings: [],
+  });
+});
