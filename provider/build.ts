@@ -36,6 +36,8 @@ export async function buildProvider(
 }
 
 if (import.meta.main) {
-  const { path, bytes } = await buildProvider();
+  // Built to be used on this machine, it remembers this Node; a release (--release) names no path of ours.
+  const release = process.argv.includes("--release");
+  const { path, bytes } = await buildProvider(release ? {} : { nodePath: process.execPath });
   console.log(`${path}: ${(bytes / 1024).toFixed(1)} KiB`);
 }
