@@ -93,12 +93,17 @@ async function opaOrRefuse(
     await run(opa.path, args, { cwd, timeout: compilerTimeoutMs, maxBuffer: 8 << 20 });
   } catch (cause) {
     const said = (cause as { stderr?: string; stdout?: string }).stderr || String(cause);
-    throw new Fault(
-      "policy.source_invalid",
-      { owner, problem: said.replace(/^error: /, "").trim() },
-      { cause },
-    );
+    throw new Fault("policy.source_invalid", { owner, problem: inTheOwnersWords(said) }, { cause });
   }
+}
+
+/** Paths as the owner knows them: below the bundle's folder, or below our own `policies/`. */
+function inTheOwnersWords(said: string): string {
+  return said
+    .replace(/^error: /, "")
+    .replaceAll(/(?<![\w/])(?:rego\/)?own\//g, "")
+    .replaceAll(/(?<![\w/])rego\//g, "policies/")
+    .trim();
 }
 
 /** One file of an uncompressed tar archive. */

@@ -158,7 +158,7 @@ export class Sandbox {
       port.on("message", onMessage);
       worker.on("exit", onExit);
       worker.on("error", onError);
-      wait(this.#limits.budgetMs);
+      wait(Math.min(this.#limits.budgetMs, this.#limits.wallMs));
       port.postMessage(question);
     });
   }

@@ -40,10 +40,10 @@ export async function collectSources(bundle: {
       refuse(`an owner's rule is a package drover.rules.<name>, this is "${name}"`);
     if (packages.has(name)) refuse(`${name} is a rule of drover's own; choose another name`);
   }
-  const all = [...library, ...added.map((source) => ({ ...source, path: `own/${source.path}` }))];
-  const danger = all.flatMap(dangerousNegations);
+  const danger = [...library, ...added].flatMap(dangerousNegations);
   if (danger[0] !== undefined)
     throw new Fault("policy.source_invalid", { owner: bundle.owner, problem: danger[0] });
+  const all = [...library, ...added.map((source) => ({ ...source, path: `own/${source.path}` }))];
   return all.toSorted((left, right) => (left.path < right.path ? -1 : 1));
 }
 
