@@ -6,6 +6,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Role, TokenRecord } from "#configuration/configuration";
+import { errorCode } from "#model/error-code";
 import { Fault } from "#model/fault";
 import type { Subject } from "#model/request";
 
@@ -100,7 +101,7 @@ function readTokens(file: string): readonly TokenRecord[] {
   try {
     return JSON.parse(readFileSync(file, "utf8")) as TokenRecord[]; // written by create() only
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return [];
+    if (errorCode(error) === "ENOENT") return [];
     throw error;
   }
 }

@@ -10,6 +10,7 @@ import { promisify } from "node:util";
 import type { Logger } from "pino";
 import type { AdaptationRow } from "#api/contract";
 import type { StackConfiguration } from "#configuration/configuration";
+import { errorCode } from "#model/error-code";
 import type { EventKind } from "#model/event";
 import type { EnvironmentRecord } from "#model/objects";
 import type { Adaptation } from "#model/request";
@@ -235,7 +236,7 @@ async function readIfThere(file: string): Promise<string | undefined> {
   try {
     return await readFile(file, "utf8");
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    if (errorCode(error) === "ENOENT") return undefined;
     throw error;
   }
 }

@@ -4,17 +4,17 @@ import type { Static } from "typebox";
 import { Type } from "typebox";
 import { checkOwner, subjectOf } from "#api/access";
 import type { RequestAnswer } from "#api/contract";
-import { askOf as machineAsk } from "#api/machine-spec";
 import { environmentOf } from "#api/records";
 import { byId } from "#api/routes/environments";
 import { newRequest } from "#api/routes/machines";
 import { RequestBody } from "#api/schemas";
 import type { ApiRouter } from "#api/server";
 import type { ApiWorld, GateAnswer } from "#api/world";
+import { type Ask, operatorCall } from "#intake/methods";
 import { Fault } from "#model/fault";
 import type { EnvironmentRecord } from "#model/objects";
 import type { Operation } from "#model/plan";
-import type { LinkAsk, MachineAsk, Request, RequestKind } from "#model/request";
+import type { Request } from "#model/request";
 import { toWire } from "#model/wire";
 import type { Journal } from "#ports/store";
 
@@ -103,90 +103,26 @@ function verdictOf({ decision, operation }: GateAnswer): RequestAnswer["verdict"
   return verdicts[operation.state];
 }
 
+/** The call read as a guest's would be: the same names, bounds and refusals. Fault `request.invalid`. */
 async function askOf(
   journal: Journal,
   environment: EnvironmentRecord,
   body: Static<typeof RequestBody>,
-): Promise<Partial<Request>> {
-  const { method, params } = body;
-  const reason = params.reason ?? "";
-  const leaseMs = params.lease_s === undefined ? undefined : params.lease_s * 1000;
-  const shared = { reason, ...(leaseMs === undefined ? {} : { leaseMs }) };
-  if (method === "rate") {
-    return { ...shared, kind: "rate", links: [await linkAsk(journal, environment, body)] };
-  }
-  if (method === "forecast") {
-    throw new Fault("request.invalid", {
-      where: "body.method",
-      problem: "forecast is a guest's word; ask for resize",
-    });
-  }
-  const machines = await machinesOf(journal, environment, body);
-  const kinds: Record<typeof method, RequestKind> = {
-    resize: "resize",
-    move: "move",
-    release: "release",
-  };
-  const ask = {
-    vcpus: params.vcpus,
-    cpuPercent: params.cpu_percent,
-    memoryMib: params.memory_mib,
-    siteId: params.site,
-  };
-  if (method === "move" && params.site === undefined) {
-    throw new Fault("request.invalid", { where: "body.params.site", problem: "move needs a site" });
-  }
-  return {
-    ...shared,
-    kind: kinds[method],
-    group: body.group,
-    machines: machines.map(
-      (machineId): MachineAsk =>
-        (method === "release" ? undefined : machineAsk(machineId, ask)) ?? { machineId },
-    ),
-  };
-}
-
-async function machinesOf(
-  journal: Journal,
-  environment: EnvironmentRecord,
-  body: Static<typeof RequestBody>,
-): Promise<readonly string[]> {
-  const all = await journal.objects.list("machine", { environmentId: environment.id });
-  if ((body.group === undefined) === (body.machine === undefined)) {
-    throw new Fault("request.invalid", {
-      where: "body",
-      problem: "name either machine or group",
-    });
-  }
-  const chosen = all.filter(({ spec }) =>
-    body.group === undefined ? spec.name === body.machine : spec.group === body.group,
+): Promise<Ask> {
+  const inside = { environmentId: environment.id };
+  const read = operatorCall(
+    body.method,
+    { machine: body.machine, group: body.group },
+    body.params,
+    {
+      environment,
+      machines: await journal.objects.list("machine", inside),
+      links: await journal.objects.list("link", inside),
+    },
   );
-  if (chosen.length === 0) {
-    throw new Fault("object.unknown", {
-      kind: body.group === undefined ? "machine" : "group",
-      id: `${environment.spec.name}/${body.group ?? body.machine}`,
-    });
-  }
-  return chosen.map((machine) => machine.id);
-}
-
-async function linkAsk(
-  journal: Journal,
-  environment: EnvironmentRecord,
-  body: Static<typeof RequestBody>,
-): Promise<LinkAsk> {
-  const { machine, params } = body;
-  if (machine === undefined || params.peer === undefined || params.rate_mbps === undefined) {
-    throw new Fault("request.invalid", {
-      where: "body",
-      problem: "rate needs machine, params.peer and params.rate_mbps",
-    });
-  }
-  const pair = [machine, params.peer].toSorted().join("--");
-  const link = await journal.objects.findByKey("link", `${environment.id}/${pair}`);
-  if (link === undefined) {
-    throw new Fault("object.unknown", { kind: "link", id: `${environment.spec.name}/${pair}` });
-  }
-  return { linkId: link.id, rateMbps: params.rate_mbps };
+  if (read.kind === "request") return read.ask;
+  throw new Fault("request.invalid", {
+    where: "body.method",
+    problem: `${body.method} is nothing that can be granted; ask for what is needed when it is`,
+  });
 }
