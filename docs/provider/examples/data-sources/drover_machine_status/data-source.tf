@@ -1,0 +1,4 @@
+data "drover_machine_status" "rank0" {
+  environment = "ring"
+  name        = "rank-0"
+}

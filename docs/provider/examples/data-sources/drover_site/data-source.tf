@@ -1,0 +1,3 @@
+data "drover_site" "north" {
+  id = "north"
+}

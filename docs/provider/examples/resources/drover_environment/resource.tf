@@ -1,0 +1,5 @@
+resource "drover_environment" "ring" {
+  name  = "ring"
+  class = "batch"
+  sites = ["north", "south"]
+}

@@ -1,0 +1,1 @@
+terraform import drover_machine.rank0 ring/rank-0

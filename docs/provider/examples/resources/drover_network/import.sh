@@ -1,0 +1,1 @@
+terraform import drover_network.lan ring/lan
