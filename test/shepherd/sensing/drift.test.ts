@@ -1,0 +1,53 @@
+import { driftOf, isSettling, shownSizing } from "@drover/shepherd/sensing/drift";
+import { expect, test } from "@jest/globals";
+import { machine, seen } from "../planner/fleet.ts";
+
+const rank = machine("rank-0", { hostId: "north-1", siteId: "north" });
+const siteOf = (hostId: string) => hostId.split("-")[0];
+const looked = (more: Parameters<typeof seen>[1]) => seen(rank, more)[rank.id];
+
+test.each([
+  ["as granted", {}, []],
+  ["a balloon within a MiB of its target", { memoryTargetMib: 257, memoryMib: 257 }, []],
+  ["a balloon still on its way", { memoryTargetMib: 256, memoryMib: 700 }, []],
+  [
+    "memory set by somebody else",
+    { memoryTargetMib: 300, memoryMib: 300 },
+    [{ attribute: "memoryMib", expected: 256, actual: 300 }],
+  ],
+  [
+    "vCPUs and cap set by somebody else",
+    { vcpus: 2, cpuPercent: 90 },
+    [
+      { attribute: "vcpus", expected: 1, actual: 2 },
+      { attribute: "cpuPercent", expected: 20, actual: 90 },
+    ],
+  ],
+  [
+    "moved by somebody else",
+    { hostId: "south-1" },
+    [{ attribute: "siteId", expected: "north", actual: "south" }],
+  ],
+  ["moved within its site", { hostId: "north-2" }, []],
+  ["not running: nothing is concluded", { running: false, memoryTargetMib: 0 }, []],
+])("%s", (_, more, expected) => {
+  expect(driftOf(rank, looked(more), siteOf)).toEqual(expected);
+});
+
+test("nothing is known of a machine that was not observed, or is being changed", () => {
+  expect(driftOf(rank, undefined, siteOf)).toEqual([]);
+  const moving = machine(
+    "rank-0",
+    { hostId: "north-1", siteId: "north" },
+    {
+      effective: { state: "moving" },
+    },
+  );
+  expect(driftOf(moving, looked({ memoryTargetMib: 900 }), siteOf)).toEqual([]);
+});
+
+test("shown is the granted memory while it settles, the host's word when it differs", () => {
+  expect(shownSizing(rank, looked({ memoryMib: 700 })).memoryMib).toBe(256);
+  expect(shownSizing(rank, looked({ memoryTargetMib: 300 })).memoryMib).toBe(300);
+  expect(isSettling(rank, looked({ memoryMib: 700 }))).toBe(true);
+});
