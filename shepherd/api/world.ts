@@ -45,7 +45,8 @@ export interface ApiWorld {
   readonly gate: ApiGate;
   readonly operations: ApiOperations;
   readonly sensing: ApiSensing;
-  readonly evidence: ApiEvidence;
+  /** Absent: the routes of the log are not there. */
+  readonly evidence?: ApiEvidence | undefined;
   readonly tokens: TokenStore;
   readonly blobs: BlobStore;
   readonly clock: Clock;

@@ -6,7 +6,7 @@ import { environmentOf } from "#api/records";
 import { byId } from "#api/routes/environments";
 import type { ApiRouter } from "#api/server";
 import { adaptationView } from "#api/views";
-import type { ApiWorld } from "#api/world";
+import type { ApiEvidence, ApiWorld } from "#api/world";
 import { adaptationRows } from "#intake/write-back";
 import { Fault } from "#model/fault";
 import { toWire } from "#model/wire";
@@ -97,6 +97,10 @@ export function decisionRoutes(router: ApiRouter, world: ApiWorld): void {
     },
   );
 
+  if (evidence !== undefined) evidenceRoutes(router, evidence);
+}
+
+function evidenceRoutes(router: ApiRouter, evidence: ApiEvidence): void {
   router.get(
     "/v1/evidence/verify",
     { config: { access: "read" } },

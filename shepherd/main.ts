@@ -1,0 +1,246 @@
+/**
+ * The shepherd: reads nothing by itself but what drover.yaml names, joins the rooms, starts them in the order that a
+ * restart after a crash needs, and stops them in the opposite one. The only place that knows them all.
+ */
+import { join } from "node:path";
+import { type Logger, destination as logDestination, pino } from "pino";
+import { createTokenStore } from "#api/access";
+import { createBlobStore } from "#api/blobs";
+import { imageFiles } from "#api/image-files";
+import { type Api, asLocalRoot, byToken, createApi, listenOnSocket } from "#api/server";
+import type { ApiWorld } from "#api/world";
+import type { Configuration } from "#configuration/configuration";
+import { createGuestChannels } from "#intake/guest-channels";
+import { createWriteBack } from "#intake/write-back";
+import { absentPolicy, openPolicy } from "#opa/engine";
+import { createOperations } from "#operations/operations";
+import { createGate } from "#policy/gate";
+import { createLeases } from "#policy/leases";
+import type { PolicyEngine } from "#ports/policy-engine";
+import { createObserver } from "#sensing/observer";
+import { openSqliteStore } from "#store/sqlite";
+import { lockState } from "#store/state-lock";
+import { createIds, systemClock } from "#system";
+import { connectLibvirt } from "#worlds/libvirt";
+import { connectSimulated } from "#worlds/simulated";
+
+export const version = "0.1.0";
+/** One uploaded file; larger ones are put at the shepherd by other means. */
+const maxBlobBytes = 64 * 2 ** 30;
+
+const longestTimerMs = 2 ** 31 - 1;
+
+export interface Shepherd {
+  /** Resolves when everything is stopped; running steps end or are left to the journal. */
+  stop(): Promise<void>;
+  /** Address of the TCP listener, with the port that the kernel chose when it was 0. */
+  readonly listening: string | undefined;
+}
+
+/** Runs until SIGTERM or SIGINT. Faults `state.locked`, `socket.in_use`, `config.*`. */
+export async function runShepherd(
+  configuration: Configuration,
+  options: { readonly logLevel: string },
+): Promise<void> {
+  // Synchronous: what was logged before a crash is there.
+  const log = pino(
+    { level: options.logLevel, name: "shepherd" },
+    logDestination({ fd: 2, sync: true }),
+  );
+  const shepherd = await startShepherd(configuration, log);
+  const signal = await new Promise<string>((resolve) => {
+    process.once("SIGTERM", () => resolve("SIGTERM"));
+    process.once("SIGINT", () => resolve("SIGINT"));
+  });
+  log.info({ signal }, "stopping");
+  await shepherd.stop();
+  log.info("stopped");
+}
+
+/** Starts everything; resolves when the API answers. What was started is stopped again when a later part fails. */
+export async function startShepherd(configuration: Configuration, log: Logger): Promise<Shepherd> {
+  const started: (() => Promise<void> | void)[] = [];
+  const stop = async () => {
+    for (const end of started.splice(0).toReversed()) {
+      try {
+        await end();
+      } catch (error) {
+        log.error({ err: error }, "a part did not stop cleanly");
+      }
+    }
+  };
+  try {
+    const listening = await start(configuration, log, (end) => started.push(end));
+    return { stop, listening };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function start(
+  configuration: Configuration,
+  log: Logger,
+  onStop: (end: () => Promise<void> | void) => void,
+): Promise<string | undefined> {
+  const { stateDirectory, sites } = configuration;
+  // No timer of a room keeps the process: this one does, until everything is stopped.
+  const alive = setInterval(() => undefined, longestTimerMs);
+  onStop(() => clearInterval(alive));
+  onStop(lockState(stateDirectory));
+  const store = openSqliteStore(join(stateDirectory, "journal.sqlite"));
+  onStop(() => store.close());
+  const world =
+    configuration.world === "simulated"
+      ? connectSimulated(configuration)
+      : connectLibvirt(configuration, { clock: systemClock, log });
+  onStop(() => world.close());
+  const { hosts, clock } = world;
+  const ids = createIds(clock);
+  const fleet = sites.flatMap((site) => site.hosts);
+
+  const engines = await openPolicies(configuration, log);
+  onStop(async () => {
+    await Promise.all([...engines.values()].map((engine) => engine.close()));
+  });
+  const observer = createObserver({
+    hosts,
+    sites,
+    clock,
+    store,
+    log: log.child({ room: "sensing" }),
+  });
+  const operations = createOperations({
+    store,
+    hosts,
+    clock,
+    ids,
+    fleet,
+    images: imageFiles,
+    epoch: store.epoch,
+    log: log.child({ room: "operations" }),
+  });
+  onStop(() => operations.stop());
+  const gate = await createGate({
+    store,
+    clock,
+    ids,
+    log: log.child({ room: "gate" }),
+    sensed: observer,
+    operations,
+    engines,
+  });
+
+  // What a predecessor left is looked at before anything new may start.
+  observer.start();
+  onStop(() => observer.stop());
+  await observer.refresh();
+  await store.transaction((journal) =>
+    journal.events.append({
+      kind: "shepherd.started",
+      atMs: clock.nowMs(),
+      data: { version, epoch: store.epoch, world: configuration.world },
+    }),
+  );
+  await operations.recover();
+
+  const leases = createLeases({
+    store,
+    gate,
+    operations,
+    clock,
+    ids,
+    log: log.child({ room: "leases" }),
+  });
+  leases.start();
+  onStop(() => leases.stop());
+  const channels = createGuestChannels({
+    store,
+    hosts,
+    gate,
+    operations,
+    clock,
+    ids,
+    log: log.child({ room: "guests" }),
+  });
+  channels.start();
+  onStop(() => channels.stop());
+  const writeBack = createWriteBack({
+    store,
+    stacks: configuration.stacks,
+    log: log.child({ room: "write-back" }),
+  });
+  await writeBack.start();
+  onStop(() => writeBack.stop());
+
+  return await listen(
+    configuration,
+    {
+      store,
+      gate,
+      operations,
+      sensing: observer,
+      tokens: createTokenStore({
+        configured: configuration.tokens,
+        file: join(stateDirectory, "tokens.json"),
+      }),
+      blobs: createBlobStore({ directory: join(stateDirectory, "blobs"), maxBytes: maxBlobBytes }),
+      clock,
+      ids,
+      log: log.child({ room: "api" }),
+      siteIds: sites.map((site) => site.id),
+      world: configuration.world,
+      version,
+    },
+    { log, onStop },
+  );
+}
+
+/** The unix socket always, TCP when configured. */
+async function listen(
+  configuration: Configuration,
+  world: ApiWorld,
+  { log, onStop }: { log: Logger; onStop: (end: () => Promise<void>) => void },
+): Promise<string | undefined> {
+  const open = (api: Api) => {
+    onStop(() => api.close());
+    return api;
+  };
+  const local = open(createApi(world, asLocalRoot));
+  await listenOnSocket(local, configuration.socket);
+  log.info({ socket: configuration.socket }, "listening");
+  if (configuration.listen === undefined) return undefined;
+  const remote = open(createApi(world, byToken(world.tokens)));
+  const address = await remote.listen(configuration.listen);
+  log.info({ address }, "listening");
+  return address;
+}
+
+/** One engine an owner. A bundle that cannot be loaded denies everything of its owner; the others go on. */
+async function openPolicies(
+  configuration: Configuration,
+  log: Logger,
+): Promise<ReadonlyMap<string, PolicyEngine>> {
+  const folders = new Map<string, string>([
+    ["operator", configuration.policies.operator],
+    ...configuration.sites.map((site): [string, string] => [`site:${site.id}`, site.policy]),
+    ...Object.entries(configuration.policies.owners).map(([name, folder]): [string, string] => [
+      `owner:${name}`,
+      folder,
+    ]),
+  ]);
+  const engines = new Map<string, PolicyEngine>();
+  // One after the other: equal sources compile once and then come from the cache.
+  for (const [owner, folder] of folders) {
+    try {
+      engines.set(owner, await openPolicy({ owner, folder }));
+    } catch (error) {
+      log.error(
+        { err: error, owner, folder },
+        "policy not loaded: everything of this owner is denied",
+      );
+      engines.set(owner, absentPolicy(owner, error));
+    }
+  }
+  return engines;
+}

@@ -1,0 +1,88 @@
+/** The real world behind the ports: one SSH connection a host, libvirt's RPC and the host's network over it. */
+import { readFileSync } from "node:fs";
+import type { Logger } from "pino";
+import type {
+  Configuration,
+  HostConfiguration,
+  SshConfiguration,
+} from "#configuration/configuration";
+import { createLibvirtHost } from "#libvirt/host";
+import { sshDialer } from "#libvirt/rpc/transports/ssh";
+import { Fault } from "#model/fault";
+import type { HostId } from "#model/units";
+import type { Clock } from "#ports/clock";
+import type { Host } from "#ports/host";
+import type { HostNetwork } from "#ports/host-network";
+import { createHostNetwork } from "#shell/host-network";
+import { createSshShell, type SshShell, type SshTarget } from "#shell/ssh";
+import type { HostWorld } from "#worlds/host-world";
+
+interface Access {
+  readonly host: Host;
+  readonly network: HostNetwork;
+  readonly shell: SshShell;
+}
+
+/** Connects lazily: a host that is down is met when it is first asked, and is degraded until it answers. */
+export function connectLibvirt(
+  configuration: Configuration,
+  { clock, log }: { readonly clock: Clock; readonly log: Logger },
+): HostWorld {
+  const access = new Map<HostId, Access>();
+  for (const host of configuration.sites.flatMap((site) => site.hosts)) {
+    access.set(host.id, open(host, configuration.file, clock, log));
+  }
+  const get = (id: HostId): Access => {
+    const found = access.get(id);
+    if (found === undefined) throw new Fault("host.unknown", { host: id });
+    return found;
+  };
+  return {
+    hosts: { get: (id) => get(id).host, network: (id) => get(id).network },
+    clock,
+    async close() {
+      for (const { host, shell } of access.values()) {
+        await host.close();
+        await shell.close();
+      }
+    },
+  };
+}
+
+function open(host: HostConfiguration, file: string, clock: Clock, log: Logger): Access {
+  if (host.ssh === undefined) throw new Error(`host ${host.id} has no ssh`); // configuration refuses that
+  const shell = createSshShell({
+    hostId: host.id,
+    target: targetOf(host.ssh, file),
+    onState: (state) => log.info({ room: "shell", ...state }, "connection"),
+  });
+  return {
+    shell,
+    network: createHostNetwork(shell),
+    host: createLibvirtHost({
+      id: host.id,
+      dial: sshDialer(shell, ...(host.libvirtSocket === undefined ? [] : [[host.libvirtSocket]])),
+      pool: host.pool,
+      clock,
+      acceleration: host.acceleration,
+    }),
+  };
+}
+
+function targetOf(ssh: SshConfiguration, file: string): SshTarget {
+  let privateKey: string;
+  try {
+    privateKey = readFileSync(ssh.keyFile, "utf8");
+  } catch (cause) {
+    const problem = cause instanceof Error ? cause.message : String(cause);
+    throw new Fault("config.unreadable", { file: ssh.keyFile, problem, named_in: file }, { cause });
+  }
+  return {
+    address: ssh.address,
+    port: ssh.port,
+    user: ssh.user,
+    privateKey,
+    hostKey: ssh.hostKey,
+    jump: ssh.jump === undefined ? undefined : targetOf(ssh.jump, file),
+  };
+}
