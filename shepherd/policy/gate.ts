@@ -15,7 +15,7 @@ import type { Consent, Decision, Grant, Request } from "#model/request";
 import type { Ms, SiteId } from "#model/units";
 import { plan as planFor, sealPlan } from "#planner/plan";
 import { builtInFor } from "#policy/built-in";
-import { combine, type Verdict } from "#policy/combine";
+import { combine, meet, type Verdict } from "#policy/combine";
 import { explainDenial, failedFindings, seesAll } from "#policy/disclose";
 import { gatherFacts, type Sensed } from "#policy/facts";
 import { History } from "#policy/history";
@@ -279,10 +279,9 @@ class SerialGate implements Gate {
         message: `Operation ${running.id} (${running.kind}) still runs on a machine it names. Ask again when it ended.`,
       });
     }
-    const givesBack = ["release", "repair", "destroy"].includes(request.kind);
-    const [stuck] = givesBack ? [] : await this.#runningOn(request, ["stuck"]);
+    const [stuck] = request.kind === "destroy" ? [] : await this.#runningOn(request, ["stuck"]);
     if (stuck !== undefined) {
-      return this.#denial(request, "request", "operation.stuck", {
+      return this.#denial(request, "request", "operation.machine_stuck", {
         message: `Operation ${stuck.id} is stuck on a machine it names; an operator must look first.`,
       });
     }
@@ -351,9 +350,11 @@ class SerialGate implements Gate {
       const input = policyInput(request, current, environment, plan);
       const owners = ownersOf(environment, sitesOfPlan(plan, request, current));
       const verdict = await this.#ask("plan_check", owners, input, request);
-      const decision = this.#decision(request, "plan", verdict, input);
+      // What was demanded before planning holds for the plan too.
+      const limits = meet([first.limits, verdict.limits]);
+      const decision = this.#decision(request, "plan", { ...verdict, limits }, input);
       if (decision.effect === "allow") {
-        const granted = withLease(request, [first, decision]);
+        const granted = withLease(request, decision);
         return { facts: current, decision, plan, grant: this.#grant(plan, decision), granted };
       }
       const no = whoDenied(decision.consents, destinationsOf(plan));
@@ -510,8 +511,9 @@ class SerialGate implements Gate {
       await journal.events.append(
         this.#event(request, "grant.issued", { grantId: grant.id, planId, digest }),
       );
-      await storeSpecs(journal, request);
-      const kind = operationKinds[request.kind];
+      await storeLinkSpecs(journal, request);
+      // Giving back keeps the terms of what is left: a smaller size is no new lease.
+      const kind = grant.kind === "decision" ? operationKinds[request.kind] : grant.kind;
       return {
         operation: await operations.admit(journal, { grant, plan, request: granted, kind }),
       };
@@ -609,20 +611,12 @@ async function isStill(journal: Journal, request: Request, facts: Facts): Promis
   return true;
 }
 
-/** An update's new words are stored with its grant: a denied one leaves the old words, a failed one is repaired towards the new. */
-async function storeSpecs(journal: Journal, request: Request): Promise<void> {
+/** A link's new word is stored with its grant; a machine's is stored by operations, in the same transaction. */
+async function storeLinkSpecs(journal: Journal, request: Request): Promise<void> {
   if (request.kind !== "update") return;
-  const [asked] = request.machines;
-  if (asked !== undefined && request.update !== undefined) {
-    const machine = await journal.objects.get("machine", asked.machineId);
-    if (machine !== undefined) {
-      const { spec } = request.update;
-      await journal.objects.put({ ...machine, spec, version: machine.version + 1 });
-    }
-  }
   for (const { linkId, rateMbps } of request.links) {
     const link = await journal.objects.get("link", linkId);
-    if (link === undefined) continue;
+    if (link === undefined || link.spec.rateMbps === rateMbps) continue;
     const spec = { ...link.spec, rateMbps };
     await journal.objects.put({ ...link, spec, version: link.version + 1 });
   }
@@ -639,11 +633,10 @@ function whoDenied(
 }
 
 /** Policy may grant for a shorter time than was asked for. */
-function withLease(request: Request, decisions: readonly Decision[]): Request {
-  const limits = decisions.flatMap(({ limits: { ttlMs } }) => (ttlMs === undefined ? [] : [ttlMs]));
+function withLease(request: Request, { limits: { ttlMs } }: Decision): Request {
   const isAdaptation = ["resize", "rate", "move"].includes(request.kind);
-  if (!isAdaptation || limits.length === 0) return request;
-  return { ...request, leaseMs: Math.min(request.leaseMs ?? Number.POSITIVE_INFINITY, ...limits) };
+  if (!isAdaptation || ttlMs === undefined) return request;
+  return { ...request, leaseMs: Math.min(request.leaseMs ?? ttlMs, ttlMs) };
 }
 
 /** An owner whose bundle is not there consents to nothing. */

@@ -232,7 +232,8 @@ describe("giving back", () => {
     const shepherd = await smallShepherd({ hosts, machines: [grown], policies });
     const { decision, operation } = await submit(shepherd, ask("release", more));
     expect(decision).toMatchObject({ effect: "allow", input: { built_in: "release" } });
-    expect(operation).toBeDefined();
+    // Not `adapt`: what is left keeps its lease, so that a smaller size is no way to a longer one.
+    expect(operation?.kind).toBe("release");
     expect(shepherd.asked).toEqual([]);
   });
 
@@ -314,7 +315,7 @@ describe("one at a time", () => {
       ),
     );
     const codes = answers.map(({ decision }) => decision.code).toSorted();
-    expect(codes).toEqual(["granted", ...Array(9).fill("placement.no_host_fits")].toSorted());
+    expect(codes).toEqual(["granted", ...Array<string>(9).fill("placement.no_host_fits")]);
     expect(answers.filter(({ operation }) => operation !== undefined)).toHaveLength(1);
   });
 

@@ -195,6 +195,12 @@ function instantOperations(
         createdAtMs: clock.nowMs(),
       };
       await journal.grants.use(grant.id, operation.id);
+      const updated =
+        request.update && (await journal.objects.get("machine", operation.machineIds[0] ?? ""));
+      if (updated !== undefined && request.update !== undefined) {
+        const { spec } = request.update;
+        await journal.objects.put({ ...updated, spec, version: updated.version + 1 });
+      }
       await journal.operations.put(operation);
       for (const action of plan.actions) {
         if (action.kind !== "create_machine" && action.kind !== "move_machine") continue;
