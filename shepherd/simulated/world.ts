@@ -98,11 +98,12 @@ export function createWorld(options: WorldOptions): World {
     for (const listener of guestListeners) listener({ id: domain.id, name: domain.name, port });
   }
   const findRunning = (machineId: MachineId) => {
-    for (const host of Object.values(data.hosts)) {
+    const found = Object.values(data.hosts).flatMap((host) => {
       const domain = host.domains[machineId];
-      if (domain !== undefined && domain.job !== "incoming") return { host, domain };
-    }
-    return undefined;
+      return domain !== undefined && domain.job !== "incoming" ? [{ host, domain }] : [];
+    });
+    // Between switch and clean-up the source still has an empty shell.
+    return found.find(({ domain }) => domain.state === "running") ?? found[0];
   };
   const domainOf = (hostId: HostId, id: string): DomainData => {
     const domain = machinery.host(hostId).domains[id];

@@ -62,7 +62,7 @@ export function openSqliteStore(file: string): SqliteStore {
         return work(createJournal(transaction, { epoch, appended }));
       });
       const { last } = appended;
-      if (last !== undefined) for (const listener of [...listeners]) listener(last);
+      if (last !== undefined) for (const listener of listeners) listener(last);
       return result;
     },
     read: (work) =>

@@ -1,0 +1,199 @@
+/**
+ * What an ended operation leaves on record: for each machine and link that it touched, the adaptation that explains how
+ * what is in force departs from the baseline, or none. Reads and writes the journal only, in the transaction of the end.
+ */
+import type { LinkRecord, MachineRecord } from "#model/objects";
+import type { Operation, Plan } from "#model/plan";
+import type { Adaptation, Request } from "#model/request";
+import type { AdaptationId, DecisionId, Ms } from "#model/units";
+import { changeLink, changeMachine } from "#operations/records";
+import type { Ids } from "#ports/clock";
+import type { Journal } from "#ports/store";
+
+interface Ended {
+  readonly operation: Operation;
+  readonly plan: Plan;
+  readonly nowMs: Ms;
+  readonly ids: Ids;
+}
+
+/** What the request and the decision say about a new adaptation. */
+interface Terms {
+  readonly request: Request;
+  readonly decisionId: DecisionId | undefined;
+  readonly leaseUntilMs: Ms | undefined;
+}
+
+export async function recordAdaptations(journal: Journal, ended: Ended): Promise<void> {
+  const { operation, plan } = ended;
+  // A repair brings nothing new into force; of a destroyed machine the adaptation outlives it until its lease ends.
+  if (operation.kind === "repair" || operation.kind === "destroy") return;
+  const request = await journal.requests.get(operation.requestId);
+  if (request === undefined) return;
+  const terms = await termsOf(journal, ended, request);
+
+  const machineIds = new Set(
+    plan.actions.flatMap((action) => ("machineId" in action ? [action.machineId] : [])),
+  );
+  for (const machineId of machineIds) {
+    const machine = await journal.objects.get("machine", machineId);
+    if (machine !== undefined) await recordMachine(journal, machine, ended, terms);
+  }
+  for (const action of plan.actions) {
+    if (action.kind !== "set_rate") continue;
+    const link = await journal.objects.get("link", action.linkId);
+    if (link !== undefined) await recordLink(journal, link, ended, terms);
+  }
+}
+
+async function termsOf(journal: Journal, ended: Ended, request: Request): Promise<Terms> {
+  const grant = await journal.grants.get(ended.operation.grantId);
+  const decisionId = grant?.decisionId;
+  const decision = decisionId === undefined ? undefined : await journal.decisions.get(decisionId);
+  const leases = [request.leaseMs, decision?.limits.ttlMs].filter((ms) => ms !== undefined);
+  const leaseUntilMs = leases.length === 0 ? undefined : ended.nowMs + Math.min(...leases);
+  return { request, decisionId, leaseUntilMs };
+}
+
+async function recordMachine(
+  journal: Journal,
+  machine: MachineRecord,
+  ended: Ended,
+  terms: Terms,
+): Promise<void> {
+  const [existing] = await journal.adaptations.list({ machineId: machine.id });
+  const inherited = await inheritedBy(journal, machine, ended);
+  const adaptation = nextAdaptation(
+    { environmentId: machine.spec.environmentId, machineId: machine.id },
+    departingOf(machine),
+    existing ?? inherited,
+    ended,
+    terms,
+  );
+  const before = existing ?? inherited;
+  if (sameAdaptation(before, adaptation) && machine.effective.adaptationId === adaptation?.id)
+    return;
+  await replace(journal, before, adaptation, ended);
+  await changeMachine(journal, machine.id, ended.nowMs, {
+    adaptationId: adaptation?.id,
+    leaseUntilMs: adaptation?.leaseUntilMs,
+    reason: adaptation?.reason,
+  });
+}
+
+async function recordLink(
+  journal: Journal,
+  link: LinkRecord,
+  ended: Ended,
+  terms: Terms,
+): Promise<void> {
+  const [existing] = await journal.adaptations.list({ linkId: link.id });
+  const { rateMbps } = link.effective;
+  const adaptation = nextAdaptation(
+    { environmentId: link.spec.environmentId, linkId: link.id },
+    rateMbps === link.spec.rateMbps ? undefined : { rateMbps },
+    existing,
+    ended,
+    terms,
+  );
+  if (sameAdaptation(existing, adaptation)) return;
+  await replace(journal, existing, adaptation, ended);
+  await changeLink(journal, link.id, ended.nowMs, {
+    adaptationId: adaptation?.id,
+    leaseUntilMs: adaptation?.leaseUntilMs,
+  });
+}
+
+/** A machine that was declared anew goes on with the adaptation of its predecessor, under the same id. */
+async function inheritedBy(
+  journal: Journal,
+  machine: MachineRecord,
+  ended: Ended,
+): Promise<Adaptation | undefined> {
+  const { startFrom } = machine.spec;
+  if (ended.operation.kind !== "create" || startFrom === undefined) return undefined;
+  return journal.adaptations.get(startFrom.adaptationId);
+}
+
+/** What stands after the operation; undefined when nothing departs, or when nobody granted that it does. */
+function nextAdaptation(
+  of: Pick<Adaptation, "environmentId" | "machineId" | "linkId">,
+  values: Adaptation["values"] | undefined,
+  existing: Adaptation | undefined,
+  ended: Ended,
+  terms: Terms,
+): Adaptation | undefined {
+  if (values === undefined) return undefined;
+  const newTerms = ended.operation.kind === "adapt" && terms.decisionId !== undefined;
+  if (newTerms) {
+    return {
+      ...of,
+      id: freshId(ended.ids),
+      decisionId: terms.decisionId ?? "",
+      values,
+      leaseUntilMs: terms.leaseUntilMs,
+      reason: terms.request.reason,
+      createdAtMs: ended.nowMs,
+    };
+  }
+  return existing && { ...existing, ...of, values };
+}
+
+function freshId(ids: Ids): AdaptationId {
+  return ids.next();
+}
+
+async function replace(
+  journal: Journal,
+  before: Adaptation | undefined,
+  after: Adaptation | undefined,
+  { operation, nowMs }: Ended,
+): Promise<void> {
+  if (before !== undefined && before.id !== after?.id) {
+    await journal.adaptations.remove(before.id);
+    await tell(journal, "adaptation.ended", before, { nowMs, operation });
+  }
+  if (after !== undefined) {
+    await journal.adaptations.put(after);
+    await tell(journal, "adaptation.started", after, { nowMs, operation });
+  }
+}
+
+async function tell(
+  journal: Journal,
+  kind: "adaptation.started" | "adaptation.ended",
+  adaptation: Adaptation,
+  { nowMs, operation }: { nowMs: Ms; operation: Operation },
+): Promise<void> {
+  await journal.events.append({
+    kind,
+    atMs: nowMs,
+    environmentId: adaptation.environmentId,
+    machineId: adaptation.machineId,
+    data: {
+      adaptationId: adaptation.id,
+      decisionId: adaptation.decisionId,
+      operationId: operation.id,
+      linkId: adaptation.linkId,
+      values: adaptation.values,
+      leaseUntilMs: adaptation.leaseUntilMs,
+    },
+  });
+}
+
+/** The attributes in which a machine departs from its baseline. */
+export function departingOf(machine: MachineRecord): Adaptation["values"] | undefined {
+  const { effective } = machine;
+  const { baseline } = machine.spec;
+  const values: Adaptation["values"] = {
+    ...(effective.vcpus !== baseline.vcpus && { vcpus: effective.vcpus }),
+    ...(effective.cpuPercent !== baseline.cpuPercent && { cpuPercent: effective.cpuPercent }),
+    ...(effective.memoryMib !== baseline.memoryMib && { memoryMib: effective.memoryMib }),
+    ...(effective.siteId !== baseline.siteId && { siteId: effective.siteId }),
+  };
+  return Object.keys(values).length === 0 ? undefined : values;
+}
+
+function sameAdaptation(left: Adaptation | undefined, right: Adaptation | undefined): boolean {
+  return JSON.stringify(left) === JSON.stringify(right);
+}

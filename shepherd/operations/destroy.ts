@@ -1,0 +1,156 @@
+/**
+ * Destroying a machine: guest, disk, network, record. It never goes back (a stopped guest is not started again), so
+ * every step insists a few times and may be run again by another destroy. An adaptation of the machine stays granted
+ * until its lease ends: a machine that is declared anew under that name may start from it.
+ */
+import type { PlanAction } from "#model/plan";
+import type { HostId, MachineId } from "#model/units";
+import { overlayVolume } from "#operations/domain-spec";
+import { applyNetworks } from "#operations/networks";
+import { sweepParts } from "#operations/parts";
+import { changeMachine, needMachine, needMachineWorld, removeObject } from "#operations/records";
+import type { Look, Step, StepContext } from "#operations/step";
+import type { Journal } from "#ports/store";
+
+const stopGraceMs = 2_000;
+const stopBudgetMs = 60_000;
+const volumeBudgetMs = 60_000;
+const undoImpossible = "a machine that was destroyed on its owner's word is not rebuilt";
+
+export function destroySteps(
+  action: Extract<PlanAction, { kind: "destroy_machine" }>,
+  name: string,
+): readonly Step[] {
+  const { machineId } = action;
+  const machine = { id: machineId, state: "destroying" } as const;
+  const hosts = (context: StepContext) => whereItMayBe(context, machineId, action.hostId);
+  return [
+    {
+      name: `${name}: mark`,
+      budgetMs: volumeBudgetMs,
+      weightMs: 10,
+      undoImpossible,
+      async observe(context): Promise<Look> {
+        const record = await context.read((journal) => journal.objects.get("machine", machineId));
+        const done = record === undefined || record.effective.state === "destroying";
+        return { verdict: done ? "done" : "todo" };
+      },
+      do: (context) =>
+        context.mark({}, (journal) =>
+          changeMachine(journal, machineId, context.world.clock.nowMs(), { state: "destroying" }),
+        ),
+    },
+    {
+      name: `${name}: stop`,
+      machine,
+      budgetMs: stopBudgetMs,
+      weightMs: 2_000,
+      undoImpossible,
+      async observe(context): Promise<Look> {
+        for (const hostId of await hosts(context)) {
+          const domain = await context.world.hosts.get(hostId).findDomain(machineId);
+          if (domain !== undefined)
+            return { verdict: "todo", seen: { hostId, state: domain.state } };
+        }
+        return { verdict: "done" };
+      },
+      async do(context) {
+        for (const hostId of await hosts(context)) {
+          await context.world.hosts.get(hostId).stopDomain(machineId, { graceMs: stopGraceMs });
+        }
+      },
+    },
+    {
+      name: `${name}: disk`,
+      machine,
+      budgetMs: volumeBudgetMs,
+      weightMs: 200,
+      undoImpossible,
+      async observe(context): Promise<Look> {
+        for (const hostId of await hosts(context)) {
+          const { volumes } = context.world.hosts.get(hostId);
+          const found = await volumes.find(overlayVolume(machineId));
+          if (found !== undefined) return { verdict: "todo", seen: { hostId } };
+        }
+        return { verdict: "done" };
+      },
+      async do(context) {
+        for (const hostId of await hosts(context)) {
+          await context.world.hosts.get(hostId).volumes.remove(overlayVolume(machineId));
+        }
+      },
+    },
+    {
+      name: `${name}: network`,
+      machine,
+      budgetMs: volumeBudgetMs,
+      weightMs: 200,
+      undoImpossible,
+      observe: async ({ phase }) => ({ verdict: phase === "after" ? "done" : "todo" }),
+      async do(context) {
+        const { effective } = await context.read((journal) => needMachine(journal, machineId));
+        return applyNetworks(context, {
+          required: await hosts(context),
+          networkIds: effective.nics.map((nic) => nic.networkId),
+        });
+      },
+    },
+    {
+      name: `${name}: image parts`,
+      budgetMs: volumeBudgetMs,
+      weightMs: 100,
+      undoImpossible,
+      onFault: "go_on",
+      observe: async ({ phase }) => ({ verdict: phase === "after" ? "done" : "todo" }),
+      async do(context) {
+        const { image } = await context.read((journal) => needMachineWorld(journal, machineId));
+        return sweepParts(context, image, machineId);
+      },
+    },
+    {
+      name: `${name}: forget`,
+      budgetMs: volumeBudgetMs,
+      weightMs: 10,
+      undoImpossible,
+      async observe(context): Promise<Look> {
+        const record = await context.read((journal) => journal.objects.get("machine", machineId));
+        return { verdict: record === undefined ? "done" : "todo" };
+      },
+      do: (context) => context.mark({}, (journal) => forget(journal, context, machineId)),
+    },
+  ];
+}
+
+/** Its host, and both hosts of a move that got stuck. */
+async function whereItMayBe(
+  context: StepContext,
+  machineId: MachineId,
+  hostId: HostId,
+): Promise<readonly HostId[]> {
+  const hostIds = new Set<HostId>([hostId]);
+  await context.read(async (journal) => {
+    for (const operation of await journal.operations.list({ states: ["stuck"], machineId })) {
+      const plan = await journal.plans.get(operation.planId);
+      for (const action of plan?.actions ?? []) {
+        if (action.kind !== "move_machine" || action.machineId !== machineId) continue;
+        hostIds.add(action.fromHostId);
+        hostIds.add(action.toHostId);
+      }
+    }
+  });
+  hostIds.delete("");
+  return [...hostIds].toSorted();
+}
+
+async function forget(journal: Journal, context: StepContext, machineId: MachineId): Promise<void> {
+  const record = await journal.objects.get("machine", machineId);
+  if (record === undefined) return;
+  for (const { networkId, address } of record.effective.nics) {
+    await journal.addresses.remove(networkId, address);
+  }
+  for (const stuck of await journal.operations.list({ states: ["stuck"], machineId })) {
+    await journal.operations.put({ ...stuck, state: "failed" });
+    await journal.reservations.removeOf(stuck.id);
+  }
+  await removeObject(journal, record, context.world.clock.nowMs());
+}

@@ -1,0 +1,103 @@
+/** What a machine's domain is made of, and what its volumes are called. Pure: from journal records, nothing remembered. */
+import { domainName, type ImageRecord, type NetworkRecord, type Nic } from "#model/objects";
+import type { MachineId } from "#model/units";
+import { bridgeName } from "#network/names";
+import type { MachineWorld } from "#operations/records";
+import type { DomainSpec } from "#ports/host";
+
+/** One content-addressed file of an image, as it lies in every pool. */
+export interface ImagePart {
+  readonly volume: string;
+  readonly format: "qcow2" | "raw";
+  /** Where the shepherd reads it. */
+  readonly source: string;
+  /** Undefined: as large as the file. */
+  readonly capacityBytes: number | undefined;
+}
+
+export function imageParts(image: ImageRecord): readonly ImagePart[] {
+  const { spec, effective } = image;
+  const parts: ImagePart[] = [
+    {
+      volume: baseVolume(image),
+      format: "qcow2",
+      source: spec.source,
+      capacityBytes: effective.virtualBytes,
+    },
+  ];
+  if (spec.kernel !== undefined && effective.kernelSha256 !== undefined) {
+    parts.push(bootPart(kernelVolume(effective.kernelSha256), spec.kernel));
+  }
+  if (spec.initrd !== undefined && effective.initrdSha256 !== undefined) {
+    parts.push(bootPart(initrdVolume(effective.initrdSha256), spec.initrd));
+  }
+  return parts;
+}
+
+export function baseVolume(image: ImageRecord): string {
+  return `drover-${image.spec.sha256}.qcow2`;
+}
+
+/** The machine's own copy-on-write layer. */
+export function overlayVolume(machineId: MachineId): string {
+  return `drover-${machineId}.qcow2`;
+}
+
+export function domainSpecOf(
+  { machine, environment, image }: MachineWorld,
+  networks: readonly NetworkRecord[],
+  epoch: number,
+): DomainSpec {
+  const { spec, effective } = machine;
+  const { kernelSha256, initrdSha256 } = image.effective;
+  const boot =
+    kernelSha256 === undefined
+      ? undefined
+      : {
+          kernelVolume: kernelVolume(kernelSha256),
+          initrdVolume: initrdSha256 === undefined ? undefined : initrdVolume(initrdSha256),
+          cmdline: commandLine(image.spec.cmdline ?? "", spec.name, effective.nics),
+        };
+  return {
+    id: machine.id,
+    name: domainName(environment.spec.name, spec.name),
+    environmentId: environment.id,
+    owner: environment.spec.owner,
+    epoch,
+    vcpus: effective.vcpus,
+    vcpusMax: effective.ceiling.vcpus,
+    cpuPercent: effective.cpuPercent,
+    memoryMib: effective.memoryMib,
+    memoryMaxMib: effective.ceiling.memoryMib,
+    boot,
+    diskVolume: overlayVolume(machine.id),
+    nics: effective.nics.map((nic) => ({
+      mac: nic.mac,
+      bridge: bridgeName(nic.networkId),
+      tap: nic.tap,
+      mtu: networks.find((network) => network.id === nic.networkId)?.effective.mtu ?? defaultMtu,
+    })),
+    channels: [],
+  };
+}
+
+/** VXLAN over plain Ethernet. */
+const defaultMtu = 1450;
+
+/** The guest's addresses come first by the kernel's command line, by MAC because devices have no sure order. */
+function commandLine(base: string, name: string, nics: readonly Nic[]): string {
+  const addresses = nics.map((nic) => `drover.ip=${nic.address}/${nic.prefixLength}@${nic.mac}`);
+  return [base, `drover.name=${name}`, ...addresses].filter((word) => word !== "").join(" ");
+}
+
+function bootPart(volume: string, source: string): ImagePart {
+  return { volume, format: "raw", source, capacityBytes: undefined };
+}
+
+function kernelVolume(sha256: string): string {
+  return `drover-${sha256}.kernel`;
+}
+
+function initrdVolume(sha256: string): string {
+  return `drover-${sha256}.initrd`;
+}

@@ -1,0 +1,614 @@
+/**
+ * Runs one operation: each step is looked at, journaled, done, looked at again, journaled. A fault turns it round:
+ * steps are undone backwards to the start, or to the pivot. The journal is always one write ahead of the world, so
+ * that this may stop at any instruction and go on in another process from the same rows.
+ */
+import { Fault, type FaultData, toFaultData } from "#model/fault";
+import type { Cost, Operation, OperationState, Plan, StepRecord, StepState } from "#model/plan";
+import type { Ms } from "#model/units";
+import { recordAdaptations } from "#operations/adaptations";
+import { withBudget } from "#operations/budget";
+import type { Exclusives } from "#operations/exclusives";
+import { changeMachine } from "#operations/records";
+import {
+  isSilence,
+  type Look,
+  type OperationWorld,
+  type Step,
+  type StepContext,
+  type StepData,
+} from "#operations/step";
+import type { Journal } from "#ports/store";
+
+/** Waiting for a host: soon at first, then at an easy pace. */
+const firstWaitMs = 500;
+const longestWaitMs = 30_000;
+const lookBudgetMs = 60_000;
+/** A fault that is not silence: a busy lock passes, a real refusal does not. */
+const undoAttempts = 3;
+const insistWithoutSilence = 20;
+const progressEveryMs = 1_000;
+
+export interface Run {
+  /** Resolves when the operation ended, or when the engine was told to stop. */
+  readonly ended: Promise<void>;
+  cancel(): void;
+  /** Looks again at once at what is waited for. */
+  wake(): void;
+  /** Leaves the operation where it is: the next start goes on. */
+  stop(): void;
+}
+
+/** The end of the operation that only a human can go on from. */
+class Stuck extends Error {
+  readonly question: string;
+  constructor(question: string) {
+    super(question);
+    this.question = question;
+  }
+}
+/** The shepherd stops; nothing failed. */
+class Stopped extends Error {}
+
+export function runOperation(
+  world: OperationWorld,
+  exclusives: Exclusives,
+  work: { readonly operation: Operation; readonly plan: Plan; readonly steps: readonly Step[] },
+): Run {
+  const engine = new Engine(world, exclusives, work);
+  return {
+    ended: engine.run(),
+    cancel: () => engine.cancelled.abort(new Fault("operation.cancelled", {})),
+    wake: () => engine.wake(),
+    stop: () => engine.stop(),
+  };
+}
+
+class Engine {
+  readonly cancelled = new AbortController();
+  readonly #stopped = new AbortController();
+  readonly #world: OperationWorld;
+  readonly #exclusives: Exclusives;
+  readonly #operation: Operation;
+  readonly #plan: Plan;
+  readonly #steps: readonly Step[];
+  readonly #records = new Map<number, StepRecord>();
+  #wakeUp: () => void = () => undefined;
+  #lastProgressMs = 0;
+  /** Faults of steps that the operation went on after. */
+  readonly #leftovers: FaultData[] = [];
+
+  constructor(
+    world: OperationWorld,
+    exclusives: Exclusives,
+    work: { readonly operation: Operation; readonly plan: Plan; readonly steps: readonly Step[] },
+  ) {
+    this.#world = world;
+    this.#exclusives = exclusives;
+    this.#operation = work.operation;
+    this.#plan = work.plan;
+    this.#steps = work.steps;
+  }
+
+  wake(): void {
+    this.#wakeUp();
+  }
+
+  stop(): void {
+    this.#stopped.abort(new Stopped());
+    this.#wakeUp();
+  }
+
+  async run(): Promise<void> {
+    try {
+      const rows = await this.#world.store.read((journal) =>
+        journal.steps.ofOperation(this.#operation.id),
+      );
+      for (const row of rows) this.#records.set(row.n, row);
+      if (this.#operation.cancelRequested)
+        this.cancelled.abort(new Fault("operation.cancelled", {}));
+      if (this.#operation.state === "undoing" || this.#anyUndone()) {
+        await this.#turnRound(this.#firstFault());
+      } else {
+        await this.#begin();
+        await this.#forward(0);
+      }
+    } catch (error) {
+      if (error instanceof Stopped) return;
+      if (error instanceof Stuck) {
+        await this.#end(
+          "stuck",
+          toFaultData(new Fault("operation.question", { question: error.question })),
+        );
+        return;
+      }
+      throw error;
+    }
+  }
+
+  async #begin(): Promise<void> {
+    await this.#write(async (journal) => {
+      const resumed = this.#operation.state === "running" || this.#records.size > 0;
+      await this.#patch(journal, { state: "running", epoch: this.#world.epoch });
+      await journal.events.append({
+        kind: "operation.started",
+        atMs: this.#world.clock.nowMs(),
+        environmentId: this.#operation.environmentId,
+        machineId: this.#operation.machineIds[0],
+        data: {
+          operationId: this.#operation.id,
+          kind: this.#operation.kind,
+          requestId: this.#operation.requestId,
+          planId: this.#operation.planId,
+          machineIds: this.#operation.machineIds,
+          resumed,
+        },
+      });
+    });
+  }
+
+  async #forward(from: number): Promise<void> {
+    for (let n = from; n < this.#steps.length; n += 1) {
+      const step = this.#steps[n];
+      const state = this.#records.get(n)?.state;
+      if (step === undefined || state === "done") continue;
+      if (state === "failed" && step.onFault === "go_on") {
+        this.#keepLeftover(n);
+        continue;
+      }
+      // A cancel never leaves a machine between two hosts: what follows a switch is carried to its end.
+      if (this.cancelled.signal.aborted && step.undoImpossible === undefined) {
+        await this.#turnRound(toFaultData(this.cancelled.signal.reason));
+        return;
+      }
+      try {
+        await this.#runStep(n, step);
+      } catch (error) {
+        if (error instanceof Stopped || error instanceof Stuck) throw error;
+        const fault = toFaultData(this.#whyFailed(error));
+        await this.#record(n, { state: "failed", fault, endedAtMs: this.#nowMs() });
+        if (step.onFault === "go_on") {
+          this.#keepLeftover(n);
+          continue;
+        }
+        await this.#turnRound(fault);
+        return;
+      }
+    }
+    const [leftover] = this.#leftovers;
+    await this.#end(leftover === undefined ? "succeeded" : "partial", leftover);
+  }
+
+  async #runStep(n: number, step: Step): Promise<void> {
+    const resumed = this.#records.get(n)?.state === "doing";
+    const attempts = step.onFault === "insist" ? Number.POSITIVE_INFINITY : 1;
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        await this.#lookAndDo(n, step, resumed || attempt > 1);
+        return;
+      } catch (error) {
+        if (error instanceof Stopped || error instanceof Stuck) throw error;
+        if (attempt >= attempts) throw error;
+        if (attempt >= insistWithoutSilence && !isSilence(error)) {
+          throw new Stuck(`${step.name} is refused again and again: ${toFaultData(error).message}`);
+        }
+        await this.#pause(waitOf(attempt), step, toFaultData(error).message);
+      }
+    }
+  }
+
+  async #lookAndDo(n: number, step: Step, resumed: boolean): Promise<void> {
+    // Where something may have happened already, silence is waited out; a fresh step on a silent host just fails.
+    const before = await this.#look(n, step, { phase: "before", patient: resumed, resumed });
+    if (before.verdict === "done") {
+      await this.#finishStep(n, step, before.seen ?? {}, before.outcome ?? {});
+      return;
+    }
+    const observed = this.#records.get(n)?.observed ?? before.seen ?? {};
+    await this.#record(n, {
+      state: "doing",
+      observed,
+      startedAtMs: this.#records.get(n)?.startedAtMs ?? this.#nowMs(),
+    });
+    let outcome: StepData | undefined;
+    let fault: unknown;
+    let failed = false;
+    try {
+      const context = this.#context(n, step, { phase: "before", resumed });
+      const limit = { what: step.name, budgetMs: step.budgetMs };
+      outcome =
+        (await withBudget(this.#world.clock, limit, () => step.do(context, before.seen ?? {}))) ??
+        undefined;
+    } catch (error) {
+      failed = true;
+      fault = error;
+      this.#world.log.warn(
+        { operation: this.#operation.id, step: step.name, fault: toFaultData(error) },
+        "a step's work failed; looking what is there",
+      );
+    }
+    this.#throwIfStopped();
+    const phase = failed ? "after_fault" : "after";
+    const after = await this.#look(n, step, { phase, patient: true, resumed });
+    if (after.verdict === "done") {
+      const journaled = (this.#records.get(n)?.outcome ?? {}) as StepData;
+      await this.#finishStep(n, step, after.seen ?? {}, {
+        ...journaled,
+        ...after.outcome,
+        ...outcome,
+      });
+      return;
+    }
+    if (failed) throw fault;
+    throw new Fault("operation.not_confirmed", { step: step.name, seen: after.seen });
+  }
+
+  /** patient: asks until the world answers. Never returns `unknown` or `broken`. */
+  async #look(
+    n: number,
+    step: Step,
+    how: { phase: StepContext["phase"]; patient: boolean; resumed: boolean },
+  ): Promise<Extract<Look, { verdict: "done" | "todo" }>> {
+    let faults = 0;
+    for (let attempt = 1; ; attempt += 1) {
+      this.#throwIfStopped();
+      let question: string;
+      try {
+        const limit = { what: `looking at ${step.name}`, budgetMs: lookBudgetMs };
+        const look = await withBudget(this.#world.clock, limit, () =>
+          step.observe(this.#context(n, step, how)),
+        );
+        if (look.verdict === "broken") {
+          await this.#setMachineUnknown(step, true);
+          throw new Stuck(look.question);
+        }
+        if (look.verdict !== "unknown") {
+          if (attempt > 1) await this.#setMachineUnknown(step, false);
+          return look;
+        }
+        if (!how.patient) throw new Fault("operation.question", { question: look.question });
+        question = look.question;
+      } catch (error) {
+        if (!how.patient || error instanceof Stuck || error instanceof Stopped) throw error;
+        // A refusal instead of an answer may pass; one that stays is the answer.
+        if (!isSilence(error) && (faults += 1) >= undoAttempts) throw error;
+        question = toFaultData(error).message;
+      }
+      if (attempt === 1) await this.#setMachineUnknown(step, true);
+      await this.#pause(waitOf(attempt), step, question);
+    }
+  }
+
+  /** Undoes backwards. Past the pivot there is no way back: what was reached stays, and the operation is `partial`. */
+  async #turnRound(fault: FaultData): Promise<void> {
+    if (this.#operation.state !== "undoing") {
+      await this.#write((journal) => this.#patch(journal, { state: "undoing", fault }));
+    }
+    for (let n = this.#steps.length - 1; n >= 0; n -= 1) {
+      const step = this.#steps[n];
+      const record = this.#records.get(n);
+      if (step === undefined || record === undefined || record.state === "undone") continue;
+      // Refused before anything was begun.
+      if (record.startedAtMs === undefined) continue;
+      if (step.pivot === true) {
+        const crossed = await this.#crossed(n, step, record);
+        if (crossed) {
+          await this.#carryToTheEnd(n + 1);
+          await this.#end("partial", fault);
+          return;
+        }
+      }
+      if (step.undoImpossible !== undefined) {
+        // Behind a pivot it only cleaned up; the pivot itself is met further down.
+        if (this.#steps.slice(0, n).some((earlier) => earlier.pivot === true)) continue;
+        // Else this is a destroy: it stays half done, and another destroy goes on.
+        await this.#end("failed", fault);
+        return;
+      }
+      await this.#undoStep(n, step);
+    }
+    await this.#end(fault.code === "operation.cancelled" ? "cancelled" : "failed", fault);
+  }
+
+  /** The pivot may have happened although its step failed: only the hosts know. */
+  async #crossed(n: number, step: Step, record: StepRecord): Promise<boolean> {
+    if (record.state === "done") return true;
+    const look = await this.#look(n, step, { phase: "after_fault", patient: true, resumed: true });
+    if (look.verdict !== "done") return false;
+    await this.#finishStep(n, step, look.seen ?? {}, (record.outcome ?? {}) as StepData);
+    return true;
+  }
+
+  /** After the pivot: the steps that clean up behind it, as far as they have not been done. */
+  async #carryToTheEnd(from: number): Promise<void> {
+    for (let n = from; n < this.#steps.length; n += 1) {
+      const step = this.#steps[n];
+      if (step?.undoImpossible === undefined) return;
+      const state = this.#records.get(n)?.state;
+      if (state === "done" || state === "undone" || state === "failed") continue;
+      try {
+        await this.#runStep(n, step);
+      } catch (error) {
+        if (error instanceof Stopped || error instanceof Stuck) throw error;
+        await this.#record(n, {
+          state: "failed",
+          fault: toFaultData(error),
+          endedAtMs: this.#nowMs(),
+        });
+      }
+    }
+  }
+
+  async #undoStep(n: number, step: Step): Promise<void> {
+    const { undo } = step;
+    if (undo !== undefined) {
+      await this.#record(n, { state: "undoing" });
+      let refusals = 0;
+      for (let attempt = 1; ; attempt += 1) {
+        this.#throwIfStopped();
+        try {
+          const context = this.#context(n, step, { phase: "after_fault", resumed: true });
+          const limit = { what: `undoing ${step.name}`, budgetMs: step.budgetMs };
+          await withBudget(this.#world.clock, limit, () => undo(context));
+          break;
+        } catch (error) {
+          const fault = toFaultData(error);
+          // Not answering is no reason to give up; refusing is.
+          const waits = isSilence(error) || fault.code === "operation.question";
+          if (!waits && (refusals += 1) >= undoAttempts) {
+            await this.#record(n, { state: "undo_failed", fault, endedAtMs: this.#nowMs() });
+            throw new Stuck(`${step.name} could not be undone: ${fault.message}`);
+          }
+          if (attempt === 1 && waits) await this.#setMachineUnknown(step, true);
+          await this.#pause(waitOf(attempt), step, fault.message);
+        }
+      }
+    }
+    await this.#record(n, { state: "undone", endedAtMs: this.#nowMs() }, (journal) =>
+      step.revert?.(journal, this.#context(n, step, { phase: "after_fault", resumed: true })),
+    );
+  }
+
+  async #finishStep(n: number, step: Step, seen: StepData, outcome: StepData): Promise<void> {
+    const context = this.#context(n, step, { phase: "after", resumed: false });
+    const record = this.#records.get(n);
+    await this.#record(
+      n,
+      {
+        state: "done",
+        observed: record?.observed ?? seen,
+        outcome,
+        startedAtMs: record?.startedAtMs ?? this.#nowMs(),
+        endedAtMs: this.#nowMs(),
+      },
+      (journal) => step.commit?.(journal, context, seen),
+    );
+  }
+
+  async #end(state: OperationState, fault: FaultData | undefined): Promise<void> {
+    await this.#write(async (journal) => {
+      const nowMs = this.#nowMs();
+      const operation = await this.#patch(journal, {
+        state,
+        fault,
+        measured: this.#measured(nowMs),
+        endedAtMs: nowMs,
+        progress: { percent: state === "succeeded" ? 100 : this.#percent(), message: state },
+      });
+      if (state !== "stuck") {
+        // What may still happen at a host of a stuck one stays counted.
+        await journal.reservations.removeOf(operation.id);
+        await recordAdaptations(journal, {
+          operation,
+          plan: this.#plan,
+          nowMs,
+          ids: this.#world.ids,
+        });
+      }
+      await journal.events.append({
+        kind: "operation.ended",
+        atMs: nowMs,
+        environmentId: operation.environmentId,
+        machineId: operation.machineIds[0],
+        data: {
+          operationId: operation.id,
+          kind: operation.kind,
+          requestId: operation.requestId,
+          state,
+          measured: operation.measured,
+          fault: fault && { code: fault.code, message: fault.message },
+          machineIds: operation.machineIds,
+        },
+      });
+    });
+    this.#world.log.info({ operation: this.#operation.id, state, fault }, "operation ended");
+  }
+
+  #context(
+    n: number,
+    step: Step,
+    how: { readonly phase: StepContext["phase"]; readonly resumed: boolean },
+  ): StepContext {
+    const world = this.#world;
+    return {
+      world,
+      exclusives: this.#exclusives,
+      operation: this.#operation,
+      plan: this.#plan,
+      record: this.#records.get(n),
+      phase: how.phase,
+      resumed: how.resumed,
+      signal: this.cancelled.signal,
+      read: (work) => world.store.read(work),
+      progress: (fraction, message) => this.#tellProgress(n, step, fraction, message),
+      mark: async (outcome, work) => {
+        const record = this.#records.get(n);
+        if (record === undefined) throw new Error(`step ${step.name} marks before it began`);
+        const merged = { ...(record.outcome as StepData | undefined), ...outcome };
+        await this.#record(n, { state: record.state, outcome: merged }, work, "silent");
+      },
+    };
+  }
+
+  /** One row, its event, and whatever belongs into the same transaction. */
+  async #record(
+    n: number,
+    change: Partial<StepRecord> & { readonly state: StepState },
+    work?: (journal: Journal) => Promise<void> | undefined,
+    events: "told" | "silent" = "told",
+  ): Promise<void> {
+    const before = this.#records.get(n);
+    const row: StepRecord = {
+      ...before,
+      operationId: this.#operation.id,
+      n,
+      name: before?.name ?? this.#steps[n]?.name ?? "",
+      ...change,
+    };
+    await this.#write(async (journal) => {
+      await journal.steps.put(row);
+      await work?.(journal);
+      if (events === "silent") return;
+      await journal.events.append({
+        kind: row.state === "doing" || row.state === "undoing" ? "step.started" : "step.ended",
+        atMs: this.#nowMs(),
+        environmentId: this.#operation.environmentId,
+        machineId: this.#steps[n]?.machine?.id ?? this.#operation.machineIds[0],
+        data: {
+          operationId: row.operationId,
+          n,
+          name: row.name,
+          state: row.state,
+          observed: row.observed,
+          outcome: row.outcome,
+          fault: row.fault && { code: row.fault.code, message: row.fault.message },
+        },
+      });
+    });
+    this.#records.set(n, row);
+  }
+
+  /** Every write passes here: a stopped engine writes no more. */
+  #write<T>(work: (journal: Journal) => Promise<T>): Promise<T> {
+    this.#throwIfStopped();
+    return this.#world.store.transaction(work);
+  }
+
+  /** Read, change, put: `cancelRequested` may have been set meanwhile. */
+  async #patch(journal: Journal, change: Partial<Operation>): Promise<Operation> {
+    const stored = (await journal.operations.get(this.#operation.id)) ?? this.#operation;
+    const operation = { ...stored, ...change };
+    await journal.operations.put(operation);
+    return operation;
+  }
+
+  #tellProgress(n: number, step: Step, fraction: number, message: string): void {
+    const nowMs = this.#nowMs();
+    if (nowMs - this.#lastProgressMs < progressEveryMs || this.#stopped.signal.aborted) return;
+    this.#lastProgressMs = nowMs;
+    void this.#putProgress(this.#percent(n, step.weightMs * fraction), message);
+  }
+
+  async #putProgress(percent: number, message: string): Promise<void> {
+    try {
+      await this.#write(async (journal) => {
+        const stored = await journal.operations.get(this.#operation.id);
+        if (stored === undefined || stored.endedAtMs !== undefined) return;
+        const progress = { percent: Math.max(percent, stored.progress.percent), message };
+        await journal.operations.put({ ...stored, progress });
+        await journal.events.append({
+          kind: "operation.progress",
+          atMs: this.#nowMs(),
+          environmentId: stored.environmentId,
+          machineId: stored.machineIds[0],
+          data: { operationId: stored.id, requestId: stored.requestId, ...progress },
+        });
+      });
+    } catch (error) {
+      // Progress is for people; what matters is journaled by its own step.
+      this.#world.log.warn({ fault: toFaultData(error) }, "progress was not journaled");
+    }
+  }
+
+  #percent(current = -1, currentMs = 0): number {
+    let doneMs = 0;
+    let allMs = 0;
+    for (const [n, step] of this.#steps.entries()) {
+      allMs += step.weightMs;
+      if (this.#records.get(n)?.state === "done") doneMs += step.weightMs;
+      else if (n === current) doneMs += currentMs;
+    }
+    return allMs === 0 ? 0 : Math.min(99, Math.floor((doneMs / allMs) * 100));
+  }
+
+  #measured(nowMs: Ms): Cost {
+    let bytes = 0;
+    let downtimeMs = 0;
+    let startedAtMs = nowMs;
+    for (const { outcome, startedAtMs: at } of this.#records.values()) {
+      const measured = (outcome ?? {}) as { bytes?: number; downtimeMs?: number };
+      bytes += measured.bytes ?? 0;
+      downtimeMs += measured.downtimeMs ?? 0;
+      startedAtMs = Math.min(startedAtMs, at ?? nowMs);
+    }
+    return { durationMs: nowMs - startedAtMs, bytes, downtimeMs };
+  }
+
+  async #pause(durationMs: Ms, step: Step, question: string): Promise<void> {
+    await this.#putProgress(this.#percent(), `${step.name}: ${question}`);
+    const woken = Promise.withResolvers<void>();
+    this.#wakeUp = woken.resolve;
+    const cancel = this.#world.clock.at(this.#nowMs() + durationMs, woken.resolve);
+    await woken.promise;
+    cancel();
+    this.#throwIfStopped();
+  }
+
+  /** Nobody knows how the machine is while its host does not say; journaled, so that everyone sees it. */
+  async #setMachineUnknown(step: Step, unknown: boolean): Promise<void> {
+    const { machine } = step;
+    if (machine === undefined) return;
+    await this.#write((journal) =>
+      changeMachine(journal, machine.id, this.#nowMs(), {
+        state: unknown ? "unknown" : machine.state,
+      }),
+    );
+  }
+
+  /** A step that a cancel broke off did not fail by itself. */
+  #whyFailed(error: unknown): unknown {
+    if (!this.cancelled.signal.aborted) return error;
+    return new Fault("operation.cancelled", {}, { cause: error });
+  }
+
+  #keepLeftover(n: number): void {
+    const fault = this.#records.get(n)?.fault;
+    if (fault !== undefined) this.#leftovers.push(fault);
+  }
+
+  #anyUndone(): boolean {
+    const undone: readonly StepState[] = ["undoing", "undone", "undo_failed"];
+    return [...this.#records.values()].some((record) => undone.includes(record.state));
+  }
+
+  #firstFault(): FaultData {
+    const failed = [...this.#records.values()].find((record) => record.fault !== undefined);
+    return (
+      this.#operation.fault ??
+      failed?.fault ??
+      toFaultData(new Fault("operation.interrupted", { operation: this.#operation.id }))
+    );
+  }
+
+  #throwIfStopped(): void {
+    if (this.#stopped.signal.aborted) throw new Stopped();
+  }
+
+  #nowMs(): Ms {
+    return this.#world.clock.nowMs();
+  }
+}
+
+function waitOf(attempt: number): Ms {
+  return Math.min(longestWaitMs, firstWaitMs * 2 ** Math.min(attempt - 1, 10));
+}

@@ -1,0 +1,296 @@
+/**
+ * The switch itself: begin, prepare, perform, finish, confirm, driven by us over a connection to each host. No host
+ * gets credentials of the other. The price is one bad window: when the source has handed everything over and we die
+ * before the destination was told, the guest waits paused at the source. Recovery asks both hosts:
+ *
+ *   source               destination          then
+ *   running              no such domain       nothing happened: copy again, or undo
+ *   paused, handed over  no such domain       resume the source, then as above
+ *   any                  running              it has moved: clean the source
+ *   running              running              a human must look; nothing is touched
+ *   a host is silent, or a copy is still arriving: unknown; keep everything, ask again
+ */
+import { Fault, toFaultData } from "#model/fault";
+import type { Ms } from "#model/units";
+import { withBudget } from "#operations/budget";
+import { bothSuspected, type MoveAction } from "#operations/move-action";
+import { applyNetworks } from "#operations/networks";
+import { changeMachine, needMachine } from "#operations/records";
+import type { Look, Step, StepContext, StepData } from "#operations/step";
+import { askBoth, whereabouts } from "#operations/whereabouts";
+import type { MigrationDestination, MigrationProgress, MigrationSource } from "#ports/host";
+
+/** A copy that gets no further for so long is given up; so is one that takes ten times what was predicted. */
+const stallMs: Ms = 120_000;
+const leastBudgetMs: Ms = 15 * 60_000;
+const overrun = 10;
+/** For the calls around the copy: cancelling and confirming wait for QEMU to tear down. */
+const closingMs: Ms = 60_000;
+
+/** Journaled on the step while it runs. */
+interface Handover extends StepData {
+  readonly phase: "begun" | "prepared" | "handed_over" | "switched";
+  readonly bytes?: number;
+  readonly downtimeMs?: Ms;
+}
+
+export function migrateStep(
+  action: MoveAction,
+  name: string,
+  placeFreshOverlay: (context: StepContext, action: MoveAction) => Promise<void>,
+): Step {
+  const { machineId, fromHostId, fromSiteId, toHostId, toSiteId } = action;
+  const budgetMs = Math.max(leastBudgetMs, action.cost.durationMs * overrun);
+  const observe = async (context: StepContext): Promise<Look> => {
+    const both = await askBoth(context.world, machineId, action);
+    const found = whereabouts(both.source, both.destination);
+    switch (found.verdict) {
+      case "running_here":
+        return { verdict: "todo", seen: { ...both, paused: found.paused } };
+      case "running_there":
+        return { verdict: "done", seen: { ...both } };
+      case "both_suspected":
+        return bothSuspected(name, action);
+      case "none":
+        return {
+          verdict: "broken",
+          question: `${name} runs on neither ${fromHostId} (${both.source}) nor ${toHostId} (${both.destination}): did it stop by itself? Start or destroy it.`,
+        };
+      case "unknown":
+        return { verdict: "unknown", question: `${name}: ${found.why}` };
+    }
+  };
+  return {
+    name: `${name}: copy and switch to ${toHostId}`,
+    machine: { id: machineId, state: "moving" },
+    // supervised inside by progress; this is only the last net
+    budgetMs: budgetMs + stallMs + closingMs,
+    weightMs: Math.max(2_000, action.cost.durationMs),
+    pivot: true,
+    observe,
+    async do(context, seen) {
+      if (seen["paused"] === true)
+        await context.world.hosts.get(fromHostId).resumeDomain(machineId);
+      // A copy that was interrupted left half a disk.
+      if (context.resumed) await placeFreshOverlay(context, action);
+      return migrate(context, action, name, budgetMs);
+    },
+    commit: (journal, context) =>
+      changeMachine(journal, machineId, context.world.clock.nowMs(), {
+        hostId: toHostId,
+        siteId: toSiteId,
+        state: "moving",
+      }),
+    async undo(context) {
+      const look = await observe(context);
+      if (look.verdict === "unknown" || look.verdict === "broken") {
+        throw new Fault("operation.question", { question: look.question });
+      }
+      if (look.verdict === "done")
+        throw new Fault("migration.switched", { machine: name, to: toHostId });
+      if (look.seen?.["paused"] === true) {
+        await context.world.hosts.get(fromHostId).resumeDomain(machineId);
+      }
+      const { effective } = await context.read((journal) => needMachine(journal, machineId));
+      if (effective.hostId === fromHostId) return;
+      // The destination had it for a moment and lost it: back to where it lives.
+      await context.mark({}, (journal) =>
+        changeMachine(journal, machineId, context.world.clock.nowMs(), {
+          hostId: fromHostId,
+          siteId: fromSiteId,
+        }),
+      );
+      await flip(context, action);
+    },
+  };
+}
+
+/** One managed migration from begin to confirm. Throws before the switch; never after it. */
+async function migrate(
+  context: StepContext,
+  action: MoveAction,
+  name: string,
+  budgetMs: Ms,
+): Promise<Handover> {
+  const { machineId, fromHostId, toHostId, toSiteId } = action;
+  const { world } = context;
+  const destinationAddress = world.fleet.find((host) => host.id === toHostId)?.migrationAddress;
+  if (destinationAddress === undefined) throw new Fault("host.unknown", { host: toHostId });
+  const parameters = {
+    machineId,
+    destinationAddress,
+    copyDisk: true,
+    ...(await limitsOf(context)),
+  };
+
+  const source = await world.hosts.get(fromHostId).migrateFrom(parameters);
+  let destination: MigrationDestination | undefined;
+  try {
+    destination = await world.hosts.get(toHostId).migrateTo(parameters);
+    const begun = await source.begin();
+    await context.mark({ phase: "begun" });
+    const prepared = await destination.prepare(begun);
+    await context.mark({ phase: "prepared" });
+
+    const copied = createProgress(context, name);
+    const performed = await supervise(context, { source, budgetMs, copied }, () =>
+      source.perform(prepared, copied.follow),
+    ).catch(async (error: unknown) => {
+      // Both ends are told, so that neither waits for the other; the guest goes on at the source.
+      await attempt(world, () => destination?.finish({ cookie: prepared.cookie, cancelled: true }));
+      await attempt(world, () => source.confirm({ cookie: begun.cookie, cancelled: true }));
+      throw error;
+    });
+    const suspendedAtMs = world.clock.nowMs();
+    await context.mark({ phase: "handed_over" });
+
+    const finished = await finish(context, action, { source, destination, cookie: performed });
+    const downtimeMs = copied.downtimeMs() ?? world.clock.nowMs() - suspendedAtMs;
+    const handover: Handover = { phase: "switched", bytes: copied.bytes(), downtimeMs };
+    // In force before it is applied: forwarding is derived from the journal.
+    await context.mark(handover, (journal) =>
+      changeMachine(journal, machineId, world.clock.nowMs(), {
+        hostId: toHostId,
+        siteId: toSiteId,
+      }),
+    );
+    await attempt(world, () => flip(context, action));
+    await attempt(world, () => source.confirm({ cookie: finished, cancelled: false }));
+    return { ...handover, downtimeMs: copied.downtimeMs() ?? downtimeMs };
+  } finally {
+    await attempt(world, () => destination?.close());
+    await attempt(world, () => source.close());
+  }
+}
+
+/** Starts the guest at the destination; when that fails there, and the destination says so itself, resumes the source. */
+async function finish(
+  context: StepContext,
+  action: MoveAction,
+  ends: {
+    readonly source: MigrationSource;
+    readonly destination: MigrationDestination;
+    readonly cookie: Uint8Array;
+  },
+): Promise<Uint8Array> {
+  try {
+    const { cookie } = await ends.destination.finish({ cookie: ends.cookie, cancelled: false });
+    return cookie;
+  } catch (error) {
+    const both = await askBoth(context.world, action.machineId, action);
+    if (both.destination === "running") return ends.cookie;
+    if (both.destination === "absent") {
+      await ends.source.confirm({ cookie: ends.cookie, cancelled: true });
+    }
+    // Anything else is not known: the source stays paused until both have answered.
+    throw error;
+  }
+}
+
+/** All hosts of the machine's networks at once; the source too, for its other machines. */
+async function flip(context: StepContext, action: MoveAction): Promise<void> {
+  const { effective } = await context.read((journal) => needMachine(journal, action.machineId));
+  await applyNetworks(context, {
+    required: [action.toHostId],
+    networkIds: effective.nics.map((nic) => nic.networkId),
+  });
+}
+
+/** Waits for the copy; aborts it when it is cancelled, stalls or overruns. The source then fails it by itself. */
+async function supervise<T>(
+  context: StepContext,
+  copy: {
+    readonly source: MigrationSource;
+    readonly budgetMs: Ms;
+    readonly copied: ReturnType<typeof createProgress>;
+  },
+  perform: () => Promise<T>,
+): Promise<T> {
+  const { clock } = context.world;
+  const startedAtMs = clock.nowMs();
+  const abort = () => void attempt(context.world, () => copy.source.abort());
+  const stalled = Promise.withResolvers<never>();
+  let cancelWatch: () => void = () => undefined;
+  let gaveUp = false;
+  const watch = () => {
+    const nowMs = clock.nowMs();
+    const stall = nowMs - copy.copied.movedAtMs() > stallMs;
+    if (stall || nowMs - startedAtMs > copy.budgetMs) {
+      if (gaveUp) {
+        // It did not even answer the abort: look at the hosts instead.
+        stalled.reject(new Fault("migration.stalled", { afterMs: nowMs - startedAtMs }));
+        return;
+      }
+      gaveUp = true;
+      abort();
+    }
+    cancelWatch = clock.at(nowMs + stallMs / 8, watch);
+  };
+  context.signal.addEventListener("abort", abort, { once: true });
+  watch();
+  try {
+    if (context.signal.aborted) throw new Fault("operation.cancelled", {});
+    return await Promise.race([perform(), stalled.promise]);
+  } catch (error) {
+    if (gaveUp) {
+      throw new Fault(
+        "migration.stalled",
+        { afterMs: clock.nowMs() - startedAtMs },
+        { cause: error },
+      );
+    }
+    throw error;
+  } finally {
+    cancelWatch();
+    context.signal.removeEventListener("abort", abort);
+  }
+}
+
+/** Follows the copy for people, for the measured cost and for the supervision. */
+function createProgress(context: StepContext, name: string) {
+  const { clock } = context.world;
+  const totals = new Map<MigrationProgress["phase"], number>();
+  let remaining = Number.POSITIVE_INFINITY;
+  let phase: MigrationProgress["phase"] | undefined;
+  let movedAtMs = clock.nowMs();
+  let downtimeMs: Ms | undefined;
+  return {
+    follow(progress: MigrationProgress): void {
+      if (progress.phase !== phase || progress.remainingBytes < remaining)
+        movedAtMs = clock.nowMs();
+      phase = progress.phase;
+      remaining = progress.remainingBytes;
+      downtimeMs = progress.downtimeMs ?? downtimeMs;
+      totals.set(phase, Math.max(totals.get(phase) ?? 0, progress.totalBytes));
+      const done = progress.totalBytes === 0 ? 1 : 1 - remaining / progress.totalBytes;
+      const share = phase === "disk" ? done / 2 : phase === "memory" ? 0.5 + done / 2 : 1;
+      context.progress(share, `${name}: copying ${phase}, ${Math.floor(done * 100)} %`);
+    },
+    movedAtMs: () => movedAtMs,
+    downtimeMs: () => downtimeMs,
+    bytes: () => (totals.get("disk") ?? 0) + (totals.get("memory") ?? 0),
+  };
+}
+
+/** What the decision allows this move to cost. */
+async function limitsOf(context: StepContext) {
+  const limits = await context.read(async (journal) => {
+    const grant = await journal.grants.get(context.operation.grantId);
+    if (grant?.decisionId === undefined) return {};
+    return (await journal.decisions.get(grant.decisionId))?.limits ?? {};
+  });
+  return { maxDowntimeMs: limits.maxDowntimeMs, bandwidthMbps: limits.maxMbps };
+}
+
+/** For calls whose failure changes nothing that is still to be decided: what is there is looked at afterwards. */
+async function attempt(
+  world: StepContext["world"],
+  work: () => Promise<unknown> | undefined,
+): Promise<void> {
+  try {
+    const limit = { what: "a closing call of a move", budgetMs: closingMs };
+    await withBudget(world.clock, limit, async () => work());
+  } catch (error) {
+    world.log.warn({ fault: toFaultData(error) }, "a closing call of a move failed");
+  }
+}

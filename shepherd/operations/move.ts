@@ -1,0 +1,227 @@
+/**
+ * Moving a running machine with its disk layer to another host. Up to the switch everything can be taken back and the
+ * source never stops being the machine; from the switch on (the pivot) the destination is, and only cleaning remains.
+ */
+import { Fault } from "#model/fault";
+import { networkTargets } from "#operations/create";
+import { baseVolume, overlayVolume } from "#operations/domain-spec";
+import { migrateStep } from "#operations/migrate";
+import { bothSuspected, type MoveAction, waitingFor } from "#operations/move-action";
+import { type Arrival, applyNetworks } from "#operations/networks";
+import { placePartsStep } from "#operations/parts";
+import { changeMachine, needMachine, needMachineWorld } from "#operations/records";
+import type { Look, Step, StepContext } from "#operations/step";
+import { ask, askBoth, whereabouts } from "#operations/whereabouts";
+
+const lookBudgetMs = 60_000;
+const volumeBudgetMs = 60_000;
+
+export function moveSteps(action: MoveAction, name: string): readonly Step[] {
+  const { machineId, fromHostId, toHostId } = action;
+  const machine = { id: machineId, state: "moving" } as const;
+  const arrival: Arrival = { machineId, hostId: toHostId };
+  return [
+    {
+      name: `${name}: mark moving`,
+      budgetMs: lookBudgetMs,
+      weightMs: 10,
+      async observe(context): Promise<Look> {
+        const { effective } = await context.read((journal) => needMachine(journal, machineId));
+        return { verdict: effective.state === "moving" ? "done" : "todo" };
+      },
+      do: (context) =>
+        context.mark({}, (journal) =>
+          changeMachine(journal, machineId, context.world.clock.nowMs(), { state: "moving" }),
+        ),
+      undo: (context) =>
+        context.mark({}, (journal) =>
+          changeMachine(journal, machineId, context.world.clock.nowMs(), { state: "running" }),
+        ),
+    },
+    {
+      name: `${name}: look at both hosts`,
+      machine,
+      budgetMs: lookBudgetMs,
+      weightMs: 50,
+      undoNeedless: "it only looks",
+      observe: (context) => preflight(context, action),
+      do: async () => undefined,
+    },
+    placePartsStep({ machineId, name, hostId: toHostId }),
+    {
+      name: `${name}: disk on ${toHostId}`,
+      machine,
+      budgetMs: volumeBudgetMs,
+      weightMs: 100,
+      // Whatever lies there under this name is left from an older move: its clusters would show through.
+      observe: async ({ phase }) => ({ verdict: phase === "after" ? "done" : "todo" }),
+      do: (context) => placeFreshOverlay(context, action),
+      undo: (context) => removeOverlay(context, action, toHostId),
+    },
+    {
+      // The port at the destination exists and is shut before the guest arrives: nothing is heard twice.
+      name: `${name}: network on ${toHostId}`,
+      machine,
+      budgetMs: lookBudgetMs,
+      weightMs: 100,
+      observe: async ({ phase }) => ({
+        verdict: phase === "after" ? "done" : "todo",
+        seen: { arrival },
+      }),
+      do: async (context) =>
+        applyNetworks(context, await networkTargets(context, machineId, toHostId)),
+      // The row says `undoing` by now, so that the arrival is derived no more.
+      undo: async (context) => {
+        await applyNetworks(context, await networkTargets(context, machineId, toHostId));
+      },
+    },
+    migrateStep(action, name, placeFreshOverlay),
+    {
+      name: `${name}: forwarding`,
+      machine,
+      budgetMs: lookBudgetMs,
+      weightMs: 100,
+      onFault: "go_on",
+      undoImpossible: "the machine lives there now",
+      observe: async ({ phase }) => ({ verdict: phase === "after" ? "done" : "todo" }),
+      do: async (context) =>
+        applyNetworks(context, await networkTargets(context, machineId, toHostId)),
+    },
+    {
+      // Nobody may write the old disk, and nobody may delete it, before the source itself says that the guest is gone.
+      name: `${name}: leave ${fromHostId}`,
+      machine,
+      budgetMs: lookBudgetMs,
+      weightMs: 500,
+      onFault: "insist",
+      undoImpossible: "the machine lives elsewhere now",
+      async observe(context): Promise<Look> {
+        const both = await askBoth(context.world, machineId, action);
+        const { verdict } = whereabouts(both.source, both.destination);
+        if (verdict === "both_suspected") return bothSuspected(name, action);
+        if (both.source === "silent") return waitingFor(fromHostId);
+        return { verdict: both.source === "absent" ? "done" : "todo", seen: { ...both } };
+      },
+      async do(context) {
+        const both = await askBoth(context.world, machineId, action);
+        // Paused since the hand-over, while the destination runs: an empty shell.
+        if (both.destination !== "running" || both.source === "running") return;
+        await context.world.hosts.get(fromHostId).stopDomain(machineId, { graceMs: 0 });
+      },
+    },
+    {
+      name: `${name}: remove disk on ${fromHostId}`,
+      machine,
+      budgetMs: volumeBudgetMs,
+      weightMs: 100,
+      onFault: "go_on",
+      undoImpossible: "the machine's disk is at its new host",
+      async observe(context): Promise<Look> {
+        const { volumes } = context.world.hosts.get(fromHostId);
+        const found = await volumes.find(overlayVolume(machineId));
+        return { verdict: found === undefined ? "done" : "todo" };
+      },
+      do: (context) => removeOverlay(context, action, fromHostId),
+    },
+    {
+      // The source carries the network no longer, when this was its last machine there.
+      name: `${name}: network on ${fromHostId}`,
+      machine,
+      budgetMs: lookBudgetMs,
+      weightMs: 100,
+      onFault: "go_on",
+      undoImpossible: "the machine lives elsewhere now",
+      observe: async ({ phase }) => ({ verdict: phase === "after" ? "done" : "todo" }),
+      do: async (context) =>
+        applyNetworks(context, await networkTargets(context, machineId, fromHostId, toHostId)),
+    },
+    {
+      name: `${name}: arrived`,
+      budgetMs: lookBudgetMs,
+      weightMs: 10,
+      undoImpossible: "the machine lives there now",
+      observe: async ({ phase }) => ({ verdict: phase === "after" ? "done" : "todo" }),
+      do: async () => undefined,
+      commit: (journal, context) =>
+        changeMachine(journal, machineId, context.world.clock.nowMs(), { state: "running" }),
+    },
+  ];
+}
+
+/** Both hosts answer, the source runs it, the destination has neither it nor another of its name, and room for it. */
+async function preflight(context: StepContext, action: MoveAction): Promise<Look> {
+  const { machineId, fromHostId, toHostId } = action;
+  const { hosts } = context.world;
+  const refuse = (problem: string) =>
+    new Fault("migration.refused", { machine: machineId, from: fromHostId, to: toHostId, problem });
+  const destination = hosts.get(toHostId);
+  const domain = await hosts.get(fromHostId).findDomain(machineId);
+  if (domain?.state !== "running") {
+    throw refuse(`the source says it is ${domain?.state ?? "absent"}`);
+  }
+  const there = await destination.findDomainByName(domain.name);
+  if (there !== undefined) throw refuse(`the destination has a domain ${domain.name} already`);
+  const { freeMemoryMib, poolFreeBytes } = await destination.observe();
+  if (freeMemoryMib < domain.memoryMib) {
+    throw refuse(`${freeMemoryMib} MiB are free there, ${domain.memoryMib} MiB are needed`);
+  }
+  const overlay = await hosts.get(fromHostId).volumes.find(overlayVolume(machineId));
+  if (overlay === undefined) throw refuse("its disk layer is not in the source's pool");
+  if (poolFreeBytes < overlay.allocatedBytes) {
+    throw refuse(`${poolFreeBytes} bytes of disk are free there, ${overlay.allocatedBytes} needed`);
+  }
+  return {
+    verdict: "done",
+    outcome: { memoryMib: domain.memoryMib, diskBytes: overlay.allocatedBytes },
+  };
+}
+
+/** Exactly the source layer's size: the copy compares sizes. */
+async function placeFreshOverlay(context: StepContext, action: MoveAction): Promise<void> {
+  const { machineId, fromHostId, toHostId } = action;
+  const { image } = await context.read((journal) => needMachineWorld(journal, machineId));
+  const name = overlayVolume(machineId);
+  const source = await context.world.hosts.get(fromHostId).volumes.find(name);
+  if (source === undefined) {
+    throw new Fault("migration.refused", {
+      machine: machineId,
+      from: fromHostId,
+      to: toHostId,
+      problem: "its disk layer is not in the source's pool",
+    });
+  }
+  await removeOverlay(context, action, toHostId);
+  await context.world.hosts.get(toHostId).volumes.createOverlay({
+    name,
+    backing: baseVolume(image),
+    capacityBytes: source.capacityBytes,
+  });
+}
+
+/** Only where the host itself says that no domain of the machine is there, and the machine runs at the other. */
+async function removeOverlay(
+  context: StepContext,
+  action: MoveAction,
+  hostId: string,
+): Promise<void> {
+  const { machineId, fromHostId, toHostId } = action;
+  const other = hostId === toHostId ? fromHostId : toHostId;
+  const { hosts } = context.world;
+  const [here, elsewhere] = await Promise.all([
+    ask(context.world, machineId, hostId),
+    ask(context.world, machineId, other),
+  ]);
+  if (here === "silent") {
+    throw new Fault("host.unreachable", { host: hostId, problem: "it was asked for the machine" });
+  }
+  if (here !== "absent" || elsewhere !== "running") {
+    throw new Fault("migration.disk_in_doubt", {
+      machine: machineId,
+      host: hostId,
+      here,
+      other,
+      elsewhere,
+    });
+  }
+  await hosts.get(hostId).volumes.remove(overlayVolume(machineId));
+}

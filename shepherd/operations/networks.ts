@@ -1,0 +1,120 @@
+/**
+ * Brings hosts' networks to what the journal says now. What arrives where is read from the rows of running moves, so
+ * that a shepherd that starts again, or another room that audits, derives the same. One apply at a time per host, each
+ * from a reading of its own: two operations never overwrite each other with older state.
+ */
+import { toFaultData } from "#model/fault";
+import type { HostRecord } from "#model/site";
+import type { HostId, MachineId, NetworkId } from "#model/units";
+import { derive, hostsOfNetwork, type NetworkState } from "#network/derive";
+import { withBudget } from "#operations/budget";
+import type { StepContext, StepData } from "#operations/step";
+import type { HostNetworkConfig } from "#ports/host-network";
+import type { Journal } from "#ports/store";
+
+/** A host that needs longer for a batch of a few commands is not answering. */
+const applyBudgetMs = 20_000;
+
+/** What a step that prepares a machine's arrival leaves in `observed`. */
+export interface Arrival {
+  readonly machineId: MachineId;
+  readonly hostId: HostId;
+}
+
+export async function readNetworkState(
+  journal: Journal,
+  fleet: readonly HostRecord[],
+): Promise<NetworkState> {
+  const links = await journal.objects.list("link");
+  return {
+    hosts: fleet,
+    networks: await journal.objects.list("network"),
+    machines: await journal.objects.list("machine"),
+    links: links.filter((link) => link.effective.rateMbps > 0),
+    incoming: await readArrivals(journal),
+  };
+}
+
+/** Machines prepared at a destination by operations that have not ended. */
+export async function readArrivals(journal: Journal): Promise<readonly Arrival[]> {
+  const arrivals: Arrival[] = [];
+  const active = await journal.operations.list({ states: ["running", "undoing", "stuck"] });
+  for (const operation of active) {
+    for (const step of await journal.steps.ofOperation(operation.id)) {
+      if (step.state !== "doing" && step.state !== "done") continue;
+      const { arrival } = (step.observed ?? {}) as { arrival?: Arrival };
+      if (arrival !== undefined) arrivals.push(arrival);
+    }
+  }
+  return arrivals;
+}
+
+export interface NetworkTargets {
+  /** Must be applied, else the step fails. */
+  readonly required: readonly HostId[];
+  /** Networks whose other carriers are told too; one that does not answer is told by repair when it is back. */
+  readonly networkIds: readonly NetworkId[];
+}
+
+/** Applies everywhere at once; the outcome counts changes and names hosts that were left for repair. */
+export async function applyNetworks(
+  context: StepContext,
+  targets: NetworkTargets,
+): Promise<StepData> {
+  const { world } = context;
+  const state = await context.read((journal) => readNetworkState(journal, world.fleet));
+  const hostIds = new Set(targets.required);
+  for (const networkId of targets.networkIds) {
+    for (const hostId of hostsOfNetwork(networkId, state)) hostIds.add(hostId);
+  }
+  const sorted = [...hostIds].toSorted();
+  const results = await Promise.allSettled(
+    sorted.map((hostId) =>
+      withHost(context, hostId, (wish) => world.hosts.network(hostId).apply(wish)),
+    ),
+  );
+  const skipped: string[] = [];
+  let changes = 0;
+  for (const [index, result] of results.entries()) {
+    const hostId = sorted[index] ?? "";
+    if (result.status === "fulfilled") {
+      changes += result.value.length;
+    } else if (targets.required.includes(hostId)) {
+      throw result.reason;
+    } else {
+      world.log.warn(
+        { host: hostId, fault: toFaultData(result.reason) },
+        "network left for repair",
+      );
+      skipped.push(hostId);
+    }
+  }
+  return { hosts: sorted, changes, skipped };
+}
+
+/** True when these hosts are as the journal says. */
+export async function networksFit(
+  context: StepContext,
+  hostIds: readonly HostId[],
+): Promise<boolean> {
+  const audits = await Promise.all(
+    hostIds.map((hostId) =>
+      withHost(context, hostId, (wish) => context.world.hosts.network(hostId).audit(wish)),
+    ),
+  );
+  return audits.every((differences) => differences.length === 0);
+}
+
+function withHost<T>(
+  context: StepContext,
+  hostId: HostId,
+  work: (wish: HostNetworkConfig) => Promise<T>,
+): Promise<T> {
+  const { world, exclusives } = context;
+  return exclusives(`network ${hostId}`, async () => {
+    const state = await context.read((journal) => readNetworkState(journal, world.fleet));
+    return withBudget(world.clock, { what: `network of ${hostId}`, budgetMs: applyBudgetMs }, () =>
+      work(derive(hostId, state)),
+    );
+  });
+}

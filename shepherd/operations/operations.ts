@@ -1,0 +1,272 @@
+/**
+ * Admission and the schedule of operations: what the gate permits is journaled in the gate's own transaction, then run
+ * in order, one operation per machine at a time. Knows grants and rows; engine.ts knows how one operation runs.
+ */
+
+import { canonicalJson } from "#model/canonical";
+import { Fault, toFaultData } from "#model/fault";
+import type { Operation, OperationKind, OperationState, Plan } from "#model/plan";
+import type { Grant, Request } from "#model/request";
+import type { MachineId, Ms, OperationId } from "#model/units";
+import { type Run, runOperation } from "#operations/engine";
+import { createExclusives } from "#operations/exclusives";
+import { expand } from "#operations/expand";
+import { tellChange } from "#operations/records";
+import { reservationsOf } from "#operations/reservations";
+import type { OperationWorld } from "#operations/step";
+import type { Journal } from "#ports/store";
+
+export type { OperationWorld } from "#operations/step";
+
+export interface Order {
+  readonly grant: Grant;
+  readonly plan: Plan;
+  readonly request: Request;
+  readonly kind: OperationKind;
+}
+
+export interface Operations {
+  /**
+   * Inside the gate's transaction: checks the grant's plan digest and expiry, marks it used, stores a new spec, writes
+   * reservations and the pending operation. Faults `grant.unknown`, `grant.used`, `grant.plan_mismatch`,
+   * `grant.expired`, `operation.machine_stuck`.
+   */
+  admit(journal: Journal, order: Order): Promise<Operation>;
+  /** After the commit: runs what is pending; also looks again at what waits for a host. */
+  kick(): void;
+  /** Resolves when it ended, at the timeout, or when the signal is aborted: with what it is then. Fault `operation.unknown`. */
+  wait(id: OperationId, timeoutMs: Ms, signal?: AbortSignal): Promise<Operation>;
+  /** Asks it to end: what can be undone is, a switch that happened stays. No effect on one that ended. */
+  cancel(id: OperationId): Promise<Operation>;
+  /** On start: observes, then resumes or undoes everything that had not ended; stuck ones are tried again. */
+  recover(): Promise<void>;
+  /** Leaves running operations where they are, for the next start. */
+  stop(): Promise<void>;
+}
+
+const unfinished: readonly OperationState[] = ["pending", "running", "undoing"];
+/** Each holds a connection or two to a host, and the daemons serve a limited number. */
+const mostAtOnce = 8;
+/** After that long a step that hangs is left to the journal. */
+const stopPatienceMs = 5_000;
+
+export function createOperations(world: OperationWorld): Operations {
+  const exclusives = createExclusives();
+  const running = new Map<OperationId, Run & { readonly machineIds: readonly MachineId[] }>();
+  const waiting = new Map<OperationId, Set<() => void>>();
+  let stopped = false;
+  /** One scheduling pass at a time, and one more when something changed meanwhile. */
+  let passing = false;
+  let again = false;
+
+  async function schedule(): Promise<void> {
+    if (passing) {
+      again = true;
+      return;
+    }
+    passing = true;
+    try {
+      do {
+        again = false;
+        await startWhatMay();
+      } while (again && !stopped);
+    } finally {
+      passing = false;
+    }
+  }
+
+  async function startWhatMay(): Promise<void> {
+    const open = await world.store.read((journal) =>
+      journal.operations.list({ states: unfinished }),
+    );
+    const taken = new Set<MachineId>();
+    for (const operation of open) {
+      const free = operation.machineIds.every((id) => !taken.has(id));
+      // In order of admission: a later one never overtakes an earlier one of the same machine.
+      for (const id of operation.machineIds) taken.add(id);
+      if (!free || running.has(operation.id) || running.size >= mostAtOnce || stopped) continue;
+      await start(operation);
+    }
+  }
+
+  async function start(operation: Operation): Promise<void> {
+    const { plan, names } = await world.store.read(async (journal) => {
+      const machines = await journal.objects.list("machine");
+      return {
+        plan: await journal.plans.get(operation.planId),
+        names: new Map(machines.map((machine) => [machine.id, machine.spec.name])),
+      };
+    });
+    if (plan === undefined) throw new Error(`operation ${operation.id} has no plan`);
+    const steps = expand(plan, (machineId) => names.get(machineId) ?? machineId);
+    const run = runOperation(world, exclusives, { operation, plan, steps });
+    running.set(operation.id, { ...run, machineIds: operation.machineIds });
+    void follow(operation.id, run);
+  }
+
+  async function follow(id: OperationId, run: Run): Promise<void> {
+    try {
+      await run.ended;
+    } catch (error) {
+      // A bug or a lost journal: the operation stays as journaled, and the next start goes on with it.
+      world.log.error({ operation: id, fault: toFaultData(error) }, "an operation was dropped");
+      for (const wake of waiting.get(id) ?? []) wake();
+      return;
+    }
+    running.delete(id);
+    for (const wake of waiting.get(id) ?? []) wake();
+    if (!stopped) await kickSafely();
+  }
+
+  async function kickSafely(): Promise<void> {
+    try {
+      await schedule();
+    } catch (error) {
+      world.log.error({ fault: toFaultData(error) }, "operations could not be scheduled");
+    }
+  }
+
+  const find = async (id: OperationId): Promise<Operation> => {
+    const operation = await world.store.read((journal) => journal.operations.get(id));
+    if (operation === undefined) throw new Fault("operation.unknown", { operation: id });
+    return operation;
+  };
+
+  return {
+    admit: (journal, order) => admit(world, journal, order),
+    kick() {
+      for (const run of running.values()) run.wake();
+      void kickSafely();
+    },
+    async wait(id, timeoutMs, signal) {
+      const first = await find(id);
+      if (hasEnded(first)) return first;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const wakers = waiting.get(id) ?? new Set();
+      waiting.set(id, wakers.add(resolve));
+      const cancelTimer = world.clock.at(world.clock.nowMs() + timeoutMs, resolve);
+      signal?.addEventListener("abort", () => resolve(), { once: true });
+      try {
+        // It may have ended between the first look and the registration.
+        if (signal?.aborted !== true && !hasEnded(await find(id))) await promise;
+      } finally {
+        cancelTimer();
+        wakers.delete(resolve);
+        if (wakers.size === 0) waiting.delete(id);
+      }
+      return find(id);
+    },
+    async cancel(id) {
+      const operation = await world.store.transaction(async (journal) => {
+        const stored = await journal.operations.get(id);
+        if (stored === undefined) throw new Fault("operation.unknown", { operation: id });
+        if (hasEnded(stored)) return stored;
+        const asked: Operation = { ...stored, cancelRequested: true };
+        await journal.operations.put(asked);
+        return asked;
+      });
+      running.get(id)?.cancel();
+      return operation;
+    },
+    async recover() {
+      const left = await world.store.transaction(async (journal) => {
+        const stuck = await journal.operations.list({ states: ["stuck"] });
+        for (const operation of stuck) {
+          // A start is a human's act: look again, the answer may be there now.
+          await journal.operations.put({ ...operation, state: "undoing", endedAtMs: undefined });
+        }
+        return journal.operations.list({ states: unfinished });
+      });
+      world.log.info({ operations: left.length }, "recovering operations");
+      await schedule();
+    },
+    async stop() {
+      stopped = true;
+      for (const run of running.values()) run.stop();
+      const ends = [...running.values()].map((run) => run.ended.catch(() => undefined));
+      const patience = Promise.withResolvers<void>();
+      const cancel = world.clock.at(world.clock.nowMs() + stopPatienceMs, patience.resolve);
+      await Promise.race([Promise.all(ends), patience.promise]);
+      cancel();
+    },
+  };
+}
+
+async function admit(world: OperationWorld, journal: Journal, order: Order): Promise<Operation> {
+  const { grant, plan, request, kind } = order;
+  const nowMs = world.clock.nowMs();
+  if (grant.planDigest !== plan.digest || grant.planId !== plan.id) {
+    throw new Fault("grant.plan_mismatch", { grant: grant.id, plan: plan.id });
+  }
+  if (grant.expiresAtMs < nowMs) {
+    throw new Fault("grant.expired", { grant: grant.id, expiredAtMs: grant.expiresAtMs });
+  }
+  const machineIds = [
+    ...new Set([
+      ...request.machines.map((ask) => ask.machineId),
+      ...plan.actions.flatMap((action) => ("machineId" in action ? [action.machineId] : [])),
+    ]),
+  ].toSorted();
+  if (kind !== "destroy") await refuseStuck(journal, machineIds);
+
+  const operation: Operation = {
+    id: world.ids.next(),
+    kind,
+    state: "pending",
+    environmentId: request.environmentId,
+    machineIds,
+    requestId: request.id,
+    planId: plan.id,
+    grantId: grant.id,
+    epoch: world.epoch,
+    progress: { percent: 0, message: "waiting for its turn" },
+    cancelRequested: false,
+    createdAtMs: nowMs,
+  };
+  await journal.grants.use(grant.id, operation.id);
+  if (kind === "update") await storeSpec(journal, request, nowMs);
+  await journal.operations.put(operation);
+  const machines = new Map(
+    (await journal.objects.list("machine")).map((machine) => [machine.id, machine]),
+  );
+  const images = new Map((await journal.objects.list("image")).map((image) => [image.id, image]));
+  for (const reservation of reservationsOf(plan, {
+    operationId: operation.id,
+    machines,
+    diskBytes: (machine) => images.get(machine.spec.imageId)?.effective.virtualBytes ?? 0,
+    nowMs,
+  })) {
+    await journal.reservations.add(reservation);
+  }
+  return operation;
+}
+
+/** Nothing more is started on a machine of which nobody knows where it is; destroying it is always possible. */
+async function refuseStuck(journal: Journal, machineIds: readonly MachineId[]): Promise<void> {
+  for (const machineId of machineIds) {
+    const [stuck] = await journal.operations.list({ states: ["stuck"], machineId });
+    if (stuck === undefined) continue;
+    throw new Fault("operation.machine_stuck", {
+      machine: machineId,
+      operation: stuck.id,
+      question: stuck.fault?.message,
+    });
+  }
+}
+
+/** The stack's new word is in force with the grant for it; the same word again changes nothing. */
+async function storeSpec(journal: Journal, request: Request, nowMs: Ms): Promise<void> {
+  const machineId = request.machines[0]?.machineId;
+  if (request.update === undefined || machineId === undefined) return;
+  const record = await journal.objects.get("machine", machineId);
+  if (record === undefined) return;
+  const { spec } = request.update;
+  if (canonicalJson(spec) === canonicalJson(record.spec)) return;
+  const changed = { ...record, spec, version: record.version + 1 };
+  await journal.objects.put(changed);
+  await tellChange(journal, changed, nowMs);
+}
+
+function hasEnded(operation: Operation): boolean {
+  return !unfinished.includes(operation.state);
+}
