@@ -74,6 +74,8 @@ export function tryInNamespace(
     });
     child.on("error", reject);
     child.on("close", (exitCode) => resolve({ exitCode: exitCode ?? 128, stdout, stderr }));
+    // A program that ends without reading its input says why by its exit code.
+    child.stdin?.on("error", () => child.stdin?.destroy());
     child.stdin?.end(input);
   });
 }
