@@ -1,23 +1,27 @@
 /*
  * Measures how long this guest stood still, from inside.
  * A stopped guest's own clocks stop with it, so a gap between two ticks shows only what the guest's clock saw. The
- * hardware clock (RTC) goes on outside: where the guest's clock needed less than a second for a second of the RTC, the
- * rest is time in which the guest did not run. The file holds one line, rewritten after every second:
+ * hardware clock (RTC) goes on outside: the distance between it and the guest's clock grows by exactly the time in which
+ * the guest did not run. An edge of the RTC's seconds is seen a little late, later still under a CPU cap, never early;
+ * so the largest distance of some edges is the true one. The file holds one line, rewritten at every edge:
  *   longest_gap_ms longest_stop_ms total_stop_ms ticks seconds
- * Usage: ticker FILE; `echo >FILE.reset` starts the figures afresh.
+ * Usage: ticker FILE; `touch FILE.reset` starts the figures afresh. Without an RTC the stops are -1.
  */
 #include <fcntl.h>
 #include <linux/rtc.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
 #define TICK_NS 10000000L
-/* The RTC is read every tick, so a second's edge is known to a tick or two; less than this is no stop. */
-#define NOISE_MS 40.0
+#define EDGES 4 /* how many edges are looked at together */
+#define NOISE_MS 50.0
+
+static double gap, last, stop_longest, stop_total, steady, before, after;
+static long ticks, seconds;
+static int settled, settling;
 
 static double now_ms(void) {
   struct timespec now;
@@ -32,14 +36,39 @@ static long rtc_second(int rtc) {
   return (long)timegm(&broken);
 }
 
-static void save(const char *file, double gap, double stop, double total, long ticks, long seconds) {
+static void save(const char *file, int has_rtc) {
   char fresh[256];
   snprintf(fresh, sizeof fresh, "%s.new", file);
   FILE *out = fopen(fresh, "w");
   if (out == NULL) return;
-  fprintf(out, "%.0f %.0f %.0f %ld %ld\n", gap, stop, total, ticks, seconds);
+  double now_stopped = settling ? after - before : 0;
+  double longest = now_stopped > stop_longest ? now_stopped : stop_longest;
+  fprintf(out, "%.0f %.0f %.0f %ld %ld\n", gap, has_rtc ? longest : -1, has_rtc ? stop_total + now_stopped : -1, ticks, seconds);
   fclose(out);
   rename(fresh, file);
+}
+
+/* One edge of the RTC; distance = RTC minus the guest's clock. */
+static void edge(double distance) {
+  seconds++;
+  if (settling) { /* a stop was seen: its length is known once an edge was seen in time */
+    if (distance > after) after = distance;
+    if (--settling == 0) {
+      stop_total += after - before;
+      if (after - before > stop_longest) stop_longest = after - before;
+      steady = after;
+      settled = EDGES;
+    }
+    return;
+  }
+  if (settled >= EDGES && distance > steady + NOISE_MS) {
+    before = steady;
+    after = distance;
+    settling = EDGES;
+    return;
+  }
+  if (settled == 0 || distance > steady) steady = distance;
+  settled++;
 }
 
 int main(int count, char **arguments) {
@@ -47,8 +76,8 @@ int main(int count, char **arguments) {
   char reset[256];
   snprintf(reset, sizeof reset, "%s.reset", file);
   int rtc = open("/dev/rtc0", O_RDONLY | O_CLOEXEC);
-  double gap = 0, stop = 0, total = 0, last = now_ms(), edge_ms = 0;
-  long ticks = 0, seconds = 0, edge = -1, second = rtc_second(rtc);
+  long second = rtc_second(rtc);
+  last = now_ms();
   for (;;) {
     struct timespec rest = {.tv_nsec = TICK_NS};
     nanosleep(&rest, NULL);
@@ -58,27 +87,18 @@ int main(int count, char **arguments) {
     ticks++;
     long seen = rtc_second(rtc);
     if (seen != second) {
-      /* a new second of the RTC: compare it with what passed here since the edge before */
-      if (edge >= 0) {
-        double lost = (seen - edge) * 1e3 - (now - edge_ms);
-        if (lost > NOISE_MS) {
-          total += lost;
-          if (lost > stop) stop = lost;
-        }
-      }
-      edge = second = seen;
-      edge_ms = now;
-      seconds++;
-      save(file, gap, stop, total, ticks, seconds);
+      second = seen;
+      edge(seen * 1e3 - now);
+      save(file, 1);
     } else if (rtc < 0 && ticks % 100 == 0) {
-      save(file, gap, -1, -1, ticks, ++seconds);
+      seconds++;
+      save(file, 0);
     }
     if (ticks % 10 == 0 && access(reset, F_OK) == 0) {
       unlink(reset);
-      gap = stop = total = 0;
-      ticks = seconds = 0;
-      edge = -1;
-      save(file, 0, 0, 0, 0, 0);
+      gap = stop_longest = stop_total = 0;
+      ticks = seconds = settling = 0; /* what is known of the distance stays */
+      save(file, rtc >= 0);
     }
   }
 }
