@@ -254,7 +254,9 @@ export class GuestSession {
       const links = await journal.objects.list("link", { environmentId });
       const asked = new Set(request.machines.map(({ machineId }) => machineId));
       const askedLinks = new Set(request.links.map(({ linkId }) => linkId));
-      return endedResult(request, {
+      // A repeated id is answered as the first one was: from its arrival.
+      const first = (await journal.requests.get(operation.requestId)) ?? request;
+      return endedResult(first, {
         decision,
         plan,
         operation,

@@ -1,0 +1,271 @@
+import { join } from "node:path";
+import type { MachineSpec } from "@drover/shepherd/model/objects";
+import { openPolicy } from "@drover/shepherd/opa/engine";
+import { libraryFolder } from "@drover/shepherd/opa/sources";
+import type { PolicyEngine } from "@drover/shepherd/ports/policy-engine";
+import { createScaledClock } from "@drover/shepherd/simulated/clock";
+import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
+import { type Shepherd, siteOf, startShepherd } from "./shepherd.ts";
+
+/** The policies that ship, compiled; the shepherd runs ten times as fast as its hosts pretend. */
+const folders = {
+  operator: "operator",
+  "owner:*": "owner",
+  "site:north": "site-north",
+  "site:south": "site-south",
+};
+const engines = new Map<string, PolicyEngine>();
+beforeAll(async () => {
+  for (const [owner, folder] of Object.entries(folders)) {
+    const source = { owner, folder: join(libraryFolder, "data", folder) };
+    engines.set(owner, await openPolicy(source));
+  }
+}, 120_000);
+afterAll(async () => {
+  for (const engine of engines.values()) await engine.close();
+});
+
+let shepherd: Shepherd;
+afterEach(async () => {
+  expect(shepherd.world.violations).toEqual([]);
+  await shepherd.stop();
+});
+
+async function ring(
+  machines: readonly (Partial<MachineSpec> & { name: string })[],
+  memoryMib = { north1: 1024, north2: 1024, south: 4096 },
+  scale = 10,
+): Promise<void> {
+  shepherd = await startShepherd({
+    clock: createScaledClock({ scale, originMs: Date.now() }),
+    engines,
+    sites: [
+      siteOf("north", {
+        "north-1": { cpuPercent: 200, memoryMib: memoryMib.north1 },
+        "north-2": { cpuPercent: 200, memoryMib: memoryMib.north2 },
+      }),
+      siteOf("south", { "south-1": { cpuPercent: 400, memoryMib: memoryMib.south } }),
+    ],
+  });
+  for (const { decision } of await shepherd.create(machines)) {
+    expect(decision).toMatchObject({ effect: "allow" });
+  }
+  await shepherd.settled();
+}
+const inside = async (name: string) =>
+  shepherd.world.insideGuest((await shepherd.machine(name)).id);
+const refused = async () => {
+  const events = await shepherd.store.read((journal) => journal.events.since(0, 100_000));
+  const counts: Record<string, number> = {};
+  let rows = 0;
+  for (const { kind, data } of events) {
+    if (kind !== "request.refused") continue;
+    rows += 1;
+    const reason = String(data["reason"]);
+    counts[reason] = (counts[reason] ?? 0) + Number(data["count"]);
+  }
+  return { counts, rows };
+};
+
+test("ask and get: a line in, granted, in force inside the guest; the same id again gets the same answer", async () => {
+  await ring([{ name: "rank-0" }]);
+  const guest = await shepherd.guest("rank-0");
+  const ask = { cpu_percent: 60, memory_mib: 320, lease_s: 3600, reason: "\u001b[31mlanczos" };
+  const { result } = await guest.call("resize", ask, "7");
+  expect(result).toMatchObject({
+    verdict: "granted",
+    code: "granted",
+    granted: { cpu_percent: 60, memory_mib: 320 },
+    message: "60 % of a core, 320 MiB",
+    lease_until_ms: expect.any(Number),
+    in_force_after_ms: expect.any(Number),
+  });
+  expect(await inside("rank-0")).toMatchObject({ cpuPercent: 60 });
+  expect((await guest.call("resize", ask, "7")).result).toEqual(result);
+  expect((await guest.call("resize", { ...ask, cpu_percent: 50 }, "7")).error?.code).toBe(-32003);
+  const [adaptation] = await shepherd.store.read((journal) => journal.adaptations.list());
+  expect(adaptation).toMatchObject({
+    values: { cpuPercent: 60, memoryMib: 320 },
+    reason: "\ufffd[31mlanczos",
+  });
+  expect((await guest.call("status")).result).toMatchObject({
+    protocol: 1,
+    machine: "rank-0",
+    effective: { vcpus: 1, cpu_percent: 60, memory_mib: 320 },
+    baseline: { vcpus: 1, cpu_percent: 20, memory_mib: 256 },
+  });
+});
+
+test("as a group: one ask of the speaker, one decision, everyone has it; another member may not", async () => {
+  const names = ["rank-0", "rank-1", "rank-2", "rank-3"];
+  await ring(names.map((name, n) => ({ name, group: "rank", speaker: n === 0 })));
+  const speaker = await shepherd.guest("rank-0");
+  const { result } = await speaker.call("resize", {
+    group: "rank",
+    cpu_percent: 60,
+    memory_mib: 320,
+    lease_s: 3600,
+  });
+  expect(result).toMatchObject({ verdict: "granted" });
+  expect(result?.["machines"]).toEqual(
+    names.map((machine) => ({
+      machine,
+      verdict: "granted",
+      granted: { cpu_percent: 60, memory_mib: 320 },
+      message: "60 % of a core, 320 MiB",
+    })),
+  );
+  for (const name of names) expect(await inside(name)).toMatchObject({ cpuPercent: 60 });
+  const other = await shepherd.guest("rank-1");
+  expect((await other.call("resize", { group: "rank", vcpus: 2 })).error).toMatchObject({
+    code: -32602,
+    data: { path: "group" },
+  });
+});
+
+test("too much: the rule, the number, the nearest that passes", async () => {
+  await ring([{ name: "rank-1" }]);
+  const guest = await shepherd.guest("rank-1");
+  const { result } = await guest.call("resize", { cpu_percent: 6400 });
+  expect(result).toMatchObject({
+    verdict: "denied",
+    code: "policy.denied",
+    rule: "envelope",
+    nearest: { cpu_percent: 60 },
+    message: expect.stringContaining("6400 %"),
+  });
+  expect(result?.["message"]).not.toMatch(/north|south/);
+});
+
+test("no room here: first to the other host of the site, then across owners, the same guest all the time", async () => {
+  await ring([{ name: "rank-0" }, { name: "rank-2" }], { north1: 600, north2: 700, south: 4096 });
+  const before = await inside("rank-2");
+  const guest = await shepherd.guest("rank-2");
+  const other = before?.hostId === "north-1" ? "north-2" : "north-1";
+  const lendMib = other === "north-2" ? 700 : 600;
+  // The neighbour leaves so much room on its host, and no more.
+  const first = await guest.call("resize", { memory_mib: lendMib - 260 });
+  expect(first.result).toMatchObject({ verdict: expect.stringMatching(/granted|pending/) });
+  const far = await guest.call("resize", { memory_mib: 1000 }, "far");
+  const answer =
+    far.result?.["verdict"] === "pending"
+      ? await guest.next(({ params }) => params?.["id"] === "far" && params["final"] === true)
+      : far;
+  const result = answer.result ?? answer.params?.["result"];
+  expect(result).toMatchObject({
+    verdict: "granted",
+    granted: { memory_mib: 1000, site: "south" },
+  });
+  expect(await inside("rank-2")).toMatchObject({ hostId: "south-1", bootId: before?.bootId });
+  const decisions = await shepherd.store.read((journal) =>
+    journal.decisions.list({ environmentId: "env-ring", limit: 1 }),
+  );
+  expect(decisions[0]?.consents.map(({ owner, effect }) => `${owner} ${effect}`)).toEqual([
+    "operator allow",
+    "owner:alice allow",
+    "site:north allow",
+    "site:south allow",
+  ]);
+});
+
+test("a site says no: the destination's own policy, nothing copied, nothing changed", async () => {
+  await ring([{ name: "rank-3", class: "sensitive" }], { north1: 600, north2: 600, south: 4096 });
+  const before = await shepherd.machine("rank-3");
+  const guest = await shepherd.guest("rank-3");
+  const { result } = await guest.call("resize", { memory_mib: 1000 });
+  expect(result).toMatchObject({ verdict: "denied", rule: "site_accepts_class" });
+  expect(result?.["message"]).toMatch(/^site south says: .*sensitive/);
+  expect((await shepherd.machine("rank-3")).version).toBe(before.version);
+});
+
+test("the lease ends: back to the baseline and home by itself, no adaptation left", async () => {
+  await ring([{ name: "rank-0" }], { north1: 600, north2: 600, south: 4096 });
+  const guest = await shepherd.guest("rank-0");
+  const { result } = await guest.call("resize", { memory_mib: 900, lease_s: 10 }, "l");
+  if (result?.["verdict"] === "pending") {
+    await guest.next(({ params }) => params?.["id"] === "l" && params["final"] === true);
+  }
+  expect(await inside("rank-0")).toMatchObject({ hostId: "south-1" });
+  for (;;) {
+    const left = await shepherd.store.read((journal) => journal.adaptations.list());
+    if (left.length === 0) break;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  expect((await shepherd.machine("rank-0")).effective).toMatchObject({
+    memoryMib: 256,
+    siteId: "north",
+    state: "running",
+  });
+  expect((await shepherd.machine("rank-0")).effective.adaptationId).toBeUndefined();
+});
+
+test("garbage is refused, answered seldom, counted in few rows, and hurts nobody", async () => {
+  await ring([{ name: "rank-1" }, { name: "rank-2" }]);
+  const bad = await shepherd.guest("rank-1");
+  const good = await shepherd.guest("rank-2");
+  bad.send("this is no JSON\n");
+  bad.send(Uint8Array.from([0x7b, 0xff, 0xfe, 0x7d, 0x0a]));
+  bad.send('[{"jsonrpc":"2.0","id":"1","method":"status"}]\n');
+  bad.send('{"jsonrpc":"2.0","id":"x y","method":"status"}\n');
+  for (let n = 0; n < 160; n++) bad.send(Buffer.alloc(65_536, "x"));
+  bad.send("\n");
+  expect((await bad.call("launch")).error).toMatchObject({
+    code: -32601,
+    data: { methods: ["resize", "rate", "move", "release", "status"] },
+  });
+  expect((await bad.call("resize", { cpu_percent: 60, machine: "rank-2" })).error).toMatchObject({
+    code: -32602,
+    data: { path: "machine" },
+  });
+  expect((await good.call("resize", { cpu_percent: 40 })).result).toMatchObject({
+    verdict: "granted",
+  });
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect((await refused()).counts).toEqual({
+    not_json: 1,
+    not_utf8: 1,
+    not_a_request: 2,
+    line_too_long: 1,
+    unknown_method: 1,
+    bad_parameter: 1,
+  });
+  expect(bad.messages.filter(({ id }) => id === null).length).toBeLessThanOrEqual(2);
+});
+
+test("a flood of 1,000 from one guest while honest guests are served", async () => {
+  // In real time: how many decisions a second fit is part of the question.
+  await ring(
+    ["rank-0", "rank-1", "rank-2", "rank-3"].map((name) => ({ name })),
+    undefined,
+    1,
+  );
+  const flooder = await shepherd.guest("rank-1");
+  const honest = await Promise.all(["rank-0", "rank-2", "rank-3"].map(shepherd.guest));
+  for (let n = 0; n < 1_000; n++) {
+    const params = { cpu_percent: 6400 };
+    flooder.send(`${JSON.stringify({ jsonrpc: "2.0", id: `f${n}`, method: "resize", params })}\n`);
+  }
+  const answers = await Promise.all(
+    honest.flatMap((guest) => [
+      guest.call("resize", { cpu_percent: 40 }),
+      guest.call("resize", { cpu_percent: 6400 }),
+    ]),
+  );
+  expect(answers.map(({ result }) => result?.["verdict"])).toEqual(
+    Array.from({ length: 3 }, () => ["granted", "denied"]).flat(),
+  );
+  await new Promise((resolve) => setTimeout(resolve, 1_200));
+  const { counts, rows } = await refused();
+  const judged = await shepherd.store.read(async (journal) =>
+    (await journal.requests.since(0)).filter(({ subject }) => subject.name === "rank-1"),
+  );
+  const dropped = counts["rate"] ?? 0;
+  const created = 1;
+  expect(judged.length - created + dropped).toBeLessThanOrEqual(1_000);
+  expect(dropped).toBeGreaterThan(900);
+  expect(judged.length).toBeLessThan(100);
+  expect(rows).toBeLessThan(20);
+  const limited = flooder.messages.filter(({ error }) => error?.code === -32002);
+  expect(limited.length).toBeGreaterThan(0);
+  expect(limited.length).toBeLessThan(100);
+});
