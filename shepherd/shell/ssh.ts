@@ -54,6 +54,7 @@ export function createSshShell(options: SshShellOptions): SshShell {
   const gate = createGate(maxCommandsAtOnce);
   const resident: Resident = createResident(hostId, () => connected());
   let connection: Promise<Connection> | undefined;
+  let made: Connection | undefined;
   let closed = false;
   let failures = 0;
   let refusal: { readonly fault: Fault; readonly untilMs: Ms } | undefined;
@@ -67,15 +68,17 @@ export function createSshShell(options: SshShellOptions): SshShell {
     const attempt = connect(hostId, target, options.connectTimeoutMs ?? defaultConnectTimeoutMs);
     connection = attempt;
     attempt.then(
-      (made) => {
+      (opened) => {
         failures = 0;
         refusal = undefined;
+        made = opened;
         options.onState?.({ kind: "connected", hostId });
-        made.onLost((problem) => {
+        opened.onLost((problem) => {
           if (connection === attempt) connection = undefined;
+          if (made === opened) made = undefined;
           options.onState?.({ kind: "lost", hostId, problem });
         });
-        if (closed) made.end();
+        if (closed) opened.end();
       },
       (error: unknown) => {
         if (connection === attempt) connection = undefined;
@@ -96,15 +99,22 @@ export function createSshShell(options: SshShellOptions): SshShell {
       gate(async () => runCommand(hostId, await connected(), argv, commandOptions)),
     script: resident.script,
     async openStream(unixSocketPath) {
-      const made = await connected();
-      return openSocket(hostId, made, unixSocketPath);
+      return openSocket(hostId, await connected(), unixSocketPath);
     },
     async close() {
       closed = true;
-      const made = await connection?.catch(() => undefined);
+      // One that is still being made ends itself when it is there.
+      const ended = made === undefined ? undefined : lost(made);
       made?.end();
+      await ended;
     },
   };
+}
+
+function lost(connection: Connection): Promise<void> {
+  return new Promise((resolve) => {
+    connection.onLost(() => resolve());
+  });
 }
 
 function openSocket(hostId: HostId, connection: Connection, path: string): Promise<Duplex> {

@@ -6,7 +6,7 @@ import { derive, type NetworkState } from "@drover/shepherd/network/derive";
 import { bridgeName } from "@drover/shepherd/network/names";
 import type { HostNetwork } from "@drover/shepherd/ports/host-network";
 import { createHostNetwork } from "@drover/shepherd/shell/host-network";
-import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import {
   hostRecord,
   linkRecord,
@@ -23,6 +23,7 @@ import {
   tryInNamespace,
 } from "./namespaces.ts";
 
+jest.setTimeout(60_000);
 const mtu = 1450;
 const trafficScript = `${import.meta.dirname}/traffic.ts`;
 const ringLan = networkRecord("ring", "lan", 0xd00000);
