@@ -17,8 +17,12 @@ export interface Leases {
   stop(): void;
 }
 
-/** Until a denied or failed release is tried again; the world may have changed by then. */
-const retryMs: Ms = 30_000;
+/**
+ * Until a denied or failed step is tried again, doubled each time. Short at first: a balloon that still deflates looks
+ * like a lack of room for some seconds. Each try is a journaled request, hence the upper end.
+ */
+const firstRetryMs: Ms = 2_000;
+const longestRetryMs: Ms = 300_000;
 /** Longest wait for one release before looking at it again. */
 const operationMs: Ms = 600_000;
 /** Sleep when nothing is due; also what corrects a clock that was set. */
@@ -40,7 +44,7 @@ export function createLeases(options: LeasesOptions): Leases {
 class LeaseTimer implements Leases {
   readonly #options: LeasesOptions;
   readonly #busy = new Set<AdaptationId>();
-  readonly #notBeforeMs = new Map<AdaptationId, Ms>();
+  readonly #later = new Map<AdaptationId, { readonly tries: number; readonly atMs: Ms }>();
   #cancelTimer: () => void = () => undefined;
   #unlisten: () => void = () => undefined;
   #stopped = true;
@@ -78,7 +82,7 @@ class LeaseTimer implements Leases {
         if (this.#busy.has(adaptation.id)) continue;
         const dueMs = Math.max(
           adaptation.leaseUntilMs ?? 0,
-          this.#notBeforeMs.get(adaptation.id) ?? 0,
+          this.#later.get(adaptation.id)?.atMs ?? 0,
         );
         if (dueMs <= nowMs) void this.#end(adaptation);
         else nextMs = Math.min(nextMs, dueMs);
@@ -88,24 +92,31 @@ class LeaseTimer implements Leases {
     } catch (error) {
       log.error({ err: error }, "leases were not read; trying again");
       this.#cancelTimer();
-      this.#cancelTimer = clock.at(clock.nowMs() + retryMs, () => void this.#look());
+      this.#cancelTimer = clock.at(clock.nowMs() + firstRetryMs, () => void this.#look());
     }
   }
 
   #forget(leased: readonly Adaptation[]): void {
     const live = new Set(leased.map(({ id }) => id));
-    for (const id of this.#notBeforeMs.keys()) if (!live.has(id)) this.#notBeforeMs.delete(id);
+    for (const id of this.#later.keys()) if (!live.has(id)) this.#later.delete(id);
+  }
+
+  #tryLater({ id }: Adaptation): void {
+    const tries = this.#later.get(id)?.tries ?? 0;
+    const waitMs = Math.min(firstRetryMs * 2 ** tries, longestRetryMs);
+    this.#later.set(id, { tries: tries + 1, atMs: this.#options.clock.nowMs() + waitMs });
   }
 
   async #end(adaptation: Adaptation): Promise<void> {
-    const { clock, log } = this.#options;
+    const { log } = this.#options;
     this.#busy.add(adaptation.id);
     try {
       const done = await this.#step(adaptation);
-      if (!done) this.#notBeforeMs.set(adaptation.id, clock.nowMs() + retryMs);
+      if (done) this.#later.delete(adaptation.id);
+      else this.#tryLater(adaptation);
     } catch (error) {
       log.error({ err: error, adaptation: adaptation.id }, "a lease was not ended; trying again");
-      this.#notBeforeMs.set(adaptation.id, clock.nowMs() + retryMs);
+      this.#tryLater(adaptation);
     } finally {
       this.#busy.delete(adaptation.id);
       void this.#look();
