@@ -32,16 +32,17 @@ export async function recordAdaptations(journal: Journal, ended: Ended): Promise
   if (request === undefined) return;
   const terms = await termsOf(journal, ended, request);
 
-  const machineIds = new Set(
-    plan.actions.flatMap((action) => ("machineId" in action ? [action.machineId] : [])),
-  );
-  for (const machineId of machineIds) {
+  // Also those that the plan leaves as they are: the same sizes for longer, or a baseline that caught up with them.
+  for (const machineId of operation.machineIds) {
     const machine = await journal.objects.get("machine", machineId);
     if (machine !== undefined) await recordMachine(journal, machine, ended, terms);
   }
-  for (const action of plan.actions) {
-    if (action.kind !== "set_rate") continue;
-    const link = await journal.objects.get("link", action.linkId);
+  const linkIds = new Set([
+    ...request.links.map(({ linkId }) => linkId),
+    ...plan.actions.flatMap((action) => (action.kind === "set_rate" ? [action.linkId] : [])),
+  ]);
+  for (const linkId of linkIds) {
+    const link = await journal.objects.get("link", linkId);
     if (link !== undefined) await recordLink(journal, link, ended, terms);
   }
 }

@@ -88,6 +88,9 @@ test("ask and get: a line in, granted, in force inside the guest; the same id ag
     values: { cpuPercent: 60, memoryMib: 320 },
     reason: "\ufffd[31mlanczos",
   });
+  const { lease_until_ms: until } = { lease_until_ms: 0, ...result };
+  const longer = await guest.call("resize", { cpu_percent: 60, memory_mib: 320, lease_s: 7200 });
+  expect(longer.result?.["lease_until_ms"]).toBeGreaterThan(until + 3_000_000);
   expect((await guest.call("status")).result).toMatchObject({
     protocol: 1,
     machine: "rank-0",
