@@ -53,6 +53,8 @@ export interface HostConfiguration extends HostRecord {
   readonly libvirtSocket?: string | undefined;
   /** What its machines are run by. Default tcg: there are hosts where /dev/kvm exists and stock kernels do not boot. */
   readonly acceleration: "kvm" | "tcg";
+  /** virtio-serial channels that every machine started here gets beside `dev.drover.0`: the lab's way into a guest. */
+  readonly channels: readonly string[];
 }
 export interface SiteConfiguration extends Site {
   readonly hosts: readonly HostConfiguration[];
@@ -137,6 +139,7 @@ export function readConfiguration(content: string, file: string): Configuration 
         ssh: host.ssh,
         libvirtSocket: host.libvirt_socket,
         acceleration: host.acceleration,
+        channels: host.channels,
       })),
     })),
     policies: found.policies,
@@ -248,6 +251,15 @@ function fileReader(path: Reader<string>) {
                 ssh: optional(sshReader(path)),
                 libvirt_socket: optional(text({ pattern: /^\//, like: "an absolute path" })),
                 acceleration: optional(oneOf("kvm", "tcg"), "tcg"),
+                channels: optional(
+                  list(
+                    text({
+                      pattern: /^[a-z0-9][a-z0-9.-]{0,62}$/,
+                      like: "a channel's name such as `org.qemu.guest_agent.0`",
+                    }),
+                  ),
+                  [],
+                ),
                 pool: optional(text(), "drover"),
                 migration_address: required(ip),
                 lend: required(

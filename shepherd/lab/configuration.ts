@@ -1,6 +1,7 @@
 /** Writes the drover.yaml of a lab: the same file, keys and meaning as on real sites. Pure, but for the caller's write. */
 import { stringify } from "yaml";
 import type { LabLayout } from "#lab/layout";
+import { labChannel } from "#lab/guest-shell";
 import { poolName } from "#lab/host";
 
 export interface ConfigurationOptions {
@@ -13,7 +14,7 @@ export interface ConfigurationOptions {
     | undefined;
   /** Default `<state directory>/shepherd.sock`. */
   readonly socket?: string | undefined;
-  /** Default `127.0.0.1:0`-free: no TCP listener. */
+  /** Default: no TCP listener. */
   readonly listen?: string | undefined;
 }
 
@@ -41,6 +42,7 @@ export function configurationOf(options: ConfigurationOptions): string {
           host_key: options.hostKeys.get(host.id) ?? "",
         },
         pool: poolName,
+        channels: [labChannel],
         migration_address: host.address,
         lend: {
           cpu_percent: host.lend.cpuPercent,

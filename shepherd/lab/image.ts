@@ -8,9 +8,11 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
@@ -79,6 +81,7 @@ export async function buildImage(
   const directory = join(cacheDirectory, `image-${hash}`);
   if (existsSync(directory)) return directory;
   options.onProgress?.(`guest image: building ${directory} (${kernel.version})`);
+  removeUnfinished(cacheDirectory);
   const fresh = mkdtempSync(`${directory}.new-`);
   try {
     copyFileSync(kernel.file, join(fresh, "kernel"));
@@ -93,6 +96,15 @@ export async function buildImage(
     rmSync(fresh, { recursive: true, force: true });
   }
   return directory;
+}
+
+/** Folders of builds that were killed; a build takes seconds, so one of an hour ago is nobody's. */
+function removeUnfinished(cacheDirectory: string): void {
+  for (const name of readdirSync(cacheDirectory)) {
+    const folder = join(cacheDirectory, name);
+    if (name.includes(".new-") && statSync(folder).mtimeMs < Date.now() - 3_600_000)
+      rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 async function findBusybox(): Promise<string> {

@@ -4,7 +4,7 @@
  * with start times in its state file, and its folder with the state file in it. Touches nothing else.
  */
 import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Fault } from "#model/fault";
 import { namespacePrefix } from "#lab/layout";
@@ -57,8 +57,10 @@ export function namespacesOf(name: string): readonly string[] {
 }
 
 function checkFolder(folder: string): void {
-  if (!existsSync(folder) || readdirSync(folder).length === 0 || existsSync(stateFile(folder)))
-    return;
+  if (!existsSync(folder) || existsSync(stateFile(folder))) return;
+  // a kill before the first whole record leaves at most its unfinished text
+  const unfinished = basename(`${stateFile(folder)}.new`);
+  if (readdirSync(folder).every((name) => name === unfinished)) return;
   throw new Fault("lab.state_directory_foreign", { folder });
 }
 

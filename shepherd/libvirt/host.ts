@@ -31,6 +31,8 @@ export interface LibvirtHostOptions {
   readonly uri?: string | undefined;
   /** Where serial consoles are logged; default `/var/log/libvirt/qemu`. */
   readonly logDirectory?: string | undefined;
+  /** Channels of every machine that is started here, beside its own. */
+  readonly channels?: readonly string[] | undefined;
 }
 
 const readTimeoutMs = 40_000;
@@ -55,6 +57,7 @@ export function createLibvirtHost(options: LibvirtHostOptions): Host {
       acceleration: options.acceleration ?? "tcg",
       poolPath: await volumes.path(),
       logDirectory: options.logDirectory ?? "/var/log/libvirt/qemu",
+      channels: options.channels,
     }),
   });
   const room = { connections, domains, clock: options.clock };

@@ -65,6 +65,7 @@ function open(host: HostConfiguration, file: string, clock: Clock, log: Logger):
       pool: host.pool,
       clock,
       acceleration: host.acceleration,
+      channels: host.channels,
     }),
   };
 }

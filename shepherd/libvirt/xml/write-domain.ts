@@ -18,6 +18,8 @@ export interface DomainPlace {
   readonly poolPath: string;
   /** Where the serial console is kept: the first thing to read when a guest does not come up. */
   readonly logDirectory: string;
+  /** virtio-serial channels that every machine started here gets beside its own; the lab reads guests by one. */
+  readonly channels?: readonly string[] | undefined;
 }
 
 export function writeDomain(spec: DomainSpec, place: DomainPlace): string {
@@ -85,7 +87,7 @@ function cpuModel(place: DomainPlace): XmlElement {
 }
 
 function devices(spec: DomainSpec, place: DomainPlace, disk: string): XmlElement {
-  const channels = [guestChannel, ...spec.channels.filter((name) => name !== guestChannel)];
+  const channels = new Set([guestChannel, ...spec.channels, ...(place.channels ?? [])]);
   return element(
     "devices",
     {},
@@ -116,7 +118,7 @@ function devices(spec: DomainSpec, place: DomainPlace, disk: string): XmlElement
       element("target", { type: "isa-serial", port: 0 }),
     ),
     element("console", { type: "pty" }, element("target", { type: "serial", port: 0 })),
-    ...channels.map((name) =>
+    ...[...channels].map((name) =>
       element("channel", { type: "unix" }, element("target", { type: "virtio", name })),
     ),
     element("rng", { model: "virtio" }, element("backend", { model: "random" }, "/dev/urandom")),

@@ -43,6 +43,7 @@ test("a short file is read with its defaults, paths from its own folder", () => 
             ssh: undefined,
             libvirtSocket: undefined,
             acceleration: "tcg",
+            channels: [],
           },
         ],
       },
