@@ -10,6 +10,7 @@ import { imageFiles } from "#api/image-files";
 import { type Api, asLocalRoot, byToken, createApi, listenOnSocket } from "#api/server";
 import type { ApiWorld } from "#api/world";
 import type { Configuration } from "#configuration/configuration";
+import { createEvidence, withEvidence } from "#evidence/evidence";
 import { createGuestChannels } from "#intake/guest-channels";
 import { createWriteBack } from "#intake/write-back";
 import { absentPolicy, openPolicy } from "#opa/engine";
@@ -21,6 +22,7 @@ import { createObserver } from "#sensing/observer";
 import { openSqliteStore } from "#store/sqlite";
 import { lockState } from "#store/state-lock";
 import { createIds, systemClock } from "#system";
+import type { HostWorld } from "#worlds/host-world";
 import { connectLibvirt } from "#worlds/libvirt";
 import { connectSimulated } from "#worlds/simulated";
 
@@ -57,8 +59,22 @@ export async function runShepherd(
   log.info("stopped");
 }
 
-/** Starts everything; resolves when the API answers. What was started is stopped again when a later part fails. */
-export async function startShepherd(configuration: Configuration, log: Logger): Promise<Shepherd> {
+/** Opens the world that drover.yaml names. */
+export function connectWorld(configuration: Configuration, log: Logger): HostWorld {
+  return configuration.world === "simulated"
+    ? connectSimulated(configuration)
+    : connectLibvirt(configuration, { clock: systemClock, log });
+}
+
+/**
+ * Starts everything; resolves when the API answers. What was started is stopped again when a later part fails.
+ * `connect` is for tests that hold the simulated world in their own hands.
+ */
+export async function startShepherd(
+  configuration: Configuration,
+  log: Logger,
+  connect: () => HostWorld = () => connectWorld(configuration, log),
+): Promise<Shepherd> {
   const started: (() => Promise<void> | void)[] = [];
   const stop = async () => {
     for (const end of started.splice(0).toReversed()) {
@@ -70,7 +86,11 @@ export async function startShepherd(configuration: Configuration, log: Logger): 
     }
   };
   try {
-    const listening = await start(configuration, log, (end) => started.push(end));
+    const listening = await start(configuration, {
+      log,
+      connect,
+      onStop: (end) => started.push(end),
+    });
     return { stop, listening };
   } catch (error) {
     await stop();
@@ -80,20 +100,24 @@ export async function startShepherd(configuration: Configuration, log: Logger): 
 
 async function start(
   configuration: Configuration,
-  log: Logger,
-  onStop: (end: () => Promise<void> | void) => void,
+  {
+    log,
+    connect,
+    onStop,
+  }: {
+    readonly log: Logger;
+    readonly connect: () => HostWorld;
+    readonly onStop: (end: () => Promise<void> | void) => void;
+  },
 ): Promise<string | undefined> {
   const { stateDirectory, sites } = configuration;
   // No timer of a room keeps the process: this one does, until everything is stopped.
   const alive = setInterval(() => undefined, longestTimerMs);
   onStop(() => clearInterval(alive));
   onStop(lockState(stateDirectory));
-  const store = openSqliteStore(join(stateDirectory, "journal.sqlite"));
+  const store = withEvidence(openSqliteStore(join(stateDirectory, "journal.sqlite")));
   onStop(() => store.close());
-  const world =
-    configuration.world === "simulated"
-      ? connectSimulated(configuration)
-      : connectLibvirt(configuration, { clock: systemClock, log });
+  const world = connect();
   onStop(() => world.close());
   const { hosts, clock } = world;
   const ids = createIds(clock);
@@ -180,6 +204,7 @@ async function start(
       gate,
       operations,
       sensing: observer,
+      evidence: createEvidence(store),
       tokens: createTokenStore({
         configured: configuration.tokens,
         file: join(stateDirectory, "tokens.json"),

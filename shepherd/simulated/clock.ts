@@ -3,6 +3,7 @@
  * seeds give equal runs. A scaled clock is the real one, faster: for stories that talk to real processes.
  * Know nothing of what waits on them.
  */
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import type { Ms } from "#model/units";
 import type { Clock } from "#ports/clock";
 
@@ -111,6 +112,13 @@ export function createScaledClock(options: { scale: number; originMs: Ms }): Clo
     return () => clearTimeout(timer);
   };
   return { nowMs, at, sleep: (durationMs, signal) => sleepBy(at, nowMs() + durationMs, signal) };
+}
+
+/** A scaled clock that goes on where the one of an earlier process was: its origin stands in a file, written once. */
+export function openScaledClock(options: { scale: number; originFile: string }): Clock {
+  const { scale, originFile } = options;
+  if (!existsSync(originFile)) writeFileSync(originFile, `${Date.now()}\n`);
+  return createScaledClock({ scale, originMs: Number(readFileSync(originFile, "utf8")) });
 }
 
 const maxTimerMs = 2 ** 31 - 1;

@@ -64,6 +64,8 @@ export interface World {
     foreign: { id: string; name: string; vcpus: number; memoryMib: Mib; cpuPercent?: number },
   ): void;
   stopForeign(hostId: HostId, id: string): void;
+  /** By domain name, foreign ones too. */
+  idOf(name: string): string | undefined;
   /** What the guest itself sees; undefined when it runs nowhere. */
   insideGuest(machineId: MachineId): GuestView | undefined;
 }
@@ -171,6 +173,10 @@ export function createWorld(options: WorldOptions): World {
     stopForeign(hostId, id) {
       machinery.removeDomain(machinery.host(hostId), domainOf(hostId, id));
     },
+    idOf: (name) =>
+      Object.values(data.hosts)
+        .flatMap((host) => Object.values(host.domains))
+        .find((domain) => domain.name === name)?.id,
     insideGuest(machineId) {
       const running = findRunning(machineId);
       if (running === undefined) return undefined;

@@ -1,7 +1,7 @@
 /** The simulated world behind the ports, in real time: hosts as large as they lend, kept over a restart in a file. */
 import { join } from "node:path";
 import type { Configuration } from "#configuration/configuration";
-import { createScaledClock } from "#simulated/clock";
+import { openScaledClock } from "#simulated/clock";
 import { openGuestSockets } from "#simulated/guest-sockets";
 import { createWorld } from "#simulated/world";
 import type { HostWorld } from "#worlds/host-world";
@@ -10,7 +10,10 @@ const bytesPerGib = 2 ** 30;
 const percentPerCore = 100;
 
 export function connectSimulated(configuration: Configuration): HostWorld {
-  const clock = createScaledClock({ scale: configuration.simulatedSpeed, originMs: Date.now() });
+  const clock = openScaledClock({
+    scale: configuration.simulatedSpeed,
+    originFile: join(configuration.stateDirectory, "simulated-clock"),
+  });
   const world = createWorld({
     clock,
     file: join(configuration.stateDirectory, "simulated.json"),

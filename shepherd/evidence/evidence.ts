@@ -1,0 +1,131 @@
+/**
+ * The evidence log: an entry for every event of weight, in the event's own transaction, and the proof that nothing of
+ * it was changed, removed or put in between. Wraps the store; whoever appends an event need not know of it.
+ */
+import { follows, genesisHash, leavesEvidence, nextEntry } from "#evidence/chain";
+import type { Event, NewEvent } from "#model/event";
+import type { Digest } from "#model/units";
+import type { EvidenceEntry, Journal, Store } from "#ports/store";
+
+/** The same store, whose events leave evidence. */
+export function withEvidence<Wrapped extends Store>(store: Wrapped): Wrapped {
+  return {
+    ...store,
+    transaction: (work: Parameters<Store["transaction"]>[0]) =>
+      store.transaction((journal) => work(recording(journal))),
+  };
+}
+
+function recording(journal: Journal): Journal {
+  return {
+    ...journal,
+    events: {
+      ...journal.events,
+      async append(event: NewEvent) {
+        const appended = await journal.events.append(event);
+        if (leavesEvidence(appended)) {
+          const previous = await journal.evidence.last();
+          const subject = await subjectOf(journal, appended);
+          await journal.evidence.append(nextEntry(previous, appended, subject));
+        }
+        return appended;
+      },
+    },
+  };
+}
+
+/** Records that are written once and never changed are covered whole; others by what their events say. */
+async function subjectOf(journal: Journal, event: Event): Promise<unknown> {
+  const id = (key: string) => String(event.data[key] ?? "");
+  switch (event.kind) {
+    case "request.received":
+      return journal.requests.get(id("requestId"));
+    case "decision.made":
+      return journal.decisions.get(id("decisionId"));
+    case "plan.made":
+      return journal.plans.get(id("planId"));
+    default:
+      return undefined;
+  }
+}
+
+export interface Evidence {
+  /** Walks the whole log beside the journal. `brokenAt`: the first entry that does not fit, or is missing. */
+  verify(): Promise<EvidenceVerdict>;
+  /** Entries after `since`, oldest first. */
+  list(since: number, limit: number): Promise<readonly EvidenceEntry[]>;
+}
+export interface EvidenceVerdict {
+  readonly ok: boolean;
+  readonly entries: number;
+  readonly head: Digest;
+  readonly brokenAt: number | undefined;
+}
+
+/** Rows read at once: other work gets its turn between pages. */
+const pageSize = 500;
+
+export function createEvidence(store: Store): Evidence {
+  return {
+    list: (since, limit) => store.read((journal) => journal.evidence.since(since, limit)),
+    async verify() {
+      const end = await store.read(async (journal) =>
+        Math.max(await journal.events.last(), (await journal.evidence.last())?.eventSeq ?? 0),
+      );
+      let previous: EvidenceEntry | undefined;
+      let eventSeq = 0;
+      for (;;) {
+        const page = await store.read((journal) =>
+          verifyPage(journal, { previous, afterEvent: eventSeq, end }),
+        );
+        previous = page.previous;
+        eventSeq = page.lastEvent;
+        if (page.brokenAt !== undefined || page.finished) {
+          return {
+            ok: page.brokenAt === undefined,
+            entries: previous?.seq ?? 0,
+            head: previous?.hash ?? genesisHash,
+            brokenAt: page.brokenAt,
+          };
+        }
+      }
+    },
+  };
+}
+
+/** One page of events, each of weight against the entry that must be its own. */
+async function verifyPage(
+  journal: Journal,
+  from: {
+    readonly previous: EvidenceEntry | undefined;
+    readonly afterEvent: number;
+    readonly end: number;
+  },
+): Promise<{
+  previous: EvidenceEntry | undefined;
+  lastEvent: number;
+  brokenAt: number | undefined;
+  finished: boolean;
+}> {
+  let { previous } = from;
+  const events = await journal.events.since(from.afterEvent, pageSize);
+  const entries = (await journal.evidence.since(previous?.seq ?? 0, pageSize + 1)).values();
+  let lastEvent = from.afterEvent;
+  for (const event of events) {
+    if (event.seq > from.end) break;
+    lastEvent = event.seq;
+    if (!leavesEvidence(event)) continue;
+    const next = entries.next();
+    const expected = (previous?.seq ?? 0) + 1;
+    const broken = { previous, lastEvent, brokenAt: expected, finished: true };
+    if (next.done === true) return broken;
+    const entry = next.value;
+    if (!follows(entry, previous, event, await subjectOf(journal, event))) return broken;
+    previous = entry;
+  }
+  const finished = events.length < pageSize || lastEvent >= from.end;
+  // An entry of an event that is gone.
+  const surplus = finished ? entries.next().value : undefined;
+  const orphaned = surplus !== undefined && surplus.eventSeq <= from.end;
+  return { previous, lastEvent, brokenAt: orphaned ? surplus.seq : undefined, finished };
+}
