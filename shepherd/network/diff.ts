@@ -52,12 +52,12 @@ export function diffNetwork(
     const forgets = observed.links.get(bridge.bridge)?.mac !== bridgeMac(bridge.bridge);
     diffNeighbours(bridge, fresh.bridge || forgets ? [] : observed.neighbours, changes);
     for (const port of bridge.ports) {
-      if (!observed.links.has(port.tap)) continue;
       const ifb = shaperName(port.tap);
       diffRates(
         port,
         bridge.mtu,
         {
+          tapLink: observed.links.get(port.tap),
           tap: observed.shaping.get(port.tap),
           ifb: observed.shaping.get(ifb),
           ifbLink: observed.links.get(ifb),

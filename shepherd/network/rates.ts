@@ -41,11 +41,15 @@ export function shapedBits(rateMbps: number, mtu: number): number {
   return Math.round((rateMbps * 1000 * (segment + acknowledgement)) / payload) * 1000;
 }
 
-/** Compares the rates of a port whose tap is there with what the tap and its ifb device do. */
+/**
+ * Compares the rates of a port with what its tap and its ifb device do. The ifb device is made before the tap is there,
+ * so that less is left to do when a machine arrives.
+ */
 export function diffRates(
   port: PortConfig,
   mtu: number,
   observed: {
+    readonly tapLink: ObservedLink | undefined;
     readonly tap: ObservedShaping | undefined;
     readonly ifb: ObservedShaping | undefined;
     readonly ifbLink: ObservedLink | undefined;
@@ -64,8 +68,6 @@ export function diffRates(
     rateMbps,
     rateBits: shapedBits(rateMbps, mtu),
   }));
-  diffHtb({ device: port.tap, side: "source", wished, observed: observed.tap, changes });
-
   const ifbIsThere = observed.ifbLink?.kind === "ifb";
   if (!ifbIsThere) {
     changes.note(
@@ -81,6 +83,8 @@ export function diffRates(
   const shaping = ifbIsThere ? observed.ifb : undefined;
   diffHtb({ device: ifb, side: "destination", wished, observed: shaping, changes });
 
+  if (observed.tapLink === undefined) return;
+  diffHtb({ device: port.tap, side: "source", wished, observed: observed.tap, changes });
   if (observed.tap?.ingress !== true) {
     changes.note(
       { object: `ingress of ${port.tap}`, problem: "missing", detail: `leads to ${ifb}` },
