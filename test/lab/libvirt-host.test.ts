@@ -329,11 +329,7 @@ describe("a move to another site's host", () => {
   });
 
   test("that is aborted leaves the machine running where it was", async () => {
-    const slow = { ...parameters(), bandwidthMbps: 16 };
-    const source = await north.migrateFrom(slow);
-    const destination = await south.migrateTo(slow);
-    const begun = await source.begin();
-    const prepared = await destination.prepare(begun);
+    const { source, destination, prepared, leave } = await opened({ bandwidthMbps: 16 });
     const performing = source.perform(prepared, () => undefined);
     await Promise.all([
       expect(performing).rejects.toMatchObject({
@@ -343,8 +339,7 @@ describe("a move to another site's host", () => {
     ]);
     await destination.finish({ cookie: new Uint8Array(), cancelled: true });
     await source.confirm({ cookie: new Uint8Array(), cancelled: true });
-    await source.close();
-    await destination.close();
+    await leave();
     expect(await guest.read("hostname")).toBe("rank-0");
     expect(await south.findDomain(machineId)).toBeUndefined();
     expect(await north.findDomain(machineId)).toMatchObject({
@@ -353,6 +348,65 @@ describe("a move to another site's host", () => {
       cpuPercent: 90,
     });
     expect(await virsh("north-1", "schedinfo", spec.name)).toMatch(/global_quota +: 18000\n/);
+  }, 90_000);
+
+  /** Both halves, up to and including prepare. */
+  async function opened(more: { bandwidthMbps?: number } = {}) {
+    await south.volumes.remove(spec.diskVolume);
+    await south.volumes.createOverlay({
+      name: spec.diskVolume,
+      backing: "drover-base.qcow2",
+      capacityBytes: diskBytes,
+    });
+    const asked = { ...parameters(), ...more };
+    const source = await north.migrateFrom(asked);
+    const destination = await south.migrateTo(asked);
+    const prepared = await destination.prepare(await source.begin());
+    const leave = () => Promise.all([source.close(), destination.close()]);
+    return { source, destination, prepared, leave };
+  }
+
+  test("whose shepherd dies during the copy goes on at the source, and nothing is left at the destination", async () => {
+    const { source, prepared, leave } = await opened({ bandwidthMbps: 16 });
+    const performing = source.perform(prepared, () => undefined);
+    await Promise.all([
+      expect(performing).rejects.toMatchObject({ code: "libvirt.disconnected" }),
+      sleep(1_500).then(leave),
+    ]);
+    const gone = await eventually(
+      () => south.findDomain(machineId),
+      (domain) => domain === undefined,
+    );
+    expect(gone).toBeUndefined();
+    expect(await guest.read("hostname")).toBe("rank-0");
+    expect(await virsh("north-1", "domstate", spec.name)).toBe("running");
+  }, 90_000);
+
+  test("whose shepherd dies after the source was suspended is resumed at the source, once the destination has none", async () => {
+    const boot = await guest.read("cat /proc/sys/kernel/random/boot_id");
+    const { source, prepared, leave } = await opened();
+    await source.perform(prepared, () => undefined);
+    await leave();
+    const gone = await eventually(
+      () => south.findDomain(machineId),
+      (domain) => domain === undefined,
+    );
+    expect(gone).toBeUndefined();
+    expect(await north.findDomain(machineId)).toMatchObject({ state: "paused_migrating" });
+    await north.resumeDomain(machineId);
+    await north.resumeDomain(machineId);
+    expect(await guest.read("cat /proc/sys/kernel/random/boot_id")).toBe(boot);
+  }, 90_000);
+
+  test("that is called off after the source was suspended goes on at the source", async () => {
+    const { source, destination, prepared, leave } = await opened();
+    await source.perform(prepared, () => undefined);
+    const { cookie } = await destination.finish({ cookie: new Uint8Array(), cancelled: true });
+    await source.confirm({ cookie, cancelled: true });
+    await leave();
+    expect(await south.findDomain(machineId)).toBeUndefined();
+    expect(await north.findDomain(machineId)).toMatchObject({ state: "running" });
+    expect(await guest.read("hostname")).toBe("rank-0");
   }, 90_000);
 
   test("copies disk and memory while it runs; the guest goes on there, and the source has nothing left", async () => {
@@ -364,16 +418,12 @@ describe("a move to another site's host", () => {
     channel.resume();
     const ended = once(channel, "close");
     const progress: MigrationProgress[] = [];
-    const source = await north.migrateFrom(parameters());
-    const destination = await south.migrateTo(parameters());
-    const begun = await source.begin();
-    const prepared = await destination.prepare(begun);
+    const { source, destination, prepared, leave } = await opened();
     const performed = await source.perform(prepared, (seen) => progress.push(seen));
     expect((await north.findDomain(machineId))?.state).toBe("paused_migrating");
     const finished = await destination.finish({ cookie: performed, cancelled: false });
     await source.confirm({ cookie: finished.cookie, cancelled: false });
-    await source.close();
-    await destination.close();
+    await leave();
     await ended;
     expect(await north.findDomain(machineId)).toBeUndefined();
     expect(await virsh("north-1", "list", "--all", "--name")).toBe("");
@@ -410,11 +460,58 @@ describe("a move to another site's host", () => {
   }, 30_000);
 });
 
-test("a machine that is stopped leaves nothing at libvirt", async () => {
-  await south.stopDomain(machineId, { graceMs: 3_000 });
-  await south.stopDomain(machineId, { graceMs: 3_000 });
+test("back at the first host: a shepherd that dies before the source was told finds both, and ends the suspended one", async () => {
+  await north.volumes.remove(spec.diskVolume);
+  await north.volumes.createOverlay({
+    name: spec.diskVolume,
+    backing: "drover-base.qcow2",
+    capacityBytes: diskBytes,
+  });
+  const back = {
+    machineId,
+    destinationAddress: hostOf(lab.layout, "north-1").address,
+    copyDisk: true,
+  };
+  const source = await south.migrateFrom(back);
+  const destination = await north.migrateTo(back);
+  const prepared = await destination.prepare(await source.begin());
+  const performed = await source.perform(prepared, () => undefined);
+  await destination.finish({ cookie: performed, cancelled: false });
+  await Promise.all([source.close(), destination.close()]);
+  expect(await north.findDomain(machineId)).toMatchObject({ state: "running" });
+  expect(await south.findDomain(machineId)).toMatchObject({ state: "paused_migrating" });
+  await south.stopDomain(machineId, { graceMs: 0 });
   expect(await south.findDomain(machineId)).toBeUndefined();
-  expect(await virsh("south-1", "list", "--all", "--name")).toBe("");
+  expect(await guest.read("echo 3 > /proc/sys/vm/drop_caches; sha256sum -c /run/sum")).toBe(
+    "/work/data: OK",
+  );
+}, 90_000);
+
+test("a guest that does not read its channel stops the writer, and the connection outlives the daemon's patience", async () => {
+  const channel = await north.openChannel(machineId, "dev.drover.0");
+  let acceptedBytes = 0;
+  const chunk = Buffer.alloc(16_384, "z");
+  const flood = setInterval(() => {
+    if (channel.writableNeedDrain) return;
+    channel.write(chunk, () => {
+      acceptedBytes += chunk.length;
+    });
+  }, 1);
+  await sleep(35_000);
+  clearInterval(flood);
+  expect(channel.destroyed).toBe(false);
+  expect(acceptedBytes).toBeLessThan(2 * mib);
+  // The host itself answers all the while, and the guest gets everything once it reads.
+  expect(await north.findDomain(machineId)).toMatchObject({ state: "running" });
+  await guest.read(`head -c ${acceptedBytes} /dev/virtio-ports/dev.drover.0 | wc -c`);
+  channel.destroy();
+}, 90_000);
+
+test("a machine that is stopped leaves nothing at libvirt", async () => {
+  await north.stopDomain(machineId, { graceMs: 3_000 });
+  await north.stopDomain(machineId, { graceMs: 3_000 });
+  expect(await north.findDomain(machineId)).toBeUndefined();
+  expect(await virsh("north-1", "list", "--all", "--name")).toBe("");
   for (const host of [north, south]) {
     for (const volume of await host.volumes.list()) await host.volumes.remove(volume.name);
     expect(await host.volumes.list()).toEqual([]);
