@@ -1,6 +1,6 @@
 /**
  * Destroying a machine: guest, disk, network, record. It never goes back (a stopped guest is not started again), so
- * every step insists a few times and may be run again by another destroy. An adaptation of the machine stays granted
+ * every step insists, and another destroy may run it again. An adaptation of the machine stays granted
  * until its lease ends: a machine that is declared anew under that name may start from it.
  */
 import type { PlanAction } from "#model/plan";
@@ -30,6 +30,7 @@ export function destroySteps(
       budgetMs: volumeBudgetMs,
       weightMs: 10,
       undoImpossible,
+      onFault: "insist",
       async observe(context): Promise<Look> {
         const record = await context.read((journal) => journal.objects.get("machine", machineId));
         const done = record === undefined || record.effective.state === "destroying";
@@ -46,6 +47,7 @@ export function destroySteps(
       budgetMs: stopBudgetMs,
       weightMs: 2_000,
       undoImpossible,
+      onFault: "insist",
       async observe(context): Promise<Look> {
         for (const hostId of await hosts(context)) {
           const domain = await context.world.hosts.get(hostId).findDomain(machineId);
@@ -66,6 +68,7 @@ export function destroySteps(
       budgetMs: volumeBudgetMs,
       weightMs: 200,
       undoImpossible,
+      onFault: "insist",
       async observe(context): Promise<Look> {
         for (const hostId of await hosts(context)) {
           const { volumes } = context.world.hosts.get(hostId);
@@ -86,6 +89,7 @@ export function destroySteps(
       budgetMs: volumeBudgetMs,
       weightMs: 200,
       undoImpossible,
+      onFault: "insist",
       observe: async ({ phase }) => ({ verdict: phase === "after" ? "done" : "todo" }),
       async do(context) {
         const { effective } = await context.read((journal) => needMachine(journal, machineId));
@@ -112,6 +116,7 @@ export function destroySteps(
       budgetMs: volumeBudgetMs,
       weightMs: 10,
       undoImpossible,
+      onFault: "insist",
       async observe(context): Promise<Look> {
         const record = await context.read((journal) => journal.objects.get("machine", machineId));
         return { verdict: record === undefined ? "done" : "todo" };

@@ -27,6 +27,8 @@ const lookBudgetMs = 60_000;
 /** A fault that is not silence: a busy lock passes, a real refusal does not. */
 const undoAttempts = 3;
 const insistWithoutSilence = 20;
+/** What cleans up is worth a second try; what changes a machine is looked at and undone. */
+const attemptsOf = { undo: 1, go_on: 3, insist: Number.POSITIVE_INFINITY };
 const progressEveryMs = 1_000;
 
 export interface Run {
@@ -181,7 +183,7 @@ class Engine {
 
   async #runStep(n: number, step: Step): Promise<void> {
     const resumed = this.#records.get(n)?.state === "doing";
-    const attempts = step.onFault === "insist" ? Number.POSITIVE_INFINITY : 1;
+    const attempts = attemptsOf[step.onFault ?? "undo"];
     for (let attempt = 1; ; attempt += 1) {
       try {
         await this.#lookAndDo(n, step, resumed || attempt > 1);

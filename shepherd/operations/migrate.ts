@@ -24,8 +24,8 @@ import type { MigrationDestination, MigrationProgress, MigrationSource } from "#
 const stallMs: Ms = 120_000;
 const leastBudgetMs: Ms = 15 * 60_000;
 const overrun = 10;
-/** For the calls around the copy: cancelling and confirming wait for QEMU to tear down. */
-const closingMs: Ms = 60_000;
+/** For the calls around the copy: starting and tearing down a QEMU under load. Left open, a session holds its guest. */
+const callMs: Ms = 120_000;
 
 /** Journaled on the step while it runs. */
 interface Handover extends StepData {
@@ -64,7 +64,7 @@ export function migrateStep(
     name: `${name}: copy and switch to ${toHostId}`,
     machine: { id: machineId, state: "moving" },
     // supervised inside by progress; this is only the last net
-    budgetMs: budgetMs + stallMs + closingMs,
+    budgetMs: budgetMs + stallMs + 10 * callMs,
     weightMs: Math.max(2_000, action.cost.durationMs),
     pivot: true,
     observe,
@@ -123,13 +123,17 @@ async function migrate(
     ...(await limitsOf(context)),
   };
 
-  const source = await world.hosts.get(fromHostId).migrateFrom(parameters);
+  const within = <T>(what: string, work: () => Promise<T>) =>
+    withBudget(world.clock, { what: `${what} of ${name}`, budgetMs: callMs }, work);
+
+  const source = await within("opening", () => world.hosts.get(fromHostId).migrateFrom(parameters));
   let destination: MigrationDestination | undefined;
   try {
-    destination = await world.hosts.get(toHostId).migrateTo(parameters);
-    const begun = await source.begin();
+    destination = await within("opening", () => world.hosts.get(toHostId).migrateTo(parameters));
+    const begun = await within("begin", () => source.begin());
     await context.mark({ phase: "begun" });
-    const prepared = await destination.prepare(begun);
+    const there = destination;
+    const prepared = await within("prepare", () => there.prepare(begun));
     await context.mark({ phase: "prepared" });
 
     const copied = createProgress(context, name);
@@ -174,7 +178,11 @@ async function finish(
   },
 ): Promise<Uint8Array> {
   try {
-    const { cookie } = await ends.destination.finish({ cookie: ends.cookie, cancelled: false });
+    const { cookie } = await withBudget(
+      context.world.clock,
+      { what: `finish of ${action.machineId}`, budgetMs: callMs },
+      () => ends.destination.finish({ cookie: ends.cookie, cancelled: false }),
+    );
     return cookie;
   } catch (error) {
     const both = await askBoth(context.world, action.machineId, action);
@@ -288,7 +296,7 @@ async function attempt(
   work: () => Promise<unknown> | undefined,
 ): Promise<void> {
   try {
-    const limit = { what: "a closing call of a move", budgetMs: closingMs };
+    const limit = { what: "a closing call of a move", budgetMs: callMs };
     await withBudget(world.clock, limit, async () => work());
   } catch (error) {
     world.log.warn({ fault: toFaultData(error) }, "a closing call of a move failed");

@@ -9,7 +9,7 @@ import type { HostId, MachineId, NetworkId } from "#model/units";
 import { derive, hostsOfNetwork, type NetworkState } from "#network/derive";
 import { withBudget } from "#operations/budget";
 import type { StepContext, StepData } from "#operations/step";
-import type { HostNetworkConfig } from "#ports/host-network";
+import type { HostNetworkConfig, NetworkDifference } from "#ports/host-network";
 import type { Journal } from "#ports/store";
 
 /** A host that needs longer for a batch of a few commands is not answering. */
@@ -69,9 +69,7 @@ export async function applyNetworks(
   }
   const sorted = [...hostIds].toSorted();
   const results = await Promise.allSettled(
-    sorted.map((hostId) =>
-      withHost(context, hostId, (wish) => world.hosts.network(hostId).apply(wish)),
-    ),
+    sorted.map((hostId) => applyTo(context, hostId, targets.required.includes(hostId) ? 1 : 2)),
   );
   const skipped: string[] = [];
   let changes = 0;
@@ -90,6 +88,22 @@ export async function applyNetworks(
     }
   }
   return { hosts: sorted, changes, skipped };
+}
+
+/** A required host's failure is the step's; another carrier gets a second try before it is left for repair. */
+async function applyTo(
+  context: StepContext,
+  hostId: HostId,
+  attempts: number,
+): Promise<readonly NetworkDifference[]> {
+  try {
+    return await withHost(context, hostId, (wish) =>
+      context.world.hosts.network(hostId).apply(wish),
+    );
+  } catch (error) {
+    if (attempts <= 1) throw error;
+    return applyTo(context, hostId, attempts - 1);
+  }
 }
 
 /** True when these hosts are as the journal says. */

@@ -33,6 +33,7 @@ export interface Shepherd {
   readonly operations: Operations;
   readonly connection: Connection;
   readonly store: Store;
+  dead(): boolean;
 }
 
 export interface Fleet {
@@ -84,10 +85,17 @@ export async function createFleet(options: { seed?: number } = {}): Promise<Flee
     hosts,
     start(death) {
       const connection = world.connect();
+      const life = { dead: false };
       const own =
         death === undefined
           ? store
-          : createMortalStore(store, { ...death, onDeath: () => connection.cut() });
+          : createMortalStore(store, {
+              ...death,
+              onDeath: () => {
+                life.dead = true;
+                connection.cut();
+              },
+            });
       const operations = createOperations({
         store: own,
         hosts: connection.hosts,
@@ -98,7 +106,7 @@ export async function createFleet(options: { seed?: number } = {}): Promise<Flee
         epoch: 1,
         log: silent,
       });
-      return { operations, connection, store: own };
+      return { operations, connection, store: own, dead: () => life.dead };
     },
     async admit({ operations, store: own }, kind, actions, fields = {}) {
       const request: Request = {

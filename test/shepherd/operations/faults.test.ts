@@ -1,0 +1,23 @@
+import { expect, test } from "@jest/globals";
+import { measure, scenarios, withFault } from "./hostile.ts";
+
+const effects = ["fail", "fail_after", "hang", "hang_after"] as const;
+
+test.each(scenarios.flatMap((scenario) => effects.map((effect) => ({ scenario, effect }))))(
+  "$scenario.name: any one call may $effect",
+  async ({ scenario, effect }) => {
+    const { calls } = await measure(scenario);
+    expect(calls).toBeGreaterThan(3);
+    const ends = new Map<string, number>();
+    for (let nth = 1; nth <= calls; nth += 1) {
+      try {
+        const { state } = await withFault(scenario, { nth, effect });
+        ends.set(state, (ends.get(state) ?? 0) + 1);
+      } catch (error) {
+        throw new Error(`${scenario.name}: call ${nth} of ${calls} ${effect}`, { cause: error });
+      }
+    }
+    expect([...ends.values()].reduce((sum, count) => sum + count, 0)).toBe(calls);
+  },
+  120_000,
+);

@@ -1,0 +1,239 @@
+/**
+ * The generic hostile tests: whatever an operation does, break it at every call to a host and kill the shepherd after
+ * every write, and look what is left. A new kind of operation adds a scenario, not a test.
+ */
+import type { MachineRecord } from "@drover/shepherd/model/objects";
+import type { Operation, OperationKind, PlanAction } from "@drover/shepherd/model/plan";
+import type { FaultEffect } from "@drover/shepherd/simulated/faults";
+import { reaches } from "@drover/shepherd/simulated/network";
+import { expect } from "@jest/globals";
+import {
+  cost,
+  cpuAction,
+  createAction,
+  createFleet,
+  type Fleet,
+  memoryAction,
+  moveAction,
+  type Shepherd,
+} from "./fleet.ts";
+
+export interface Scenario {
+  readonly name: string;
+  readonly kind: OperationKind;
+  prepare(fleet: Fleet, shepherd: Shepherd): Promise<readonly PlanAction[]>;
+}
+
+export const scenarios: readonly Scenario[] = [
+  {
+    name: "create",
+    kind: "create",
+    async prepare(fleet, shepherd) {
+      await fleet.create(shepherd, "rank-1", "north-2");
+      return [createAction(await fleet.addMachine("rank-0"), "north-1")];
+    },
+  },
+  {
+    name: "resize",
+    kind: "adapt",
+    async prepare(fleet, shepherd) {
+      const id = await fleet.create(shepherd, "rank-0", "north-1");
+      return [
+        memoryAction(id, 256, 320),
+        { kind: "set_vcpus", machineId: id, from: 1, to: 2, cost },
+        cpuAction(id, 20, 60),
+      ];
+    },
+  },
+  {
+    name: "resize of a group",
+    kind: "adapt",
+    async prepare(fleet, shepherd) {
+      const ids = [
+        await fleet.create(shepherd, "rank-0", "north-1"),
+        await fleet.create(shepherd, "rank-1", "south-1"),
+      ];
+      return [
+        ...ids.map((id) => memoryAction(id, 256, 320)),
+        ...ids.map((id) => cpuAction(id, 20, 60)),
+      ];
+    },
+  },
+  {
+    name: "relink",
+    kind: "adapt",
+    async prepare(fleet, shepherd) {
+      await fleet.create(shepherd, "rank-0", "north-1");
+      await fleet.create(shepherd, "rank-1", "south-1");
+      const linkId = await fleet.addLink("rank-0", "rank-1", 200);
+      // What a stack's own apply leaves behind.
+      await fleet.perform(shepherd, "repair", [
+        { kind: "apply_network", hostIds: ["north-1", "south-1"], cost },
+      ]);
+      return [{ kind: "set_rate", linkId, fromMbps: 200, toMbps: 400, cost }];
+    },
+  },
+  {
+    name: "move and resize",
+    kind: "adapt",
+    async prepare(fleet, shepherd) {
+      const id = await fleet.create(shepherd, "rank-0", "north-1");
+      await fleet.create(shepherd, "rank-1", "north-2");
+      return [moveAction(id, "north-1", "south-1"), memoryAction(id, 256, 512)];
+    },
+  },
+  {
+    name: "destroy",
+    kind: "destroy",
+    async prepare(fleet, shepherd) {
+      const machineId = await fleet.create(shepherd, "rank-0", "north-1");
+      await fleet.create(shepherd, "rank-1", "south-1");
+      return [{ kind: "destroy_machine", machineId, hostId: "north-1", cost }];
+    },
+  },
+];
+
+/** A fleet in which the scenario is about to happen, and what it was. */
+export async function stage(scenario: Scenario) {
+  const fleet = await createFleet();
+  const first = fleet.start();
+  const actions = await scenario.prepare(fleet, first);
+  const machines = await fleet.store.read((journal) => journal.objects.list("machine"));
+  const links = await fleet.store.read((journal) => journal.objects.list("link"));
+  await first.operations.stop();
+  return { fleet, actions, before: { machines, links } };
+}
+export type Staged = Awaited<ReturnType<typeof stage>>;
+
+/** How many calls and writes an undisturbed run takes. */
+export async function measure(scenario: Scenario): Promise<{ calls: number; writes: number }> {
+  const { fleet, actions } = await stage(scenario);
+  let writes = 0;
+  const end = fleet.store.onCommit(() => {
+    writes += 1;
+  });
+  const callsBefore = fleet.world.faults.calls.length;
+  const operation = await fleet.perform(fleet.start(), scenario.kind, actions);
+  expect(operation.state).toBe("succeeded");
+  end();
+  await fleet.store.close();
+  // Writes without events (marks) are not told: twice as many are enough to pass the end.
+  return { calls: fleet.world.faults.calls.length - callsBefore, writes: writes * 2 };
+}
+
+/** Runs it with the nth call going wrong; returns how it ended. */
+export async function withFault(
+  scenario: Scenario,
+  fault: { nth: number; effect: FaultEffect; times?: number },
+): Promise<Operation> {
+  const staged = await stage(scenario);
+  staged.fleet.world.faults.inject(fault);
+  const operation = await staged.fleet.perform(staged.fleet.start(), scenario.kind, staged.actions);
+  staged.fleet.world.faults.clear();
+  await expectSound(staged, operation);
+  await staged.fleet.store.close();
+  return operation;
+}
+
+/** Kills the shepherd after so many writes, once for each number, then lets the next one recover. */
+export async function withCrashes(
+  scenario: Scenario,
+  deaths: readonly number[],
+): Promise<{ operation: Operation; died: number }> {
+  const staged = await stage(scenario);
+  const { fleet } = staged;
+  const { id } = await fleet.admit(fleet.start(), scenario.kind, staged.actions);
+  let died = 0;
+  for (const afterWrites of deaths) {
+    const mortal = fleet.start({ afterWrites });
+    // Recovery itself is among the writes; a dead shepherd answers nobody.
+    const recovered = mortal.operations.recover();
+    const ended = mortal.operations.wait(id, 24 * 3_600_000);
+    const outcome = await fleet.clock.until(
+      Promise.race([
+        recovered.then(() => ended).then(() => "ended" as const),
+        deathOf(fleet, mortal),
+      ]),
+    );
+    if (outcome === "ended") break;
+    died += 1;
+  }
+  const last = fleet.start();
+  await fleet.clock.until(last.operations.recover());
+  const operation = await fleet.clock.until(last.operations.wait(id, 24 * 3_600_000));
+  await expectSound(staged, operation);
+  await fleet.store.close();
+  return { operation, died };
+}
+
+/** Looks every now and then whether it has written its last. */
+async function deathOf(fleet: Fleet, shepherd: Shepherd): Promise<"died"> {
+  while (!shepherd.dead()) await fleet.clock.sleep(50);
+  return "died";
+}
+
+/** What must hold however it ended. */
+export async function expectSound(staged: Staged, operation: Operation): Promise<void> {
+  const { fleet } = staged;
+  expect(["succeeded", "failed", "partial", "cancelled"]).toContain(operation.state);
+  expect(fleet.world.violations).toEqual([]);
+  expect(await fleet.litter()).toEqual([]);
+  expect(await fleet.networkDifferences()).toEqual([]);
+  const machines = await fleet.store.read((journal) => journal.objects.list("machine"));
+  for (const machine of machines) expectInForce(fleet, machine);
+  for (const from of machines) {
+    for (const to of machines) {
+      if (from.effective.state !== "running" || to.effective.state !== "running") continue;
+      expect([from.id, to.id, reaches(fleet.world.data, from.id, to.id)]).toEqual([
+        from.id,
+        to.id,
+        true,
+      ]);
+    }
+  }
+  if (operation.state === "failed" || operation.state === "cancelled") {
+    expectUntouched(staged, machines, operation);
+  }
+}
+
+/** The journal says what the host says. */
+function expectInForce(fleet: Fleet, machine: MachineRecord): void {
+  const { effective } = machine;
+  if (effective.hostId === "") {
+    expect(effective.state).toBe("failed");
+    return;
+  }
+  expect(effective.state).toBe("running");
+  const guest = fleet.world.insideGuest(machine.id);
+  const domain = fleet.world.data.hosts[effective.hostId]?.domains[machine.id];
+  expect({
+    hostId: guest?.hostId,
+    vcpus: guest?.vcpus,
+    cpuPercent: guest?.cpuPercent,
+    memoryMib: domain?.memory.toMib,
+  }).toEqual({
+    hostId: effective.hostId,
+    vcpus: effective.vcpus,
+    cpuPercent: effective.cpuPercent,
+    memoryMib: effective.memoryMib,
+  });
+}
+
+/** A failed operation leaves its machines as they were. */
+function expectUntouched(
+  { before }: Staged,
+  machines: readonly MachineRecord[],
+  operation: Operation,
+): void {
+  if (operation.kind === "create") return;
+  const essence = (records: readonly MachineRecord[]) =>
+    records.map(({ id, effective: { hostId, siteId, vcpus, cpuPercent, memoryMib } }) => ({
+      id,
+      hostId,
+      siteId,
+      vcpus,
+      cpuPercent,
+      memoryMib,
+    }));
+  expect(essence(machines)).toEqual(essence(before.machines));
+}
