@@ -205,7 +205,12 @@ export class GuestSession {
     let judged: GateAnswer | undefined;
     const ending = gate.submit(request).then((answer) => {
       judged = answer;
-      return this.#follow(request, answer, (operation) => this.#tellProgress(id, operation, work));
+      const { decision } = answer;
+      return this.#follow(request, answer, (operation) => {
+        if (work.pending === undefined) return;
+        work.pending = pendingResult({ decision, operation });
+        this.#tellProgress(id, operation);
+      });
     });
     const patience = new AbortController();
     const late = clock.sleep(pendingAfterMs, patience.signal).then(
@@ -220,6 +225,8 @@ export class GuestSession {
     work.pending = pendingResult(judged);
     this.#say({ id, result: work.pending });
     const result = await ending;
+    // From here on the same id is answered by how it ended.
+    this.#atWork.delete(id);
     const operation = judged?.operation?.id;
     this.#say({
       method: "progress",
@@ -266,8 +273,7 @@ export class GuestSession {
     });
   }
 
-  #tellProgress(id: string, operation: Operation, work: AtWork): void {
-    if (work.pending === undefined) return;
+  #tellProgress(id: string, operation: Operation): void {
     const { message, percent } = operation.progress;
     this.#say({
       method: "progress",

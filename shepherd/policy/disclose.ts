@@ -16,13 +16,10 @@ export interface Denial {
   readonly nearest: Readonly<Record<string, number | string>>;
 }
 
-/** Operators see everything; everyone else sees what is disclosed to the environment's owner. */
-export function seesAll(subject: Subject): boolean {
-  return (
-    subject.type === "shepherd" ||
-    ((subject.type === "operator" || subject.type === "automation") &&
-      subject.roles.some((role) => role === "operator" || role === "local-root"))
-  );
+/** Operators, and whoever stands at the shepherd itself, see everything; all others what is disclosed to the environment's owner. */
+export function seesAll({ type, roles }: Subject): boolean {
+  if (type === "shepherd") return true;
+  return type !== "guest" && roles.some((role) => role === "operator" || role === "local-root");
 }
 
 export function disclosedTo(subject: Subject, findings: readonly Finding[]): readonly Finding[] {

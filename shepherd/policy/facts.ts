@@ -3,7 +3,7 @@
  * on these and nothing else. Knows no rule and no plan; asks sensing, never a host.
  */
 import type { Facts, MachineLoad, ObservedMachine, SiteFacts } from "#model/facts";
-import type { EnvironmentId, HostId, MachineId, Mbps, Ms } from "#model/units";
+import type { EnvironmentId, HostId, MachineId, Ms } from "#model/units";
 import type { History } from "#policy/history";
 import type { Journal } from "#ports/store";
 
@@ -14,8 +14,6 @@ export interface Sensed {
   /** Domains that carry our mark, by the id they carry. */
   observed(): Readonly<Record<MachineId, ObservedMachine>>;
   loads(): Readonly<Record<MachineId, MachineLoad>>;
-  /** Measured between two sites; empty until something was measured. */
-  siteRates(): Readonly<Record<string, Mbps>>;
 }
 
 export async function gatherFacts(
@@ -46,7 +44,7 @@ export async function gatherFacts(
     recent: history.recent(environmentId, nowMs),
     hourLow: await history.hourLow(journal, environmentId, nowMs),
     holds: await journal.holds.list(),
-    siteRates: sensed.siteRates(),
+    siteRates: await history.siteRates(journal, nowMs),
   };
 }
 

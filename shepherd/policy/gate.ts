@@ -12,7 +12,7 @@ import { Fault } from "#model/fault";
 import type { EnvironmentRecord } from "#model/objects";
 import type { Operation, OperationKind, Plan } from "#model/plan";
 import type { Consent, Decision, Grant, Request } from "#model/request";
-import type { Ms, SiteId } from "#model/units";
+import type { HostId, MachineId, Ms, SiteId } from "#model/units";
 import { plan as planFor, sealPlan } from "#planner/plan";
 import { builtInFor } from "#policy/built-in";
 import { combine, meet, type Verdict } from "#policy/combine";
@@ -76,6 +76,8 @@ const grantMs: Ms = 60_000;
 const maxWaiting = 1_000;
 /** Destinations tried before giving up when their owners say no. */
 const maxDestinations = 4;
+/** Longest look at hosts within a decision; they answer within a few ms or not soon. */
+const lookMs: Ms = 1_000;
 /** Decisions repeated because a record changed between facts and grant. */
 const maxRetries = 5;
 /** How long a request waits for the operation that its machine is in: a guest's asker is a program, a stack's a person with time. */
@@ -182,20 +184,31 @@ class SerialGate implements Gate {
   }
 
   async #answer(request: Request): Promise<GateAnswer> {
-    await this.#untilIdle(request);
-    return await this.#inTurn(async () => {
-      for (let attempt = 0; ; attempt++) {
-        const judged = await this.#judge(request);
-        const answer = await this.#commit(request, judged);
-        if (answer !== undefined) return answer;
-        if (attempt >= maxRetries) {
-          const denied = this.#denial(request, "request", "limit.contended", {
-            message: "What it is about kept changing while it was decided. Ask again.",
-          });
-          return last2(await this.#commit(request, { ...judged, ...none, decisions: [denied] }));
-        }
-      }
-    });
+    const { clock } = this.#options;
+    const untilMs = clock.nowMs() + patienceMs[request.subject.type];
+    for (;;) {
+      await this.#untilIdle(request, untilMs);
+      const answer = await this.#inTurn(async () => {
+        // The decision before this one may have started work on the same machine: back to waiting, out of the queue.
+        const [running] = await this.#runningOn(request);
+        if (running !== undefined && clock.nowMs() < untilMs) return undefined;
+        return await this.#decide(request);
+      });
+      if (answer !== undefined) return answer;
+    }
+  }
+
+  async #decide(request: Request): Promise<GateAnswer> {
+    for (let attempt = 0; ; attempt++) {
+      const judged = await this.#judge(request);
+      const answer = await this.#commit(request, judged);
+      if (answer !== undefined) return answer;
+      if (attempt < maxRetries) continue;
+      const denied = this.#denial(request, "request", "limit.contended", {
+        message: "What it is about kept changing while it was decided. Ask again.",
+      });
+      return mustStand(await this.#commit(request, { ...judged, ...none, decisions: [denied] }));
+    }
   }
 
   /** Runs one at a time, in the order of arrival. */
@@ -206,9 +219,8 @@ class SerialGate implements Gate {
   }
 
   /** Lets running operations of the machines end first: a plan made in the middle of one would not fit when it runs. */
-  async #untilIdle(request: Request): Promise<void> {
+  async #untilIdle(request: Request, untilMs: Ms): Promise<void> {
     const { clock, operations } = this.#options;
-    const untilMs = clock.nowMs() + patienceMs[request.subject.type];
     for (;;) {
       const [running] = await this.#runningOn(request);
       const leftMs = untilMs - clock.nowMs();
@@ -232,8 +244,9 @@ class SerialGate implements Gate {
 
   async #judge(request: Request): Promise<Judged> {
     // Drift is what these are about: look before deciding, not two seconds ago.
-    if (request.kind === "update" || request.kind === "repair")
-      await this.#options.sensed.refresh();
+    if (request.kind === "update" || request.kind === "repair") {
+      await this.#look(await this.#hostsOf(request));
+    }
     const facts = await this.#facts(request);
     const environment = facts.environments.find(({ id }) => id === request.environmentId);
     const early = environment && (await this.#refusedEarly(request, facts));
@@ -258,6 +271,25 @@ class SerialGate implements Gate {
         environmentId: request.environmentId,
       }),
     );
+  }
+
+  /** Looks at hosts again, but waits no longer than the queue can bear: a hanging host must not delay others' decisions. */
+  async #look(hostIds: readonly HostId[]): Promise<void> {
+    const { sensed, clock } = this.#options;
+    const patience = new AbortController();
+    const over = clock.sleep(lookMs, patience.signal).catch(() => undefined);
+    await Promise.race([sensed.refresh(hostIds), over]).finally(() => patience.abort());
+  }
+
+  async #hostsOf(request: Request): Promise<readonly HostId[]> {
+    const asked = new Set(request.machines.map(({ machineId }) => machineId));
+    const machines = await this.#options.store.read((journal) =>
+      journal.objects.list("machine", { environmentId: request.environmentId }),
+    );
+    const hostIds = machines
+      .filter(({ id, effective }) => asked.has(id) && effective.hostId !== "")
+      .map(({ effective }) => effective.hostId);
+    return [...new Set(hostIds)];
   }
 
   /** What no policy can allow: objects that are gone, machines in the middle of something, an emergency stop. */
@@ -333,12 +365,17 @@ class SerialGate implements Gate {
     const deniedSites = new Set<SiteId>();
     let current = facts;
     let refused: Decision | undefined;
+    const looked = new Set<HostId>();
     for (let tries = 0; ; tries++) {
       const options = { limits: first.limits, deniedSites };
       let drafted = planFor(request, current, options);
-      if (drafted.kind === "refused" && refused === undefined && tries === 0) {
-        // A no for room must not come from old words: look again, once.
-        await this.#options.sensed.refresh();
+      // Neither a no for room nor more on a host may rest on old words: look again, at most once at each host.
+      for (;;) {
+        const inDoubt = new Set(hostsInDoubt(drafted, current));
+        const doubtful = [...inDoubt].filter((id) => !looked.has(id));
+        if (doubtful.length === 0) break;
+        for (const id of doubtful) looked.add(id);
+        await this.#look(doubtful);
         current = await this.#facts(request);
         drafted = planFor(request, current, options);
       }
@@ -548,7 +585,7 @@ function last(decisions: readonly Decision[]): Decision {
   return decision;
 }
 
-function last2(answer: GateAnswer | undefined): GateAnswer {
+function mustStand(answer: GateAnswer | undefined): GateAnswer {
   if (answer === undefined) throw new Error("a denial is always journaled");
   return answer;
 }
@@ -620,6 +657,36 @@ async function storeLinkSpecs(journal: Journal, request: Request): Promise<void>
     const spec = { ...link.spec, rateMbps };
     await journal.objects.put({ ...link, spec, version: link.version + 1 });
   }
+}
+
+/** Hosts whose words decide: all that answer when nothing fits, otherwise those that are to hold more than now. */
+function hostsInDoubt(drafted: ReturnType<typeof planFor>, facts: Facts): readonly HostId[] {
+  if (drafted.kind === "planned") {
+    return drafted.actions.flatMap((action) => {
+      switch (action.kind) {
+        case "create_machine":
+          return [action.hostId];
+        case "move_machine":
+          return [action.toHostId];
+        case "set_memory":
+          return action.toMib > action.fromMib ? homeOf(action.machineId, facts) : [];
+        case "set_cpu_percent":
+          return action.to > action.from ? homeOf(action.machineId, facts) : [];
+        default:
+          return [];
+      }
+    });
+  }
+  if (drafted.code !== "placement.no_host_fits") return [];
+  return facts.sites.flatMap(({ hosts }) =>
+    hosts.filter(({ state }) => state === "up").map(({ id }) => id),
+  );
+}
+
+function homeOf(machineId: MachineId, facts: Facts): readonly HostId[] {
+  return facts.machines
+    .filter(({ id }) => id === machineId)
+    .map(({ effective }) => effective.hostId);
 }
 
 function whoDenied(

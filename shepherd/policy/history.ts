@@ -1,12 +1,13 @@
 /**
- * What happened lately, as policy needs it: requests of the last hour by subject, and the smallest sizes a machine had
- * within it. The journal is the truth; this keeps what was read, so that a decision does not read an hour again.
+ * What happened lately, as policy and planner need it: requests of the last hour by subject, the smallest sizes a machine
+ * had within it, and how fast moves went. The journal is the truth; this keeps what was read, so that a decision does not read an hour again.
  */
 import type { RecentRequest } from "#model/facts";
 import type { Sizing } from "#model/objects";
-import type { Plan } from "#model/plan";
+import type { Cost, Plan } from "#model/plan";
 import type { Decision, Request } from "#model/request";
-import type { EnvironmentId, MachineId, Ms, PlanId } from "#model/units";
+import type { EnvironmentId, MachineId, Mbps, Ms, PlanId } from "#model/units";
+import { measured, siteRateKey } from "#planner/cost";
 import { sizingOf } from "#planner/target";
 import type { Journal } from "#ports/store";
 
@@ -21,9 +22,18 @@ const maxOperations = 256;
 /** Plans kept in memory; a plan never changes. */
 const maxPlans = 512;
 
+/** Rates change slowly, and reading them costs a list of operations. */
+const ratesEveryMs: Ms = 10_000;
+/** Moves of a pair of sites that count; older links may have been others. */
+const ratesOfPair = 5;
+/** A move of less tells how fast connections are made, not how fast bytes go. */
+const leastBytes = 8 * 2 ** 20;
+
 export class History {
   readonly #rows = new Map<string, RecentRequest[]>();
   readonly #plans = new Map<PlanId, Plan>();
+  #rates: Readonly<Record<string, Mbps>> = {};
+  #ratesAtMs: Ms = Number.NEGATIVE_INFINITY;
 
   /** Reads the last hour of requests once, at start. */
   async load(journal: Journal, nowMs: Ms): Promise<void> {
@@ -82,6 +92,32 @@ export class History {
     return Object.fromEntries(lows);
   }
 
+  /** What moves lately really reached between two sites, over the whole fleet; the median of the newest ones of each pair. */
+  async siteRates(journal: Journal, nowMs: Ms): Promise<Readonly<Record<string, Mbps>>> {
+    if (nowMs - this.#ratesAtMs < ratesEveryMs) return this.#rates;
+    this.#ratesAtMs = nowMs;
+    const ended = await journal.operations.list({
+      states: ["succeeded", "partial"],
+      limit: maxOperations,
+    });
+    const found = new Map<string, Mbps[]>();
+    for (const operation of ended.toReversed()) {
+      if (operation.measured === undefined || operation.measured.bytes < leastBytes) continue;
+      const plan = await this.#planOf(journal, operation.planId);
+      const moves = plan?.actions.filter((action) => action.kind === "move_machine") ?? [];
+      const [move] = moves;
+      if (move === undefined || moves.length > 1) continue;
+      const key = siteRateKey(move.fromSiteId, move.toSiteId);
+      const rates = found.get(key) ?? [];
+      if (rates.length < ratesOfPair)
+        found.set(key, [...rates, measuredRateMbps(operation.measured)]);
+    }
+    this.#rates = Object.fromEntries(
+      [...found].map(([key, rates]) => [key, medianOf(rates)] as const),
+    );
+    return this.#rates;
+  }
+
   async #planOf(journal: Journal, id: PlanId): Promise<Plan | undefined> {
     const known = this.#plans.get(id);
     if (known !== undefined) return known;
@@ -92,6 +128,18 @@ export class History {
     if (this.#plans.size > maxPlans && oldest !== undefined) this.#plans.delete(oldest);
     return plan;
   }
+}
+
+/** Without the time that a move takes with nothing to copy; never faster than in half of what it took. */
+function measuredRateMbps({ bytes, durationMs }: Cost): Mbps {
+  const fixedMs = measured.moveSetupMs + measured.switchMs;
+  const copyMs = Math.max(durationMs - fixedMs, durationMs / 2, 1);
+  return Math.max(1, Math.round((bytes * 8) / 1_000 / copyMs));
+}
+
+function medianOf(values: readonly number[]): number {
+  const sorted = values.toSorted((left, right) => left - right);
+  return sorted[Math.floor(sorted.length / 2)] ?? 0;
 }
 
 function lowerBy(plan: Plan, lows: Map<MachineId, Sizing>): void {

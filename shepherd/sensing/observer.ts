@@ -7,7 +7,7 @@ import type { Logger } from "pino";
 import type { HostFacts, MachineLoad, ObservedMachine, SiteFacts } from "#model/facts";
 import { toFaultData } from "#model/fault";
 import type { HostRecord, Site } from "#model/site";
-import type { HostId, MachineId, Mbps, Ms } from "#model/units";
+import type { HostId, MachineId, Ms } from "#model/units";
 import type { Clock } from "#ports/clock";
 import type { Host, HostObservation, Hosts, ObservedDomain, VolumeInfo } from "#ports/host";
 import type { Store } from "#ports/store";
@@ -32,7 +32,6 @@ export interface Observer {
   observedMachine(id: MachineId): ObservedMachine | undefined;
   observed(): Readonly<Record<MachineId, ObservedMachine>>;
   loads(): Readonly<Record<MachineId, MachineLoad>>;
-  siteRates(): Readonly<Record<string, Mbps>>;
   /** Called after a look that changed what is known of a host. */
   onChange(listener: (hostId: HostId) => void): () => void;
 }
@@ -78,7 +77,6 @@ export function createObserver(options: ObserverOptions): Observer {
     observed,
     observedMachine: (id) => observed()[id],
     loads: () => Object.assign({}, ...[...watches.values()].map((watch) => watch.loads())),
-    siteRates: () => ({}),
     onChange(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);

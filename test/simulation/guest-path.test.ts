@@ -34,11 +34,12 @@ afterEach(async () => {
 async function ring(
   machines: readonly (Partial<MachineSpec> & { name: string })[],
   memoryMib = { north1: 1024, north2: 1024, south: 4096 },
-  scale = 10,
+  { scale = 10, copyMbps = 1_600 } = {},
 ): Promise<void> {
   shepherd = await startShepherd({
     clock: createScaledClock({ scale, originMs: Date.now() }),
     engines,
+    speeds: { copyMbps },
     sites: [
       siteOf("north", {
         "north-1": { cpuPercent: 200, memoryMib: memoryMib.north1 },
@@ -240,7 +241,7 @@ test("a flood of 1,000 from one guest while honest guests are served", async () 
   await ring(
     ["rank-0", "rank-1", "rank-2", "rank-3"].map((name) => ({ name })),
     undefined,
-    1,
+    { scale: 1 },
   );
   const flooder = await shepherd.guest("rank-1");
   const honest = await Promise.all(["rank-0", "rank-2", "rank-3"].map(shepherd.guest));
@@ -271,4 +272,92 @@ test("a flood of 1,000 from one guest while honest guests are served", async () 
   const limited = flooder.messages.filter(({ error }) => error?.code === -32002);
   expect(limited.length).toBeGreaterThan(0);
   expect(limited.length).toBeLessThan(100);
+});
+
+test("slow work: pending, progress, the end; asked again after the move, the same id tells how it ended", async () => {
+  await ring([{ name: "rank-0" }], { north1: 600, north2: 600, south: 4096 }, { copyMbps: 400 });
+  const guest = await shepherd.guest("rank-0");
+  const ask = { memory_mib: 900 };
+  const { result } = await guest.call("resize", ask, "slow");
+  expect(result).toMatchObject({
+    verdict: "pending",
+    code: "operation.running",
+    decision: expect.any(String),
+    operation: expect.any(String),
+  });
+  // The same words while it is at work are not asked twice, other words are refused.
+  expect((await guest.call("resize", { memory_mib: 901 }, "slow")).error?.code).toBe(-32003);
+  const final = await guest.next(({ params }) => params?.["final"] === true);
+  expect(final).toMatchObject({
+    method: "progress",
+    params: {
+      id: "slow",
+      percent: 100,
+      result: { verdict: "granted", granted: { site: "south" } },
+    },
+  });
+  const progress = guest.messages.filter(
+    ({ method, params }) => method === "progress" && params?.["final"] === undefined,
+  );
+  expect(progress.length).toBeGreaterThan(0);
+  expect((await guest.call("resize", ask, "slow")).result).toEqual(final.params?.["result"]);
+  const requests = await shepherd.store.read((journal) => journal.requests.since(0));
+  expect(requests.filter(({ kind }) => kind === "resize")).toHaveLength(1);
+});
+
+test("an ask during other work waits for it, and is told so", async () => {
+  await ring([{ name: "rank-0" }], { north1: 600, north2: 600, south: 4096 }, { copyMbps: 400 });
+  const guest = await shepherd.guest("rank-0");
+  guest.send(
+    '{"jsonrpc":"2.0","id":"1","method":"resize","params":{"memory_mib":900}}\n' +
+      '{"jsonrpc":"2.0","id":"2","method":"resize","params":{"cpu_percent":40}}\n',
+  );
+  const second = await guest.next(({ id }) => id === "2");
+  expect(second.result).toMatchObject({ verdict: "pending", code: "request.waiting" });
+  const final = await guest.next(
+    ({ params }) => params?.["id"] === "2" && params["final"] === true,
+  );
+  expect(final.params?.["result"]).toMatchObject({ verdict: "granted" });
+  expect(await inside("rank-0")).toMatchObject({ cpuPercent: 40, hostId: "south-1" });
+});
+
+test("ten creates at once for the last room: one wins, nine are told who and why", async () => {
+  await ring([], { north1: 700, north2: 100, south: 100 });
+  const baseline = { vcpus: 1, cpuPercent: 20, memoryMib: 600, siteId: "north" };
+  const answers = await shepherd.create(
+    Array.from({ length: 10 }, (_, n) => ({ name: `new-${n}`, baseline })),
+  );
+  const codes = answers.map(({ decision }) => decision.code);
+  expect(codes).toEqual(["granted", ...Array<string>(9).fill("placement.no_host_fits")]);
+  expect(answers.at(-1)?.decision.message).toMatch(/2 short of memory, 1 outside its sites/);
+});
+
+test("a foreign machine counts as used room as soon as it is there", async () => {
+  await ring([{ name: "rank-0", envelope: { mode: "auto", memoryMib: { min: 192, max: 1024 } } }]);
+  for (const id of ["north-1", "north-2"]) {
+    shepherd.world.startForeign(id, {
+      id: `foreign-${id}`,
+      name: "foreign",
+      vcpus: 1,
+      memoryMib: 600,
+    });
+  }
+  const guest = await shepherd.guest("rank-0");
+  const { result } = await guest.call("resize", { memory_mib: 800 });
+  expect(result).toMatchObject({
+    verdict: "denied",
+    code: "placement.no_host_fits",
+    message: "No room: no host at the sites it may use can hold it now.",
+  });
+});
+
+test("a host that hangs delays no decision about others", async () => {
+  await ring([{ name: "rank-0" }, { name: "rank-1" }]);
+  const [one, two] = [await shepherd.machine("rank-0"), await shepherd.machine("rank-1")];
+  expect(one.effective.hostId).not.toBe(two.effective.hostId);
+  const guest = await shepherd.guest("rank-1");
+  shepherd.world.setReachable(one.effective.hostId, false);
+  const { result } = await guest.call("resize", { cpu_percent: 40 });
+  expect(result).toMatchObject({ verdict: "granted" });
+  expect(result?.["in_force_after_ms"]).toBeLessThan(2_000);
 });

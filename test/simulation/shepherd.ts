@@ -17,6 +17,7 @@ import type { PolicyEngine } from "@drover/shepherd/ports/policy-engine";
 import type { Store } from "@drover/shepherd/ports/store";
 import { createObserver, type Observer } from "@drover/shepherd/sensing/observer";
 import { createSeededIds } from "@drover/shepherd/simulated/ids";
+import type { Speeds } from "@drover/shepherd/simulated/machinery";
 import { createWorld, type World } from "@drover/shepherd/simulated/world";
 import { openSqliteStore } from "@drover/shepherd/store/sqlite";
 import pino from "pino";
@@ -81,11 +82,13 @@ export async function startShepherd(options: {
   readonly sites: readonly Site[];
   readonly engines: ReadonlyMap<string, PolicyEngine>;
   readonly class?: string;
+  readonly speeds?: Partial<Speeds>;
 }): Promise<Shepherd> {
   const { clock, sites, engines } = options;
   const fleet = sites.flatMap(({ hosts }) => hosts);
   const world = createWorld({
     clock,
+    speeds: options.speeds ?? {},
     hosts: fleet.map(({ id }) => ({ id, cores: 8, memoryMib: 16_384, poolBytes: 40 * gib })),
   });
   const store = openSqliteStore(":memory:");

@@ -90,7 +90,6 @@ export async function smallShepherd(world: {
       sites: () => facts(hosts, []).sites,
       observed: () => observed,
       loads: () => ({}),
-      siteRates: () => ({}),
       refresh: async () => undefined,
     },
   });
