@@ -10,6 +10,11 @@ import { providerAddress } from "@drover/provider/plugin/address";
 import { providerSchemaJson } from "@drover/provider/schema-json";
 import { CodeMaker } from "codemaker";
 
+// The generator asks a terraform binary for its version; a missing CLI configuration would clutter the output.
+process.env["TF_CLI_CONFIG_FILE"] = "/dev/null";
+const { TerraformProviderGenerator } = await import("@cdktn/provider-generator");
+const { CodeMaker } = await import("codemaker");
+
 const out = join(import.meta.dirname, ".gen");
 const stamp = join(out, "schema.sha256");
 const schema = providerSchemaJson();
@@ -19,7 +24,8 @@ if (!existsSync(stamp) || readFileSync(stamp, "utf8") !== digest) {
   rmSync(out, { recursive: true, force: true });
   const code = new CodeMaker();
   code.indentation = 2;
-  const generator = new TerraformProviderGenerator(code, schema as never, {
+  // `never`: the generator bundles its own copy of the CodeMaker type, equal in shape
+  const generator = new TerraformProviderGenerator(code as never, schema as never, {
     importExtension: ".ts",
   });
   generator.versions[providerAddress] = "0.1.0";

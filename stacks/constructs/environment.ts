@@ -79,11 +79,13 @@ export class Environment extends Construct {
       sites: [...props.sites],
       ...(props.owner === undefined ? {} : { owner: props.owner }),
     });
+    this.resource.overrideLogicalId(id); // addresses that a person can type: drover_machine.ring_rank-0
     this.network = new Network(this, "lan", {
       environmentId: this.resource.id,
       name: "lan",
       cidr: props.cidr,
     });
+    this.network.overrideLogicalId(`${id}_lan`);
   }
 
   /** `count` machines named `<name>-0` … of one template. Returns their names, for links. */
@@ -105,11 +107,12 @@ export class Environment extends Construct {
   /** A promised rate, in both directions, between each pair. */
   link(pairs: readonly Pair[], options: { readonly rate: Rate }): void {
     for (const [left, right] of pairs) {
-      new Link(this, `link-${left}--${right}`, {
+      const link = new Link(this, `link-${left}--${right}`, {
         environmentId: this.resource.id,
         machines: [this.nameOf(left), this.nameOf(right)],
         rateMbps: options.rate.mbps,
       });
+      link.overrideLogicalId(`${this.node.id}_${left}--${right}`);
     }
   }
 
@@ -178,6 +181,7 @@ export class Environment extends Construct {
           }),
       ...props.override?.(index),
     });
+    machine.overrideLogicalId(`${this.node.id}_${name}`);
     this.machines.set(name, machine);
   }
 }

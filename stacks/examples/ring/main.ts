@@ -40,13 +40,15 @@ const ranks = ring.group("rank", 4, {
   vcpus: 1,
   cpuPercent: 20,
   memory: Size.mebibytes(256),
-  // rank-0 and rank-1 on one site, rank-2 too, rank-3 across: the LAN spans both owners from the start
-  site: (index) => (index < 3 ? "north" : "south"),
+  // The LAN spans both owners from the start: rank-1 lives at south.
+  site: (index) => (index === 1 ? "south" : "north"),
   adaptation: {
     vcpus: { max: 2 },
-    cpuPercent: { min: 10, max: 60 },
-    memory: { min: Size.mebibytes(192), max: Size.mebibytes(512) },
+    cpuPercent: { min: 10, max: 180 },
+    memory: { min: Size.mebibytes(192), max: Size.mebibytes(768) },
   },
+  // rank-3 holds data that not every owner may host.
+  override: (index) => (index === 3 ? { class: "sensitive" } : {}),
 });
 ring.link(ringTopology(ranks), { rate: Rate.mbps(100) });
 
