@@ -5,10 +5,8 @@
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { TerraformProviderGenerator } from "@cdktn/provider-generator";
 import { providerAddress } from "@drover/provider/plugin/address";
 import { providerSchemaJson } from "@drover/provider/schema-json";
-import { CodeMaker } from "codemaker";
 
 // The generator asks a terraform binary for its version; a missing CLI configuration would clutter the output.
 process.env["TF_CLI_CONFIG_FILE"] = "/dev/null";
