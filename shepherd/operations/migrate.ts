@@ -276,7 +276,8 @@ function createProgress(context: StepContext, name: string) {
     },
     movedAtMs: () => movedAtMs,
     downtimeMs: () => downtimeMs,
-    bytes: () => (totals.get("disk") ?? 0) + (totals.get("memory") ?? 0),
+    // Each phase counts those before it too.
+    bytes: () => Math.max(0, ...totals.values()),
   };
 }
 

@@ -29,6 +29,8 @@ export function memorySteps(
       wanted: toMib,
       of: (domain) => domain.memoryTargetMib,
       fits: (value) => value !== undefined && Math.abs(value - toMib) <= memoryToleranceMib,
+      // Changed behind our back, or still settling: asking once more is harmless.
+      strayed: (domain) => Math.abs(domain.memoryMib - toMib) > memoryToleranceMib,
       set: (host, value) => host.setMemory(machineId, value),
     }),
   ];
@@ -75,7 +77,10 @@ interface Resize {
   readonly machineId: MachineId;
   readonly attribute: keyof Sizing;
   readonly wanted: number;
+  /** What was last asked for; undefined: no cap. */
   of(domain: ObservedDomain): number | undefined;
+  /** What undo may not see by `of`: the guest has something else than was asked. */
+  strayed?(domain: ObservedDomain): boolean;
   fits(value: number | undefined): boolean;
   set(host: Host, value: number): Promise<void>;
 }
@@ -126,7 +131,9 @@ function resizeStep(resize: Resize): Step {
         effective: record.effective[attribute],
         memoryMib: domain.memoryMib,
       };
-      return { verdict: resize.fits(live) ? "done" : "todo", seen };
+      // Once asked, the target counts; how the guest follows is its own affair.
+      const strayed = context.phase === "before" && resize.strayed?.(domain) === true;
+      return { verdict: resize.fits(live) && !strayed ? "done" : "todo", seen };
     },
     async do(context) {
       const { host } = await find(context);

@@ -16,6 +16,8 @@ export interface DomainData {
   vcpusMax: number;
   cpuPercent: CpuPercent | undefined;
   memoryMaxMib: Mib;
+  /** What the shepherd last asked for; a change behind its back does not show here. */
+  askedMib: Mib;
   /** The balloon goes from one size to the other, at the world's speed, from then on. */
   memory: { fromMib: Mib; toMib: Mib; sinceMs: Ms };
   cpuTime: { beforeMs: Ms; sinceMs: Ms };

@@ -87,6 +87,7 @@ export function createSimulatedHost(machinery: Machinery, caller: Caller, hostId
           const message = `${memoryMib} MiB is above the maximum of ${domain.memoryMaxMib} MiB`;
           throw new Fault("libvirt.bad_argument", { procedure: "setMemory", message });
         }
+        domain.askedMib = memoryMib;
         machinery.setMemory(host(), domain, memoryMib);
       }),
     setVcpus: (id, vcpus) =>
@@ -211,7 +212,12 @@ function createVolumes(machinery: Machinery, caller: Caller, hostId: HostId): Ho
           request.onProgress?.(bytes);
         }
         if (bytes !== sizeBytes) {
-          throw refuse("volumes.upload", `${bytes} bytes came, ${sizeBytes} were announced`);
+          throw new Fault("volume.size_mismatch", {
+            volume: name,
+            size_bytes: sizeBytes,
+            sent_bytes: bytes,
+            stored_bytes: bytes,
+          });
         }
         await caller.pause(hostId, (sizeBytes * 8) / (machinery.speeds.uploadMbps * 1000));
         host().volumes[name] = {
@@ -266,7 +272,7 @@ function observe(machinery: Machinery, domain: DomainData): ObservedDomain {
     vcpusMax: domain.vcpusMax,
     cpuPercent: domain.cpuPercent,
     memoryMib: machinery.memoryOf(domain),
-    memoryTargetMib: domain.memory.toMib,
+    memoryTargetMib: domain.askedMib,
     memoryMaxMib: domain.memoryMaxMib,
     cpuTimeMs: machinery.cpuTimeOf(domain),
   };

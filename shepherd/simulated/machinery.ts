@@ -91,6 +91,7 @@ export function freshDomain(
     vcpusMax: size.vcpus,
     cpuPercent: size.cpuPercent,
     memoryMaxMib: size.memoryMib,
+    askedMib: size.memoryMib,
     memory: { fromMib: size.memoryMib, toMib: size.memoryMib, sinceMs: nowMs },
     cpuTime: { beforeMs: 0, sinceMs: nowMs },
     bootId: machinery.nextBootId(),

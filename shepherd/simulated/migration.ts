@@ -61,6 +61,7 @@ export function migrateFrom({ machinery, caller, hostId, parameters }: Side): Mi
         const diskBytes = parameters.copyDisk ? (volume?.allocatedBytes ?? 0) : 0;
         const rate = ratesOf(machinery, parameters);
 
+        let before = 0;
         const copy = async (phase: MigrationProgress["phase"], bytes: number): Promise<void> => {
           for (let doneMs = 0; ; ) {
             if (state.aborted) {
@@ -76,11 +77,14 @@ export function migrateFrom({ machinery, caller, hostId, parameters }: Side): Mi
             const remainingBytes = Math.max(0, Math.round(bytes - rate.bytesPerMs * doneMs));
             onProgress({
               phase,
-              totalBytes: bytes,
+              totalBytes: before + bytes,
               remainingBytes,
               elapsedMs: machinery.clock.nowMs() - startedAtMs,
             });
-            if (remainingBytes === 0) return;
+            if (remainingBytes === 0) {
+              before += bytes;
+              return;
+            }
             const stepMs = Math.max(
               1,
               Math.ceil(Math.min(progressEveryMs, remainingBytes / rate.bytesPerMs)),

@@ -84,6 +84,16 @@ describe("resize", () => {
     expect(fleet.world.insideGuest(id)?.cpuPercent).toBe(60);
   });
 
+  test("memory changed behind the shepherd's back is put back", async () => {
+    const id = await fleet.create(shepherd, "rank-0", "north-1");
+    fleet.world.setMemoryBehind("north-1", id, 200);
+    await fleet.clock.advance(5_000);
+    const operation = await fleet.perform(shepherd, "repair", [memoryAction(id, 200, 256)]);
+    expect(operation.state).toBe("succeeded");
+    await fleet.clock.advance(5_000);
+    expect(fleet.world.insideGuest(id)?.memoryMib).toBe(256);
+  });
+
   test("giving back to the baseline ends the adaptation", async () => {
     const id = await fleet.create(shepherd, "rank-0", "north-1");
     await fleet.perform(shepherd, "adapt", [cpuAction(id, 20, 60)]);
