@@ -19,7 +19,7 @@ import { createObserver, type Observer } from "@drover/shepherd/sensing/observer
 import { createSeededIds } from "@drover/shepherd/simulated/ids";
 import type { Speeds } from "@drover/shepherd/simulated/machinery";
 import { createWorld, type World } from "@drover/shepherd/simulated/world";
-import { openSqliteStore } from "@drover/shepherd/store/sqlite";
+import { openSqliteStore, type SqliteStore } from "@drover/shepherd/store/sqlite";
 import pino from "pino";
 
 export interface Message {
@@ -83,6 +83,8 @@ export async function startShepherd(options: {
   readonly engines: ReadonlyMap<string, PolicyEngine>;
   readonly class?: string;
   readonly speeds?: Partial<Speeds>;
+  /** In memory when none is given. */
+  readonly store?: SqliteStore;
 }): Promise<Shepherd> {
   const { clock, sites, engines } = options;
   const fleet = sites.flatMap(({ hosts }) => hosts);
@@ -91,7 +93,7 @@ export async function startShepherd(options: {
     speeds: options.speeds ?? {},
     hosts: fleet.map(({ id }) => ({ id, cores: 8, memoryMib: 16_384, poolBytes: 40 * gib })),
   });
-  const store = openSqliteStore(":memory:");
+  const store = options.store ?? openSqliteStore(":memory:");
   const ids = createSeededIds({ clock, seed: 7 });
   const log = pino({ level: process.env["LOG"] ?? "silent" });
   await declare(store, clock.nowMs(), options.class ?? "batch");
