@@ -2,6 +2,7 @@ import { join } from "node:path";
 import type { MachineSpec } from "@drover/shepherd/model/objects";
 import { openPolicy } from "@drover/shepherd/opa/engine";
 import { libraryFolder } from "@drover/shepherd/opa/sources";
+import { liftHold, placeHold } from "@drover/shepherd/policy/hold";
 import type { PolicyEngine } from "@drover/shepherd/ports/policy-engine";
 import { createScaledClock } from "@drover/shepherd/simulated/clock";
 import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
@@ -26,6 +27,8 @@ afterAll(async () => {
 });
 
 let shepherd: Shepherd;
+/** Starts the shepherd that comes after this one. */
+let next: (after: Shepherd) => Promise<Shepherd>;
 afterEach(async () => {
   expect(shepherd.world.violations).toEqual([]);
   await shepherd.stop();
@@ -36,8 +39,9 @@ async function ring(
   memoryMib = { north1: 1024, north2: 1024, south: 4096 },
   { scale = 10, copyMbps = 1_600 } = {},
 ): Promise<void> {
-  shepherd = await startShepherd({
-    clock: createScaledClock({ scale, originMs: Date.now() }),
+  const clock = createScaledClock({ scale, originMs: Date.now() });
+  const options = {
+    clock,
     engines,
     speeds: { copyMbps },
     sites: [
@@ -47,7 +51,9 @@ async function ring(
       }),
       siteOf("south", { "south-1": { cpuPercent: 400, memoryMib: memoryMib.south } }),
     ],
-  });
+  };
+  shepherd = await startShepherd(options);
+  next = (after) => startShepherd({ ...options, after });
   for (const { decision } of await shepherd.create(machines)) {
     expect(decision).toMatchObject({ effect: "allow" });
   }
@@ -360,4 +366,49 @@ test("a host that hangs delays no decision about others", async () => {
   const { result } = await guest.call("resize", { cpu_percent: 40 });
   expect(result).toMatchObject({ verdict: "granted" });
   expect(result?.["in_force_after_ms"]).toBeLessThan(2_000);
+});
+
+test("killed and started again: the same id gets its answer, a lease that ended meanwhile is released", async () => {
+  await ring([{ name: "rank-0" }, { name: "rank-1" }]);
+  const guest = await shepherd.guest("rank-0");
+  const ask = { cpu_percent: 60, memory_mib: 320, lease_s: 5 };
+  const { result } = await guest.call("resize", ask, "before");
+  expect(result).toMatchObject({ verdict: "granted" });
+  await shepherd.die();
+  // Six seconds of this world pass without a shepherd.
+  await new Promise((resolve) => setTimeout(resolve, 600));
+  expect(await inside("rank-0")).toMatchObject({ cpuPercent: 60 });
+  shepherd = await next(shepherd);
+  await shepherd.settled();
+  for (;;) {
+    const left = await shepherd.store.read((journal) => journal.adaptations.list());
+    if (left.length === 0) break;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  expect(await inside("rank-0")).toMatchObject({ cpuPercent: 20 });
+  const again = await guest.call("resize", ask, "before");
+  expect(again.result?.["decision"]).toBe(result?.["decision"]);
+  const fresh = await guest.call("resize", { cpu_percent: 30 }, "after");
+  expect(fresh.result).toMatchObject({ verdict: "granted" });
+});
+
+test("a hold stops growth at once and lets giving back through", async () => {
+  await ring([{ name: "rank-0" }]);
+  const guest = await shepherd.guest("rank-0");
+  await guest.call("resize", { cpu_percent: 60 });
+  const world = { store: shepherd.store, clock: shepherd.world.clock };
+  await placeHold(world, { scope: "everything", by: "ops", reason: "fire drill" });
+  expect((await guest.call("resize", { memory_mib: 320 })).result).toMatchObject({
+    verdict: "denied",
+    code: "hold.active",
+    message: "hold: fire drill (until it is lifted)",
+  });
+  expect((await guest.call("release")).result).toMatchObject({
+    verdict: "granted",
+    granted: { cpu_percent: 20, memory_mib: 256, vcpus: 1 },
+  });
+  await liftHold(world, "everything", "ops");
+  expect((await guest.call("resize", { memory_mib: 320 })).result).toMatchObject({
+    verdict: "granted",
+  });
 });

@@ -38,7 +38,7 @@ export interface Guest {
   next(fits: (message: Message) => boolean): Promise<Message>;
 }
 export interface Shepherd {
-  readonly store: Store;
+  readonly store: SqliteStore;
   readonly world: World;
   readonly observer: Observer;
   readonly operations: Operations;
@@ -53,6 +53,8 @@ export interface Shepherd {
   machine(name: string): Promise<MachineRecord>;
   guest(name: string): Promise<Guest>;
   stop(): Promise<void>;
+  /** Lets go of everything without a word, as a killed process does; world and journal stay for the next one. */
+  die(): Promise<void>;
 }
 
 const mib = 2 ** 20;
@@ -85,19 +87,24 @@ export async function startShepherd(options: {
   readonly speeds?: Partial<Speeds>;
   /** In memory when none is given. */
   readonly store?: SqliteStore;
+  /** An earlier shepherd's world and its journal: this one comes after it. */
+  readonly after?: Shepherd;
 }): Promise<Shepherd> {
   const { clock, sites, engines } = options;
   const fleet = sites.flatMap(({ hosts }) => hosts);
-  const world = createWorld({
-    clock,
-    speeds: options.speeds ?? {},
-    hosts: fleet.map(({ id }) => ({ id, cores: 8, memoryMib: 16_384, poolBytes: 40 * gib })),
-  });
-  const store = options.store ?? openSqliteStore(":memory:");
-  const ids = createSeededIds({ clock, seed: 7 });
+  const world =
+    options.after?.world ??
+    createWorld({
+      clock,
+      speeds: options.speeds ?? {},
+      hosts: fleet.map(({ id }) => ({ id, cores: 8, memoryMib: 16_384, poolBytes: 40 * gib })),
+    });
+  const store = options.store ?? options.after?.store ?? openSqliteStore(":memory:");
+  const ids = createSeededIds({ clock, seed: options.after === undefined ? 7 : 8 });
   const log = pino({ level: process.env["LOG"] ?? "silent" });
-  await declare(store, clock.nowMs(), options.class ?? "batch");
-  const { hosts } = world.connect();
+  if (options.after === undefined) await declare(store, clock.nowMs(), options.class ?? "batch");
+  const connection = world.connect();
+  const { hosts } = connection;
   const observer = createObserver({ hosts, sites, clock, store, log });
   const operations = createOperations({
     store,
@@ -114,6 +121,7 @@ export async function startShepherd(options: {
   const channels = createGuestChannels({ store, hosts, gate, operations, clock, ids, log });
   observer.start();
   await observer.refresh();
+  await operations.recover();
   leases.start();
   channels.start();
 
@@ -183,6 +191,12 @@ export async function startShepherd(options: {
       observer.stop();
       await operations.stop();
       await store.close();
+    },
+    async die() {
+      connection.cut();
+      leases.stop();
+      observer.stop();
+      await Promise.all([channels.stop(), operations.stop()]);
     },
   };
 }
