@@ -5,7 +5,7 @@
 #   starts from deny, and only a complete set of boolean values turns it.
 package drover.main
 
-import data.drover.lib.machines
+import data.drover.lib.facts
 
 # METADATA
 # title: Verdict on a request, before it is planned
@@ -139,8 +139,7 @@ _subjects := {
 	"environments": {input.environment.name},
 	"owners": {input.environment.owner},
 	"classes": ({input.environment.class} | {machine.class |
-		some machine in input.environment.machines
-		machines.changes(machine)
+		some machine in facts.changed
 	}),
 }
 
@@ -224,7 +223,7 @@ sound if {
 	is_number(input.now_ms)
 	is_string(input.request.kind)
 	is_string(input.environment.name)
-	machines.whole(input.environment.machines)
+	facts.whole
 	every machine in input.environment.machines {
 		_placed(machine)
 	}

@@ -114,19 +114,19 @@ function toAnswer(
   owner: string,
   said: PolicyOutput,
 ): Pick<PolicyAnswer, "effect" | "findings" | "obligations" | "limits"> {
+  const { effect, findings, obligations, limits } = said;
   // WASM returns sets in any order: sort all, so that equal answers have equal digests
-  const { effect, findings, obligations, limits } = sorted(said);
   return {
     effect,
     findings: findings
       .map(({ exemption, params, fix, ...finding }) => ({
         ...finding,
         owner,
-        params: exemption === undefined ? params : { ...params, exemption },
+        params: sorted(exemption === undefined ? params : { ...params, exemption }),
         fix: fix === undefined || Object.keys(fix).length === 0 ? undefined : fix,
       }))
       .toSorted(byRuleAndId),
-    obligations,
+    obligations: sorted(obligations),
     limits: toLimits(limits),
   };
 }

@@ -2,12 +2,14 @@
 import { canonicalJson } from "#model/canonical";
 
 export function sorted<T>(value: T): T {
-  if (Array.isArray(value))
+  if (Array.isArray(value)) {
+    if (value.length < 2) return value.map((item): unknown => sorted(item)) as T;
     return value
       .map((item): unknown => sorted(item))
       .map((item) => ({ item, key: canonicalJson(item) }))
       .toSorted((left, right) => (left.key < right.key ? -1 : left.key > right.key ? 1 : 0))
       .map(({ item }) => item) as T;
+  }
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, sorted(item)])) as T;
 }

@@ -14,7 +14,7 @@
 #       mode: {enum: [approve, advise, pinned], description: "the mode that this instance judges"}
 package drover.rules.adaptation_mode
 
-import data.drover.lib.machines
+import data.drover.lib.facts
 import data.drover.lib.requests
 
 about := rego.metadata.chain()[1].annotations
@@ -23,13 +23,12 @@ checks[id] := {"ok": count(held) == 0, "msg": _message(mode, held), "params": {"
 	some id, constraint in data.drover.constraints.adaptation_mode
 	mode := constraint.params.mode
 	mode in {"approve", "advise", "pinned"}
-	machines.whole(input.environment.machines)
+	facts.whole
 	held := {machine.name |
 		input.request.kind in requests.adapting_kinds
-		not requests.relinquishes(input.request, input.environment)
-		some machine in input.environment.machines
+		not facts.relinquishing
+		some machine in facts.changed
 		machine.envelope.mode == mode
-		machines.changes(machine)
 	}
 }
 

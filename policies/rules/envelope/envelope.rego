@@ -9,6 +9,7 @@
 #   params: {type: object, additionalProperties: false, properties: {}}
 package drover.rules.envelope
 
+import data.drover.lib.facts
 import data.drover.lib.machines
 
 about := rego.metadata.chain()[1].annotations
@@ -20,7 +21,7 @@ checks[id] := {
 	"fix": fix,
 } if {
 	some id, _ in data.drover.constraints.envelope
-	machines.whole(input.environment.machines)
+	facts.whole
 }
 
 breaches contains {

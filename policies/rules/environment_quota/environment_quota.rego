@@ -18,8 +18,8 @@
 #       max_rate_mbps: {type: integer, minimum: 0, description: "sum of all links' promised rates"}
 package drover.rules.environment_quota
 
+import data.drover.lib.facts
 import data.drover.lib.machines
-import data.drover.lib.requests
 
 about := rego.metadata.chain()[1].annotations
 
@@ -40,13 +40,13 @@ checks[id] := {
 	every limit in limits {
 		is_number(limit)
 	}
-	machines.whole(input.environment.machines)
+	facts.whole
 	every link in input.environment.links {
 		is_number(link.rate_mbps)
 		is_number(link.proposed_mbps)
 	}
 	over := {attribute: {"before": before[attribute], "after": after[attribute], "max": limit} |
-		not requests.relinquishes(input.request, input.environment)
+		not facts.relinquishing
 		some attribute, limit in limits
 		after[attribute] > limit
 		after[attribute] > before[attribute]

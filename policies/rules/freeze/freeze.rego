@@ -23,8 +23,7 @@
 #             reason: {type: string, minLength: 1}
 package drover.rules.freeze
 
-import data.drover.lib.machines
-import data.drover.lib.requests
+import data.drover.lib.facts
 
 about := rego.metadata.chain()[1].annotations
 
@@ -46,7 +45,7 @@ checks[id] := object.union(
 	every site in input.sites {
 		is_boolean(site.hold.active)
 	}
-	machines.whole(input.environment.machines)
+	facts.whole
 	count(_unknown) == 0
 	current := {window |
 		some window in windows
@@ -71,8 +70,7 @@ active contains site.hold if {
 
 # sites where something would change
 touched contains site if {
-	some machine in input.environment.machines
-	machines.changes(machine)
+	some machine in facts.changed
 	some site in {machine.site, machine.proposed.site}
 }
 
@@ -95,7 +93,7 @@ default _passes(_) := false
 
 _passes(0) := true
 
-_passes(_) if requests.relinquishes(input.request, input.environment)
+_passes(_) if facts.relinquishing
 
 _held(hold) := $"held by {hold.by}: {hold.reason}"
 

@@ -22,6 +22,7 @@
 #           memory_mib: {type: number, minimum: 1}
 package drover.rules.growth_factor
 
+import data.drover.lib.facts
 import data.drover.lib.machines
 import data.drover.lib.requests
 
@@ -41,12 +42,11 @@ checks[id] := {
 	every attribute in machines.attributes {
 		is_number(factors[attribute])
 	}
-	machines.whole(input.environment.machines)
+	facts.whole
 	steep := {growth |
 		input.request.kind in requests.adapting_kinds
-		some machine in input.environment.machines
-		some attribute in machines.attributes
-		growth := _steep(machine, attribute, factors[attribute])
+		some grown in facts.growths
+		growth := _steep(grown.machine, grown.attribute, factors[grown.attribute])
 	}
 }
 
@@ -57,7 +57,6 @@ _steep(machine, attribute, factor) := {
 	"hour_low": machine.hour_low[attribute],
 	"max": max([allowed, machine[attribute]]),
 } if {
-	machines.grows(machine, attribute)
 	allowed := floor(machine.hour_low[attribute] * factor)
 	machine.proposed[attribute] > allowed
 }

@@ -18,8 +18,8 @@
 #       disk_share_percent: {type: integer, minimum: 0, maximum: 100}
 package drover.rules.host_headroom
 
+import data.drover.lib.facts
 import data.drover.lib.machines
-import data.drover.lib.requests
 
 about := rego.metadata.chain()[1].annotations
 
@@ -42,12 +42,12 @@ checks[id] := {
 		is_number(share)
 	}
 	_site_known(constraint.params)
-	machines.whole(input.environment.machines)
+	facts.whole
 	every host in loaded {
 		is_object(hosts[host])
 	}
 	short := {shortage |
-		not requests.relinquishes(input.request, input.environment)
+		not facts.relinquishing
 		some host in loaded
 		not _foreign(constraint.params, host)
 		some attribute, share in shares

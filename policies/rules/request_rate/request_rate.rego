@@ -16,7 +16,7 @@
 #       window_ms: {type: integer, minimum: 1000, maximum: 3600000, description: "the facts reach one hour back"}
 package drover.rules.request_rate
 
-import data.drover.lib.requests
+import data.drover.lib.facts
 
 about := rego.metadata.chain()[1].annotations
 
@@ -64,7 +64,7 @@ default _fits(_, _) := false
 
 _fits(made, limit) if made < limit
 
-_fits(_, _) if requests.relinquishes(input.request, input.environment)
+_fits(_, _) if facts.relinquishing
 
 _waiting(true, _, _, _) := {}
 

@@ -15,7 +15,7 @@
 #       classes: {type: array, items: {type: string, minLength: 1}}
 package drover.rules.site_accepts_class
 
-import data.drover.lib.machines
+import data.drover.lib.facts
 
 about := rego.metadata.chain()[1].annotations
 
@@ -29,7 +29,7 @@ checks[id] := {
 	classes := constraint.params.classes
 	is_string(site)
 	is_array(classes)
-	machines.whole(input.environment.machines)
+	facts.whole
 	every machine in input.environment.machines {
 		is_string(machine.class)
 	}
