@@ -96,17 +96,41 @@ export function linkTargetsOf(request: Request, facts: Facts): readonly LinkTarg
     .toSorted((left, right) => compareText(left.link.key, right.link.key));
 }
 
-/** What a machine has now. An answer from another host than its own, or of a stopped domain, does not count. */
+/**
+ * What a machine has now. An answer from another host than its own, or of a stopped domain, does not count. A balloon on
+ * its way to the granted size counts as there. A machine without a cap has all of its vCPUs.
+ */
 export function liveSizing(machine: MachineRecord, seen: ObservedMachine | undefined): Sizing {
   const granted = sizingOf(machine.effective);
   if (seen === undefined || !seen.running || seen.hostId !== machine.effective.hostId)
     return granted;
-  const near = Math.abs(seen.memoryTargetMib - granted.memoryMib) <= memoryToleranceMib;
   return {
     vcpus: seen.vcpus,
-    cpuPercent: seen.cpuPercent ?? granted.cpuPercent,
-    memoryMib: near ? granted.memoryMib : seen.memoryTargetMib,
+    cpuPercent: seen.cpuPercent ?? seen.vcpus * 100,
+    memoryMib: liveMemoryMib(machine, seen),
   };
+}
+
+/** True when the guest has its granted memory: what was settling has ended. */
+export function hasSettled(machine: MachineRecord, seen: ObservedMachine): boolean {
+  return isNear(seen.memoryMib, machine.effective.memoryMib);
+}
+
+function liveMemoryMib({ effective }: MachineRecord, seen: ObservedMachine): number {
+  const { memoryMib: grantedMib, settlingFromMib: fromMib } = effective;
+  // Somebody asked for something else.
+  if (!isNear(seen.memoryTargetMib, grantedMib)) return seen.memoryTargetMib;
+  if (isNear(seen.memoryMib, grantedMib)) return grantedMib;
+  // The guest has something else than was asked: on its way, or changed by somebody who left the target alone.
+  const onItsWay =
+    fromMib !== undefined &&
+    seen.memoryMib >= Math.min(fromMib, grantedMib) - memoryToleranceMib &&
+    seen.memoryMib <= Math.max(fromMib, grantedMib) + memoryToleranceMib;
+  return onItsWay ? grantedMib : seen.memoryMib;
+}
+
+function isNear(oneMib: number, otherMib: number): boolean {
+  return Math.abs(oneMib - otherMib) <= memoryToleranceMib;
 }
 
 export function sizingOf(from: Sizing): Sizing {

@@ -1,11 +1,11 @@
 /**
  * Compares what the journal granted with what hosts say: which attributes of a machine nobody granted. Pure.
- * Memory is compared by target, because a balloon takes time: between the last reached and the granted value it settles.
+ * A balloon takes time: between the last reached and the granted value it settles, and that is no drift.
  */
 import type { ObservedMachine } from "#model/facts";
 import type { MachineRecord, Sizing } from "#model/objects";
 import type { HostId, SiteId } from "#model/units";
-import { liveSizing, memoryToleranceMib, sizingAttributes } from "#planner/target";
+import { hasSettled, liveSizing, sizingAttributes } from "#planner/target";
 
 export type DriftAttribute = "vcpus" | "cpuPercent" | "memoryMib" | "siteId";
 export interface Drift {
@@ -48,5 +48,5 @@ export function shownSizing(machine: MachineRecord, seen: ObservedMachine | unde
 /** True while the guest has not reached its granted memory yet. */
 export function isSettling(machine: MachineRecord, seen: ObservedMachine | undefined): boolean {
   if (seen === undefined || !seen.running || seen.hostId !== machine.effective.hostId) return false;
-  return Math.abs(seen.memoryMib - seen.memoryTargetMib) > memoryToleranceMib;
+  return !hasSettled(machine, seen) && driftOf(machine, seen, () => undefined).length === 0;
 }

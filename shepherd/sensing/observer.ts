@@ -6,8 +6,10 @@
 import type { Logger } from "pino";
 import type { HostFacts, MachineLoad, ObservedMachine, SiteFacts } from "#model/facts";
 import { toFaultData } from "#model/fault";
+import type { MachineRecord } from "#model/objects";
 import type { HostRecord, Site } from "#model/site";
 import type { HostId, MachineId, Ms } from "#model/units";
+import { hasSettled } from "#planner/target";
 import type { Clock } from "#ports/clock";
 import type { Host, HostObservation, Hosts, ObservedDomain, VolumeInfo } from "#ports/host";
 import type { Store } from "#ports/store";
@@ -199,9 +201,14 @@ class HostWatch {
   }
 
   async #tick(): Promise<void> {
+    const { clock, log } = this.#options;
     await this.refresh();
+    try {
+      await this.#settle();
+    } catch (error) {
+      log.error({ err: error }, "settled memory was not journaled; trying again");
+    }
     if (this.#stopped) return;
-    const { clock } = this.#options;
     this.#cancelTimer = clock.at(clock.nowMs() + pollMs, () => void this.#tick());
   }
 
@@ -272,6 +279,42 @@ class HostWatch {
   #settled(budget: AbortController): void {
     this.#hanging -= 1;
     budget.abort();
+  }
+
+  /** Memory that has arrived is settling no longer: from now on another value is somebody else's doing. */
+  async #settle(): Promise<void> {
+    const { store, clock } = this.#options;
+    const machines = new Map(this.machines().map((machine) => [machine.id, machine]));
+    const arrived = (record: MachineRecord) => {
+      const seen = machines.get(record.id);
+      return (
+        record.effective.settlingFromMib !== undefined &&
+        record.effective.hostId === this.#record.id &&
+        seen !== undefined &&
+        hasSettled(record, seen)
+      );
+    };
+    if (machines.size === 0 || this.#stopped) return;
+    const waiting = await store.read((journal) => journal.objects.list("machine"));
+    if (this.#stopped || !waiting.some(arrived)) return;
+    await store.transaction(async (journal) => {
+      for (const record of (await journal.objects.list("machine")).filter(arrived)) {
+        const { settlingFromMib: _, ...effective } = record.effective;
+        await journal.objects.put({ ...record, effective, version: record.version + 1 });
+        await journal.events.append({
+          kind: "object.changed",
+          atMs: clock.nowMs(),
+          environmentId: record.environmentId,
+          machineId: record.id,
+          data: {
+            kind: "machine",
+            id: record.id,
+            key: record.key,
+            version: record.version + 1,
+          },
+        });
+      }
+    });
   }
 
   #turn(state: HostFacts["state"], problem: string): void {

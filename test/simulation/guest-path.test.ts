@@ -4,6 +4,7 @@ import { openPolicy } from "@drover/shepherd/opa/engine";
 import { libraryFolder } from "@drover/shepherd/opa/sources";
 import { liftHold, placeHold } from "@drover/shepherd/policy/hold";
 import type { PolicyEngine } from "@drover/shepherd/ports/policy-engine";
+import { driftOf } from "@drover/shepherd/sensing/drift";
 import { createScaledClock } from "@drover/shepherd/simulated/clock";
 import { afterAll, afterEach, beforeAll, expect, test } from "@jest/globals";
 import { type Shepherd, siteOf, startShepherd } from "./shepherd.ts";
@@ -411,4 +412,31 @@ test("a hold stops growth at once and lets giving back through", async () => {
   expect((await guest.call("resize", { memory_mib: 320 })).result).toMatchObject({
     verdict: "granted",
   });
+});
+
+test("memory changed behind our back shows as soon as the granted one was reached", async () => {
+  await ring([{ name: "rank-0" }]);
+  const guest = await shepherd.guest("rank-0");
+  await guest.call("resize", { memory_mib: 320 });
+  const drift = async () => {
+    await shepherd.observer.refresh();
+    const record = await shepherd.machine("rank-0");
+    return driftOf(record, shepherd.observer.observedMachine(record.id), () => undefined);
+  };
+  expect(await drift()).toEqual([]);
+  // Long enough for the balloon and for the next look.
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  const record = await shepherd.machine("rank-0");
+  expect(record.effective.settlingFromMib).toBeUndefined();
+  shepherd.world.setMemoryBehind(record.effective.hostId, record.id, 300);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(await drift()).toEqual([{ attribute: "memoryMib", expected: 320, actual: 300 }]);
+  const { decision } = await shepherd.submit({
+    kind: "update",
+    machines: [{ machineId: record.id, memoryMib: 320 }],
+  });
+  expect(decision.effect).toBe("allow");
+  await shepherd.settled();
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(await drift()).toEqual([]);
 });

@@ -9,7 +9,16 @@ const looked = (more: Parameters<typeof seen>[1]) => seen(rank, more)[rank.id];
 test.each([
   ["as granted", {}, []],
   ["a balloon within a MiB of its target", { memoryTargetMib: 257, memoryMib: 257 }, []],
-  ["a balloon still on its way", { memoryTargetMib: 256, memoryMib: 700 }, []],
+  [
+    "a guest that has something else, and nothing was asked of it",
+    { memoryTargetMib: 256, memoryMib: 300 },
+    [{ attribute: "memoryMib", expected: 256, actual: 300 }],
+  ],
+  [
+    "no cap any more",
+    { cpuPercent: undefined },
+    [{ attribute: "cpuPercent", expected: 20, actual: 100 }],
+  ],
   [
     "memory set by somebody else",
     { memoryTargetMib: 300, memoryMib: 300 },
@@ -46,8 +55,17 @@ test("nothing is known of a machine that was not observed, or is being changed",
   expect(driftOf(moving, looked({ memoryTargetMib: 900 }), siteOf)).toEqual([]);
 });
 
-test("shown is the granted memory while it settles, the host's word when it differs", () => {
-  expect(shownSizing(rank, looked({ memoryMib: 700 })).memoryMib).toBe(256);
-  expect(shownSizing(rank, looked({ memoryTargetMib: 300 })).memoryMib).toBe(300);
-  expect(isSettling(rank, looked({ memoryMib: 700 }))).toBe(true);
+const settling = machine(
+  "rank-0",
+  { hostId: "north-1", siteId: "north" },
+  { effective: { settlingFromMib: 800 } },
+);
+test.each([
+  ["on its way", 700, 256, true],
+  ["there", 257, 256, false],
+  ["beyond where it came from", 900, 900, false],
+])("a balloon that is settling from 800 to 256 MiB: %s", (_, memoryMib, shown, isOnItsWay) => {
+  const now = looked({ memoryMib });
+  expect(shownSizing(settling, now).memoryMib).toBe(shown);
+  expect(isSettling(settling, now)).toBe(isOnItsWay);
 });
