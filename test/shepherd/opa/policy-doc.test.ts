@@ -1,0 +1,44 @@
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openPolicy } from "@drover/shepherd/opa/engine";
+import { libraryFolder } from "@drover/shepherd/opa/sources";
+import { expect, test } from "@jest/globals";
+import { changed, exampleInput } from "./vectors.ts";
+
+const doc = readFileSync(join(import.meta.dirname, "../../../docs/policy.md"), "utf8");
+
+test("the rule that docs/policy.md writes can be loaded and judges as it says", async () => {
+  const [rule] = [...doc.matchAll(/```rego\n(.*?)```/gs)].map(([, text = ""]) => text);
+  const folder = mkdtempSync(join(tmpdir(), "drover-doc-"));
+  try {
+    mkdirSync(join(folder, "rules"));
+    writeFileSync(join(folder, "rules/night_only.rego"), rule ?? "");
+    const params = "{ from_ms: 0, until_ms: 21600000 }";
+    writeFileSync(
+      join(folder, "data.yaml"),
+      `drover: { constraints: { night_only: { n: { level: deny, params: ${params} } } }, exemptions: [] }`,
+    );
+    const engine = await openPolicy({ owner: "site:south", folder });
+    const arrivalAt = async (now_ms: number) => {
+      const set = { "/now_ms": now_ms, "/environment/machines/0/proposed/site": "south" };
+      return (await engine.evaluate("decision", changed(exampleInput, set))).effect;
+    };
+    const seen = [await arrivalAt(1_000), await arrivalAt(21_600_000), await arrivalAt(86_400_000)];
+    await engine.close();
+    expect(seen).toEqual(["allow", "deny", "allow"]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("docs/policy.md has every rule that ships in its table, told to whom its METADATA says", () => {
+  const documented = [...doc.matchAll(/^\| `(\w+)` \|.*\| (owner|operator) \|$/gm)].map(
+    ([, name, disclose]) => `${name} ${disclose}`,
+  );
+  const shipped = readdirSync(join(libraryFolder, "rules")).map((name) => {
+    const text = readFileSync(join(libraryFolder, `rules/${name}/${name}.rego`), "utf8");
+    return `${name} ${/^# {3}disclose: (\w+)$/m.exec(text)?.[1]}`;
+  });
+  expect(documented.toSorted()).toEqual(shipped.toSorted());
+});
