@@ -1,6 +1,6 @@
 /**
  * Machine views from fresh observations: a plan that runs right after a change must not see the moment before it.
- * Asks a host again when what is known is older than a second, or older than the machine's last operation.
+ * Asks a host again when what is known is older than a moment, or older than the machine's last operation.
  */
 import type { MachineView } from "#api/contract";
 import { machineView } from "#api/views";
@@ -9,7 +9,7 @@ import type { EnvironmentRecord, MachineRecord } from "#model/objects";
 import type { Ms } from "#model/units";
 
 /** Terraform reads a hundred machines in a burst; one answer of their host serves all of them. */
-const maxAgeMs = 1_000;
+const maxAgeMs = 200;
 
 export interface MachineViews {
   of(record: MachineRecord): Promise<MachineView>;
