@@ -2,12 +2,20 @@
  * The RPC client against a real libvirtd and its `test` driver; virsh is the independent witness. Needs root.
  */
 
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { hostname, tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { RpcConnection } from "@drover/shepherd/libvirt/rpc/connection";
 import { subscribe } from "@drover/shepherd/libvirt/rpc/events";
 import { HostConnections } from "@drover/shepherd/libvirt/rpc/host-connections";
 import { remote } from "@drover/shepherd/libvirt/rpc/procedures";
 import { domainOf } from "@drover/shepherd/libvirt/rpc/references";
+import { connectTcp } from "@drover/shepherd/libvirt/rpc/transports/tcp";
+import { connectTls } from "@drover/shepherd/libvirt/rpc/transports/tls";
 import { connectUnix } from "@drover/shepherd/libvirt/rpc/transports/unix";
 import { isFault } from "@drover/shepherd/model/fault";
 import type { Clock } from "@drover/shepherd/ports/clock";
@@ -203,4 +211,120 @@ async function waitFor<T>(attempt: () => Promise<T>): Promise<T> {
       await sleep(100);
     }
   }
+}
+
+describe("transports", () => {
+  const ports = { tcp: 26_509, tls: 26_514 };
+  let listening: PrivateLibvirtd;
+  let certificates: Certificates;
+
+  beforeAll(async () => {
+    certificates = makeCertificates();
+    listening = await startPrivateLibvirtd({
+      arguments: ["--listen"],
+      settings: [
+        'listen_addr = "127.0.0.1"',
+        "listen_tcp = 1",
+        `tcp_port = "${ports.tcp}"`,
+        'auth_tcp = "none"',
+        "listen_tls = 1",
+        `tls_port = "${ports.tls}"`,
+        `ca_file = "${certificates.folder}/ca.pem"`,
+        `cert_file = "${certificates.folder}/server.pem"`,
+        `key_file = "${certificates.folder}/server.key"`,
+      ],
+    });
+  }, 30_000);
+  afterAll(async () => {
+    await listening.stop();
+    rmSync(certificates.folder, { recursive: true });
+  });
+
+  const tls = (name: string) => ({
+    address: "127.0.0.1",
+    port: ports.tls,
+    ca: certificates.text("ca.pem"),
+    certificate: certificates.text(`${name}.pem`),
+    key: certificates.text(`${name}.key`),
+  });
+  async function hostnameOver(transport: Duplex): Promise<string> {
+    const connection = await RpcConnection.open(transport, { uri });
+    const { hostname } = await connection.call(remote.getHostname, {});
+    await connection.close();
+    return hostname;
+  }
+
+  test("TCP and TLS carry the same calls as a unix socket", async () => {
+    const tcp = await connectTcp({ address: "127.0.0.1", port: ports.tcp });
+    expect(await hostnameOver(tcp)).toBe(hostname());
+    expect(await hostnameOver(await connectTls(tls("client")))).toBe(hostname());
+  });
+
+  test("TLS refuses a server that another authority vouches for, and says so", async () => {
+    const stranger = { ...tls("client"), ca: certificates.text("other-ca.pem") };
+    await expect(connectTls(stranger)).rejects.toMatchObject({
+      code: "host.unreachable",
+      details: { problem: expect.stringMatching(/certificate|issuer/) },
+    });
+  });
+
+  test("TLS tells when the server does not accept our certificate", async () => {
+    await expect(connectTls(tls("other-client"))).rejects.toMatchObject({
+      code: "host.unreachable",
+      details: { problem: expect.stringMatching(/certificate|alert|ECONNRESET|hang up/) },
+    });
+  });
+
+  test("an address where something else listens is a protocol fault, not a hang", async () => {
+    const web = createServer((socket) => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n"));
+    await new Promise<void>((resolve) => web.listen(0, "127.0.0.1", resolve));
+    const address = web.address();
+    const port = typeof address === "object" && address !== null ? address.port : 0;
+    const transport = await connectTcp({ address: "127.0.0.1", port });
+    await expect(RpcConnection.open(transport, { uri })).rejects.toMatchObject({
+      code: "libvirt.protocol",
+    });
+    web.close();
+  });
+
+  test("an address where nobody listens is unreachable", async () => {
+    await expect(connectTcp({ address: "127.0.0.1", port: 1 })).rejects.toMatchObject({
+      code: "host.unreachable",
+    });
+    await expect(connectUnix({ path: "/nowhere/sock" })).rejects.toMatchObject({
+      code: "host.unreachable",
+    });
+  });
+});
+
+interface Certificates {
+  readonly folder: string;
+  text(file: string): string;
+}
+
+/** Two authorities, each with a client; the first with the server for 127.0.0.1. By openssl, as a host's owner would. */
+function makeCertificates(): Certificates {
+  const folder = mkdtempSync(join(tmpdir(), "drover-tls-"));
+  const openssl = (...words: string[]) =>
+    execFileSync("openssl", words, { cwd: folder, stdio: "pipe" });
+  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+  for (const ca of ["ca", "other-ca"]) {
+    const subject = ["-subj", `/CN=${ca}`, "-days", "2"];
+    openssl("req", "-x509", ...key, ...subject, "-keyout", `${ca}.key`, "-out", `${ca}.pem`);
+  }
+  const usage = "keyUsage=digitalSignature,keyEncipherment";
+  const signed = [
+    { name: "server", ca: "ca", more: "extendedKeyUsage=serverAuth\nsubjectAltName=IP:127.0.0.1" },
+    { name: "client", ca: "ca", more: "extendedKeyUsage=clientAuth" },
+    { name: "other-client", ca: "other-ca", more: "extendedKeyUsage=clientAuth" },
+  ];
+  for (const { name, ca, more } of signed) {
+    writeFileSync(join(folder, `${name}.ext`), `${usage}\n${more}\n`);
+    const subject = ["-subj", `/CN=${name}`, "-keyout", `${name}.key`, "-out", `${name}.csr`];
+    openssl("req", ...key, ...subject);
+    const by = ["-CA", `${ca}.pem`, "-CAkey", `${ca}.key`, "-CAcreateserial", "-days", "2"];
+    const files = ["-in", `${name}.csr`, "-out", `${name}.pem`, "-extfile", `${name}.ext`];
+    openssl("x509", "-req", ...by, ...files);
+  }
+  return { folder, text: (file) => readFileSync(join(folder, file), "utf8") };
 }

@@ -36,7 +36,7 @@ const bound = {
 };
 
 export interface PrivateLibvirtdOptions {
-  /** Lines of libvirtd.conf beside the usual ones. */
+  /** Lines of libvirtd.conf beside the usual ones; without any, it listens on its unix sockets only. */
   readonly settings?: readonly string[];
   /** More of libvirtd's arguments, such as `--listen`. */
   readonly arguments?: readonly string[];
@@ -54,8 +54,7 @@ export async function startPrivateLibvirtd(
     `unix_sock_dir = "${join(folder, "run")}"`,
     'auth_unix_rw = "none"',
     'auth_unix_ro = "none"',
-    "listen_tls = 0",
-    ...(options.settings ?? []),
+    ...(options.settings ?? ["listen_tls = 0"]),
   ];
   writeFileSync(join(folder, "etc/libvirtd.conf"), `${settings.join("\n")}\n`);
   const binds = Object.entries(bound)
