@@ -1,8 +1,5 @@
-/**
- * Where this provider finds its shepherd: the provider block, else the environment, else the local socket. Loads the
- * client only when it is needed: Terraform starts a provider three times for one plan, and twice needs no client.
- */
-import type { ShepherdClient } from "@drover/shepherd/api/client";
+/** Where this provider finds its shepherd: the provider block, else the environment, else the local socket. */
+import { defaultEndpoint, ShepherdClient, UnreachableError } from "@drover/shepherd/api/client";
 import type { providerAttributes } from "./catalogue.ts";
 import { providerVersion } from "./plugin/address.ts";
 import type { Environment } from "./plugin/handshake.ts";
@@ -19,14 +16,14 @@ export interface Connection {
 export type ProviderConfig = PlannedOf<typeof providerAttributes>;
 
 /** Undefined after an error was reported. Sends nothing yet. */
-export async function connect(
+export function connect(
   config: ProviderConfig,
   options: {
     readonly environment: Environment;
     readonly toolVersion: string;
     readonly report: Report;
   },
-): Promise<Connection | undefined> {
+): Connection | undefined {
   const { environment, report } = options;
   for (const name of ["endpoint", "token", "ca_file"] as const) {
     if (!isUnknown(config[name])) continue;
@@ -38,9 +35,6 @@ export async function connect(
       );
     return undefined;
   }
-  const { defaultEndpoint, ShepherdClient, UnreachableError } = await import(
-    "@drover/shepherd/api/client"
-  );
   const choose = (name: keyof ProviderConfig, variable: string) =>
     typeof config[name] === "string" && config[name] !== ""
       ? { value: config[name], origin: `the provider's ${name} names it` }

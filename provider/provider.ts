@@ -43,9 +43,9 @@ export function createProvider(options: {
   let connection: Connection | undefined;
 
   /** What a verb works with; undefined after it was reported why there is no shepherd to ask. */
-  async function work(report: Report): Promise<Work | undefined> {
+  function work(report: Report): Work | undefined {
     const { environment } = options;
-    connection ??= await connect(config, { environment, toolVersion, report });
+    connection ??= connect(config, { environment, toolVersion, report });
     return (
       connection && {
         ...connection,
@@ -145,7 +145,7 @@ export function createProvider(options: {
       reporting("ReadResource", async (report) => {
         const type = resourceNamed(request.type_name);
         const current = decodeObject(type.attributes, request.current_state);
-        const working = await work(report);
+        const working = work(report);
         if (working === undefined) return {};
         const kept = readPrivate(request.private);
         const reached = await type.read(working, asStateOf(current), kept);
@@ -193,7 +193,7 @@ export function createProvider(options: {
         const planned = fromDynamicValue(of, request.planned_state);
         const config = fromDynamicValue(of, request.config);
         const kept = readPrivate(request.planned_private);
-        const working = await work(report);
+        const working = work(report);
         const reached =
           working === undefined
             ? { state: isObject(prior) ? asStateOf(prior) : null }
@@ -207,7 +207,7 @@ export function createProvider(options: {
     ImportResourceState: (request) =>
       reporting("ImportResourceState", async (report) => {
         const type = resourceNamed(request.type_name);
-        const working = await work(report);
+        const working = work(report);
         if (working === undefined) return {};
         const state = await type.import(working, request.id);
         if (state === null) {
@@ -244,7 +244,7 @@ export function createProvider(options: {
     ReadDataSource: (request) =>
       reporting("ReadDataSource", async (report) => {
         const type = dataSourceNamed(request.type_name);
-        const working = await work(report);
+        const working = work(report);
         if (working === undefined) return {};
         const values = decodeObject(type.attributes, request.config);
         const state = await type.read(working, asStateOf(values));

@@ -23,7 +23,12 @@ export const statuses = {
 const maxMessageBytes = 256 * 1024 * 1024;
 
 /** Answers a unary call; undefined when there is no such call. */
-export type Answerer = (path: string) => ((request: Uint8Array) => Promise<Uint8Array>) | undefined;
+export type Answerer = (path: string) => Answer | undefined;
+export interface Answer {
+  readonly handle: (request: Uint8Array) => Promise<Uint8Array>;
+  /** Called once the answer has left, or the caller is gone. */
+  readonly sent?: () => void;
+}
 
 export interface ServerOptions {
   readonly answer: Answerer;
@@ -79,7 +84,8 @@ function serve(stream: ServerHttp2Stream, path: string, options: ServerOptions):
       refuse(stream, statuses.invalidArgument, "not one uncompressed message");
       return;
     }
-    answer(frame).then(
+    if (answer.sent !== undefined) stream.on("close", answer.sent);
+    answer.handle(frame).then(
       (message) => reply(stream, message),
       (error: unknown) => {
         if (!(error instanceof DecodeError)) options.onBug(error);

@@ -35,7 +35,7 @@ export interface Provider {
 /** How long the host may keep no connection before it counts as gone. */
 const abandonedMs = 1000;
 const parentCheckMs = 2000;
-/** The answer to Shutdown gets this long to leave. */
+/** Between the last byte of the answer to Shutdown and the end; the host waits two seconds. */
 const farewellMs = 5;
 
 /** Serves until the end of the process. `makeProvider` gets the log; it must load nothing slow. */
@@ -132,19 +132,18 @@ export function answerer(handlers: Handlers, shutdown: () => void): Answerer {
   return (path) => {
     const [, service, name = ""] = path.split("/");
     if (service === "plugin.GRPCController" && name === "Shutdown")
-      return async () => {
-        shutdown();
-        return encode(empty, {});
-      };
+      return { handle: async () => encode(empty, {}), sent: shutdown };
     if (service === "grpc.health.v1.Health" && name === "Check")
-      return async () => encode(health, { status: serving });
+      return { handle: async () => encode(health, { status: serving }) };
     if (service !== providerService || !Object.hasOwn(calls, name)) return undefined;
     const call: { request: Message<Fields>; response: Message<Fields> } = calls[name as CallName];
     const handle = handlers[name as CallName] as
       | ((request: unknown) => Promise<Readonly<Record<string, unknown>>>)
       | undefined;
     if (handle === undefined) return undefined;
-    return async (request) =>
-      encode(call.response, (await handle(decode(call.request, request))) as never);
+    return {
+      handle: async (request) =>
+        encode(call.response, (await handle(decode(call.request, request))) as never),
+    };
   };
 }

@@ -24,6 +24,10 @@ export interface DeclaredObject<A, View> {
     planned: PlannedOf<A>;
     private: PrivateData;
   }) => unknown;
+  /** Waits for what already works on it; the state to change from then, undefined after an error was reported. */
+  readonly join?: (work: Work, prior: StateOf<A>, what: string) => Promise<StateOf<A> | undefined>;
+  /** What to keep beside the state that was read, beyond what the view says. */
+  readonly observe?: (work: Work, view: View) => Promise<PrivateData>;
   readonly state: (view: View, prior: PlannedOf<A> | null) => Reached<A> & { state: StateOf<A> };
   /** The state to return after a change that succeeded; default is what the shepherd says. */
   readonly settle?: (reached: StateOf<A>, planned: PlannedOf<A>) => StateOf<A>;
@@ -63,13 +67,16 @@ export function declaredObject<A, View>(
   return {
     async read(work, state) {
       const what = titled("read", state as PlannedOf<A>);
-      const found = await attempt(work, what, () =>
-        work.client.find<View>(object.one(object.idOf(state)), { signal: work.signal }),
-      );
+      const found = await attempt(work, what, async () => {
+        const view = await work.client.find<View>(object.one(object.idOf(state)), {
+          signal: work.signal,
+        });
+        return view && { view, observed: await object.observe?.(work, view) };
+      });
       if (found === undefined) return { state };
-      return found.value === undefined
-        ? { state: null }
-        : object.state(found.value, state as PlannedOf<A>);
+      if (found.value === undefined) return { state: null };
+      const reached = object.state(found.value.view, state as PlannedOf<A>);
+      return { ...reached, private: { ...reached.private, ...found.value.observed } };
     },
 
     async create(work, { planned }) {
@@ -105,13 +112,17 @@ export function declaredObject<A, View>(
     },
 
     async update(work, { prior, planned, private: kept }) {
-      const body = object.patch?.({ prior, planned, private: kept });
       const one = object.one(object.idOf(prior));
       const what = titled("update", planned);
+      const from = object.join === undefined ? prior : await object.join(work, prior, what);
+      const body =
+        from === undefined ? undefined : object.patch?.({ prior: from, planned, private: kept });
       const outcome =
-        body === undefined
-          ? ({ kind: "done", object: null, followed: true } as const)
-          : await mutate<View>(work, { method: "PATCH", path: one, body, what, attributes });
+        from === undefined
+          ? ({ kind: "interrupted" } as const)
+          : body === undefined
+            ? ({ kind: "done", object: null, followed: true } as const)
+            : await mutate<View>(work, { method: "PATCH", path: one, body, what, attributes });
       if (outcome.kind === "done" && !outcome.followed && outcome.object !== null)
         return settled(object.state(outcome.object, planned), planned);
       // After an interrupt the signal is spent, but what was reached still has to be looked up, quickly.
@@ -138,6 +149,7 @@ export function declaredObject<A, View>(
         work.client.find<View>(one, { signal: work.signal }),
       );
       if (exists === undefined || exists.value === undefined) return;
+      if (object.join !== undefined && (await object.join(work, state, what)) === undefined) return;
       await mutate<null>(work, { method: "DELETE", path: one, what, attributes });
     },
 

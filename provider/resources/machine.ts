@@ -4,7 +4,12 @@
  * Knows what the shepherd says about drift; never judges itself whether a value was approved.
  */
 import { path } from "@drover/shepherd/api/client";
-import type { MachineBody, MachinePatch, MachineView } from "@drover/shepherd/api/contract";
+import type {
+  MachineBody,
+  MachinePatch,
+  MachineView,
+  OperationView,
+} from "@drover/shepherd/api/contract";
 import type { PlannedOf, StateOf } from "#schema/attribute";
 import type { Report } from "#schema/report";
 import {
@@ -12,11 +17,13 @@ import {
   type PlannedChange,
   type PrivateData,
   type Reached,
+  type Work,
 } from "#schema/resource";
 import { equal, isUnknown, type Unknown, unknown, type Value } from "#schema/value";
 import { declaredObject, splitImportId } from "./declared-object.ts";
 import { findOne } from "./lookup.ts";
 import { type MachineAttributes, machineAttributes } from "./machine-attributes.ts";
+import { joinOperations } from "./mutation.ts";
 import { leaseTime } from "./time.ts";
 
 type State = StateOf<MachineAttributes>;
@@ -55,7 +62,9 @@ export const machine = defineResource({
         environment: String(planned.environment_id),
         name: String(planned.name),
       }),
-    patch: ({ prior, planned }) => patchOf(prior, planned),
+    join,
+    observe,
+    patch: ({ prior, planned, private: kept }) => patchOf(prior, planned, kept),
     state: stateOf,
     settle: keepPromises,
     idOf: (state) => state.id ?? "",
@@ -110,9 +119,12 @@ function validate(config: Planned, report: Report): void {
       );
 }
 
-/** What read keeps beside the state: baselines as the shepherd has them, where a foreign change hides them. */
+/** What read keeps beside the state. */
 interface Kept {
+  /** Baselines as the shepherd has them, where a foreign change hides them. */
   readonly baseline?: Partial<Record<Adaptable, number | string>>;
+  /** An adaptation is being carried out or released; it is recorded when that has ended. */
+  readonly adapting?: true;
 }
 
 /** See docs/decisions/0006 for the cases; each row of its table is a test. */
@@ -128,7 +140,7 @@ export function planMachine(
       config[name] === null ? (hidden[name] ?? planned[name]) : planned[name],
     ]),
   ) as Record<Adaptable, Value>;
-  const changing = changes(prior, { ...planned, ...baseline } as Planned);
+  const changing = changes(prior, { ...planned, ...baseline } as Planned, kept);
   const plan: Partial<Planned> = {
     ...(baseline as Pick<Planned, Adaptable>),
     start_from: prior.start_from ?? planned.start_from,
@@ -150,14 +162,50 @@ export function planMachine(
   };
 }
 
-/** Attributes to put in force: those whose baseline changes, and when pinned all that differ from it. */
-function changes(prior: State, planned: Planned): readonly Adaptable[] {
-  const pinned = isPinned(planned);
-  return adaptable.filter((name) => {
-    const [before, after, live] = [prior[name], planned[name], prior.effective?.[name]];
-    if (!equal(before as Value, after as Value)) return true;
-    return pinned && live !== undefined && !sameLive(name, live, after);
+/**
+ * Attributes to put in force: those whose baseline changes, and those whose live value differs from it without a
+ * reason: no adaptation is in force (an update is under way, or failed half way), or the machine is pinned.
+ */
+function changes(prior: State, planned: Planned, kept: PrivateData): readonly Adaptable[] {
+  const { effective } = prior;
+  const explained = effective?.adaptation_id !== null || (kept as Kept).adapting === true;
+  const enforced = effective !== null && (isPinned(planned) || !explained);
+  return adaptable.filter(
+    (name) =>
+      !equal(prior[name] as Value, planned[name] as Value) ||
+      (enforced && !sameLive(name, effective[name], planned[name])),
+  );
+}
+
+/** A live value that nothing explains yet may be an adaptation half way: only then its operation is looked for. */
+async function observe(work: Work, view: MachineView): Promise<PrivateData> {
+  const { effective, drift } = view;
+  const plain = adaptable.every((name) => sameLive(name, effective[name], view[name]));
+  if (plain || drift.length > 0 || effective.adaptation_id !== null) return {};
+  const { items } = await work.client.get<{ items: readonly OperationView[] }>("/v1/operations", {
+    query: { machine: view.id, active: "1" },
+    signal: work.signal,
   });
+  const adapting = items.some(({ kind }) => kind !== "create" && kind !== "update");
+  return adapting ? ({ adapting } satisfies Kept as PrivateData) : {};
+}
+
+/**
+ * Joins what is under way. Values that the plan saw on their way to the baseline count as they are then, and an
+ * adaptation that was recorded meanwhile stays; all other values must be as the plan saw them.
+ */
+async function join(work: Work, prior: State, what: string): Promise<State | undefined> {
+  const id = prior.id ?? "";
+  const joined = await joinOperations(work, { id, what });
+  if (joined === undefined) return undefined;
+  const { effective } = prior;
+  const onTheirWay = changes(prior, prior as Planned, {});
+  if (joined === 0 || onTheirWay.length === 0 || effective === null) return prior;
+  const view = await work.client.find<MachineView>(path`/v1/machines/${id}`);
+  if (view === undefined) return prior;
+  const now = Object.fromEntries(onTheirWay.map((name) => [name, view.effective[name]]));
+  const { adaptation_id } = view.effective;
+  return { ...prior, effective: { ...effective, ...now, adaptation_id } };
 }
 
 function isPinned(planned: Planned): boolean {
@@ -221,14 +269,18 @@ function bodyOf(planned: Planned): MachineBody {
 }
 
 /** Undefined when nothing that the shepherd keeps changes. */
-export function patchOf(prior: State, planned: Planned): MachinePatch | undefined {
+export function patchOf(
+  prior: State,
+  planned: Planned,
+  kept: PrivateData,
+): MachinePatch | undefined {
   const body: MachinePatch = {};
   if (planned.group !== prior.group) body.group = known(planned.group);
   if (planned.speaker !== prior.speaker) body.speaker = planned.speaker === true;
   if (!isUnknown(planned.class) && planned.class !== prior.class) body.class = planned.class;
   if (!equal(planned.adaptation as Value, prior.adaptation as Value))
     body.adaptation = envelopeOf(planned.adaptation) ?? { mode: "auto" };
-  const changing = changes(prior, planned);
+  const changing = changes(prior, planned, kept);
   if (changing.length > 0) {
     const pick = (from: object) =>
       Object.fromEntries(

@@ -60,6 +60,36 @@ export async function mutate<View>(work: Work, request: MutationRequest): Promis
   }
 }
 
+/**
+ * Waits until nothing works on a machine any more: what an apply that was interrupted or killed has started goes on, and
+ * is joined here. Tells how many operations there were; undefined after it was reported that the wait broke off.
+ */
+export async function joinOperations(
+  work: Work,
+  machine: { readonly id: string; readonly what: string },
+): Promise<number | undefined> {
+  const { id, what } = machine;
+  const signal = AbortSignal.any([work.signal, AbortSignal.timeout(followMs)]);
+  let joined: OperationView | null = null;
+  try {
+    const { items } = await work.client.get<{ items: readonly OperationView[] }>("/v1/operations", {
+      query: { machine: id, active: "1" },
+      signal,
+    });
+    for (const operation of items) {
+      joined = operation;
+      work.log(`${what}: operation ${operation.id} is under way, waiting for it`);
+      await work.client.waitForOperation(operation.id, { signal });
+    }
+    return items.length;
+  } catch (error) {
+    if (signal.aborted)
+      reportInterrupted(work.report, { what, operation: joined, byUser: work.signal.aborted });
+    else reportError(work, error, { what, attributes: [] });
+    return undefined;
+  }
+}
+
 /** Turns what a call threw into diagnostics: one for each finding that said no, else one. */
 export function reportError(
   { report, endpointOrigin }: Pick<Work, "report" | "endpointOrigin">,

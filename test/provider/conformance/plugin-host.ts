@@ -118,6 +118,7 @@ export class PluginHost {
       session.once("connect", resolve);
       session.once("error", reject);
     });
+    session.on("error", () => undefined); // a provider may end right after its answer; each call tells its own fate
     const host = new PluginHost(child, line, session, output);
     host.open("/plugin.GRPCStdio/StreamStdio");
     host.open("/plugin.GRPCBroker/StartStream");

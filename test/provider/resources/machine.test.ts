@@ -81,13 +81,15 @@ const config: Config = {
 };
 
 /** Applied while it looked like `applied`, refreshed when it looks like `now`, planned with `wanted`. */
-function planAfter(now: MachineView, wanted: Config = config) {
+function planAfter(now: MachineView, wanted: Config = config, observed = {}) {
   const full = (values: Config): Planned =>
     Object.fromEntries(
       Object.keys(machineAttributes).map((name) => [name, values[name as keyof Config] ?? null]),
     ) as unknown as Planned;
   const before = stateOf(declared, full(config)).state;
-  const { state, private: kept = {} } = stateOf(now, before as Planned);
+  const read = stateOf(now, before as Planned);
+  const state = read.state;
+  const kept = { ...read.private, ...observed };
   const configured = full(wanted);
   // As Terraform proposes: what is configured, else the prior value where the attribute is computed.
   const proposed = Object.fromEntries(
@@ -113,7 +115,7 @@ function planAfter(now: MachineView, wanted: Config = config) {
         .filter((name) => JSON.stringify(final[name]) !== JSON.stringify(state[name]))
         .map((name) => [name, final[name]]),
     ),
-    patch: patchOf(state, final),
+    patch: patchOf(state, final, kept),
     warnings: report.diagnostics.map(({ summary }) => summary),
   };
 }
@@ -207,6 +209,36 @@ test("an edit of site is a move in place with the host known afterwards", () => 
     patch: { site: "b", planned_from: { site: "a" }, planned_effective: { site: "b" } },
     warnings: [],
   });
+});
+
+test("a move that is under way, or that failed half way, is planned again until it is reached", () => {
+  const moving: MachineView = {
+    ...declared,
+    site: "b",
+    effective: { ...declared.effective, state: "moving" },
+  };
+  expect(planAfter(moving, { ...config, site: "b" })).toEqual({
+    changes: { effective: promise({ vcpus: 2, site: "b" }) },
+    patch: { site: "b", planned_from: { site: "a" }, planned_effective: { site: "b" } },
+    warnings: [],
+  });
+});
+
+test("an adaptation that is half way, not recorded yet, is left alone", () => {
+  const halfWay: MachineView = {
+    ...declared,
+    effective: { ...declared.effective, vcpus: 6 },
+  };
+  expect(planAfter(halfWay, config, { adapting: true })).toEqual(clean);
+  expect(planAfter(halfWay).changes).toEqual({ effective: promise({ vcpus: 2, site: "a" }) });
+});
+
+test("a move that an adaptation makes is left alone while it is under way", () => {
+  const moving: MachineView = {
+    ...adapted,
+    effective: { ...adapted.effective, site: "a", host: "a1", state: "moving" },
+  };
+  expect(planAfter(moving)).toEqual(clean);
 });
 
 test("start_from that appears beside an existing machine changes nothing", () => {

@@ -41,7 +41,7 @@ resource "drover_machine" "rank0" {
   cpu_percent    = 20
   memory_mib     = ${memory}
   site           = "${site}"
-  networks       = [{ network_id = drover_network.lan.id, address = "10.42.0.10" }]
+  networks       = [{ network_id = drover_network.lan.id, address = "10.42.0.50" }]
   adaptation = {
     mode        = "${mode}"
     vcpus       = { min = 1, max = 4 }
@@ -92,7 +92,8 @@ async function resize(params: object): Promise<RequestAnswer> {
 }
 /** Names of what a plan would change, with both values. */
 async function planned(): Promise<Record<string, [unknown, unknown]>> {
-  const { changes } = await stack.plan();
+  const { code, changes, text } = await stack.plan();
+  if (code === 1) throw new Error(text);
   return Object.fromEntries(
     changes.flatMap(({ address, before, after }) =>
       Object.keys({ ...before, ...after })
@@ -159,7 +160,10 @@ test("a foreign change shows as exactly that attribute, and apply puts it back",
     for (const host of Object.values(world.hosts))
       for (const domain of Object.values(host.domains))
         if (domain.name === "drover-ring-rank-0")
-          domain.memory = { fromMib: 512, toMib: 512, sinceMs: 0 };
+          Object.assign(domain, {
+            askedMib: 512,
+            memory: { fromMib: 512, toMib: 512, sinceMs: 0 },
+          });
   });
   expect(await planned()).toEqual({ [`${rank0}.memory_mib`]: [512, 256] });
   await stack.must(["apply", "-auto-approve"]);
