@@ -24,7 +24,7 @@ export interface SandboxLimits {
 /** 64 MiB is 20 times what 128 machines with 200 instances took. */
 export const standardLimits: SandboxLimits = {
   budgetMs: 250,
-  wallMs: 2_000,
+  wallMs: 5_000,
   memoryPages: { initial: 16, maximum: 1_024 },
   queued: 1_000,
 };
