@@ -81,7 +81,7 @@ int main(int count, char **arguments) {
       packet.header.checksum = checksum(&packet, sizeof packet);
       when[sent++] = now; /* a refused send is a lost ping as well */
       (void)!sendto(raw, &packet, sizeof packet, 0, (struct sockaddr *)&peer, sizeof peer);
-      report(file == NULL ? "/dev/null" : file);
+      if (file != NULL) report(file);
       continue;
     }
     double next = sent < wanted ? from + sent * interval : when[sent - 1] + GRACE_MS;
