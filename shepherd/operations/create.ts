@@ -35,12 +35,15 @@ export function createSteps(
       do: (context) =>
         context.mark({}, async (journal) => {
           const record = await needMachine(journal, machineId);
+          const ceiling = ceilingOf(record.spec, record.effective, sizing);
           await changeMachine(journal, machineId, context.world.clock.nowMs(), {
             ...sizing,
             siteId,
             hostId,
             state: "creating",
-            ceiling: ceilingOf(record.spec, record.effective, sizing),
+            ceiling,
+            // A booting guest has all of it, until its balloon driver takes the rest away.
+            settlingFromMib: ceiling.memoryMib > sizing.memoryMib ? ceiling.memoryMib : undefined,
           });
         }),
       // First the journal, then the hosts: an apply for another machine must not bring the port back.

@@ -22,6 +22,8 @@ const budgetMs: Ms = 5_000;
 const volumesEveryMs: Ms = 30_000;
 /** Events come in bursts (a start is four of them): look once, shortly after the first. */
 const settleMs: Ms = 150;
+/** Memory that has been where it should be for this long has arrived; a booting guest's balloon comes and goes at first. */
+const arrivedAfterMs: Ms = 10_000;
 /** Calls of one host that may hang at the same time; beyond it the host is not asked until one of them ends. */
 const maxHanging = 2;
 
@@ -100,6 +102,7 @@ class HostWatch {
   #volumesAtMs: Ms = Number.NEGATIVE_INFINITY;
   #looking: Promise<void> | undefined;
   #again: Promise<void> | undefined;
+  readonly #thereSinceMs = new Map<MachineId, Ms>();
   #hanging = 0;
   #everJudged = false;
   #stopped = true;
@@ -285,17 +288,25 @@ class HostWatch {
   async #settle(): Promise<void> {
     const { store, clock } = this.#options;
     const machines = new Map(this.machines().map((machine) => [machine.id, machine]));
-    const arrived = (record: MachineRecord) => {
+    const nowMs = clock.nowMs();
+    const isThere = (record: MachineRecord) => {
       const seen = machines.get(record.id);
       return (
         record.effective.settlingFromMib !== undefined &&
         record.effective.hostId === this.#record.id &&
+        record.effective.state === "running" &&
         seen !== undefined &&
         hasSettled(record, seen)
       );
     };
+    const arrived = (record: MachineRecord) =>
+      isThere(record) && nowMs - (this.#thereSinceMs.get(record.id) ?? nowMs) >= arrivedAfterMs;
     if (machines.size === 0 || this.#stopped) return;
     const waiting = await store.read((journal) => journal.objects.list("machine"));
+    for (const record of waiting) {
+      if (!isThere(record)) this.#thereSinceMs.delete(record.id);
+      else if (!this.#thereSinceMs.has(record.id)) this.#thereSinceMs.set(record.id, nowMs);
+    }
     if (this.#stopped || !waiting.some(arrived)) return;
     await store.transaction(async (journal) => {
       for (const record of (await journal.objects.list("machine")).filter(arrived)) {
@@ -303,7 +314,7 @@ class HostWatch {
         await journal.objects.put({ ...record, effective, version: record.version + 1 });
         await journal.events.append({
           kind: "object.changed",
-          atMs: clock.nowMs(),
+          atMs: nowMs,
           environmentId: record.environmentId,
           machineId: record.id,
           data: {

@@ -79,7 +79,7 @@ test("ask and get: a line in, granted, in force inside the guest; the same id ag
   await ring([{ name: "rank-0" }]);
   const guest = await shepherd.guest("rank-0");
   const ask = { cpu_percent: 60, memory_mib: 320, lease_s: 3600, reason: "\u001b[31mlanczos" };
-  const { result } = await guest.call("resize", ask, "7");
+  const result = await guest.ask("resize", ask, "7");
   expect(result).toMatchObject({
     verdict: "granted",
     code: "granted",
@@ -89,7 +89,7 @@ test("ask and get: a line in, granted, in force inside the guest; the same id ag
     in_force_after_ms: expect.any(Number),
   });
   expect(await inside("rank-0")).toMatchObject({ cpuPercent: 60 });
-  expect((await guest.call("resize", ask, "7")).result).toEqual(result);
+  expect(await guest.ask("resize", ask, "7")).toEqual(result);
   expect((await guest.call("resize", { ...ask, cpu_percent: 50 }, "7")).error?.code).toBe(-32003);
   const [adaptation] = await shepherd.store.read((journal) => journal.adaptations.list());
   expect(adaptation).toMatchObject({
@@ -97,8 +97,8 @@ test("ask and get: a line in, granted, in force inside the guest; the same id ag
     reason: "\ufffd[31mlanczos",
   });
   const { lease_until_ms: until } = { lease_until_ms: 0, ...result };
-  const longer = await guest.call("resize", { cpu_percent: 60, memory_mib: 320, lease_s: 7200 });
-  expect(longer.result?.["lease_until_ms"]).toBeGreaterThan(until + 3_000_000);
+  const longer = await guest.ask("resize", { cpu_percent: 60, memory_mib: 320, lease_s: 7200 });
+  expect(longer?.["lease_until_ms"]).toBeGreaterThan(until + 3_000_000);
   expect((await guest.call("status")).result).toMatchObject({
     protocol: 1,
     machine: "rank-0",
@@ -111,7 +111,7 @@ test("as a group: one ask of the speaker, one decision, everyone has it; another
   const names = ["rank-0", "rank-1", "rank-2", "rank-3"];
   await ring(names.map((name, n) => ({ name, group: "rank", speaker: n === 0 })));
   const speaker = await shepherd.guest("rank-0");
-  const { result } = await speaker.call("resize", {
+  const result = await speaker.ask("resize", {
     group: "rank",
     cpu_percent: 60,
     memory_mib: 320,
@@ -137,7 +137,7 @@ test("as a group: one ask of the speaker, one decision, everyone has it; another
 test("too much: the rule, the number, the nearest that passes", async () => {
   await ring([{ name: "rank-1" }]);
   const guest = await shepherd.guest("rank-1");
-  const { result } = await guest.call("resize", { cpu_percent: 6400 });
+  const result = await guest.ask("resize", { cpu_percent: 6400 });
   expect(result).toMatchObject({
     verdict: "denied",
     code: "policy.denied",
@@ -155,14 +155,9 @@ test("no room here: first to the other host of the site, then across owners, the
   const other = before?.hostId === "north-1" ? "north-2" : "north-1";
   const lendMib = other === "north-2" ? 700 : 600;
   // The neighbour leaves so much room on its host, and no more.
-  const first = await guest.call("resize", { memory_mib: lendMib - 260 });
-  expect(first.result).toMatchObject({ verdict: expect.stringMatching(/granted|pending/) });
-  const far = await guest.call("resize", { memory_mib: 1000 }, "far");
-  const answer =
-    far.result?.["verdict"] === "pending"
-      ? await guest.next(({ params }) => params?.["id"] === "far" && params["final"] === true)
-      : far;
-  const result = answer.result ?? answer.params?.["result"];
+  const first = await guest.ask("resize", { memory_mib: lendMib - 260 });
+  expect(first).toMatchObject({ verdict: "granted" });
+  const result = await guest.ask("resize", { memory_mib: 1000 }, "far");
   expect(result).toMatchObject({
     verdict: "granted",
     granted: { memory_mib: 1000, site: "south" },
@@ -183,7 +178,7 @@ test("a site says no: the destination's own policy, nothing copied, nothing chan
   await ring([{ name: "rank-3", class: "sensitive" }], { north1: 600, north2: 600, south: 4096 });
   const before = await shepherd.machine("rank-3");
   const guest = await shepherd.guest("rank-3");
-  const { result } = await guest.call("resize", { memory_mib: 1000 });
+  const result = await guest.ask("resize", { memory_mib: 1000 });
   expect(result).toMatchObject({ verdict: "denied", rule: "site_accepts_class" });
   expect(result?.["message"]).toMatch(/^site south says: .*sensitive/);
   expect((await shepherd.machine("rank-3")).version).toBe(before.version);
@@ -192,10 +187,7 @@ test("a site says no: the destination's own policy, nothing copied, nothing chan
 test("the lease ends: back to the baseline and home by itself, no adaptation left", async () => {
   await ring([{ name: "rank-0" }], { north1: 600, north2: 600, south: 4096 });
   const guest = await shepherd.guest("rank-0");
-  const { result } = await guest.call("resize", { memory_mib: 900, lease_s: 10 }, "l");
-  if (result?.["verdict"] === "pending") {
-    await guest.next(({ params }) => params?.["id"] === "l" && params["final"] === true);
-  }
+  await guest.ask("resize", { memory_mib: 900, lease_s: 10 });
   expect(await inside("rank-0")).toMatchObject({ hostId: "south-1" });
   for (;;) {
     const left = await shepherd.store.read((journal) => journal.adaptations.list());
@@ -228,7 +220,7 @@ test("garbage is refused, answered seldom, counted in few rows, and hurts nobody
     code: -32602,
     data: { path: "machine" },
   });
-  expect((await good.call("resize", { cpu_percent: 40 })).result).toMatchObject({
+  expect(await good.ask("resize", { cpu_percent: 40 })).toMatchObject({
     verdict: "granted",
   });
   await new Promise((resolve) => setTimeout(resolve, 300));
@@ -258,11 +250,11 @@ test("a flood of 1,000 from one guest while honest guests are served", async () 
   }
   const answers = await Promise.all(
     honest.flatMap((guest) => [
-      guest.call("resize", { cpu_percent: 40 }),
-      guest.call("resize", { cpu_percent: 6400 }),
+      guest.ask("resize", { cpu_percent: 40 }),
+      guest.ask("resize", { cpu_percent: 6400 }),
     ]),
   );
-  expect(answers.map(({ result }) => result?.["verdict"])).toEqual(
+  expect(answers.map((result) => result?.["verdict"])).toEqual(
     Array.from({ length: 3 }, () => ["granted", "denied"]).flat(),
   );
   await new Promise((resolve) => setTimeout(resolve, 1_200));
@@ -350,7 +342,7 @@ test("a foreign machine counts as used room as soon as it is there", async () =>
     });
   }
   const guest = await shepherd.guest("rank-0");
-  const { result } = await guest.call("resize", { memory_mib: 800 });
+  const result = await guest.ask("resize", { memory_mib: 800 });
   expect(result).toMatchObject({
     verdict: "denied",
     code: "placement.no_host_fits",
@@ -364,16 +356,16 @@ test("a host that hangs delays no decision about others", async () => {
   expect(one.effective.hostId).not.toBe(two.effective.hostId);
   const guest = await shepherd.guest("rank-1");
   shepherd.world.setReachable(one.effective.hostId, false);
-  const { result } = await guest.call("resize", { cpu_percent: 40 });
+  const result = await guest.ask("resize", { cpu_percent: 40 });
   expect(result).toMatchObject({ verdict: "granted" });
-  expect(result?.["in_force_after_ms"]).toBeLessThan(2_000);
+  expect(result?.["in_force_after_ms"]).toBeLessThan(5_000);
 });
 
 test("killed and started again: the same id gets its answer, a lease that ended meanwhile is released", async () => {
   await ring([{ name: "rank-0" }, { name: "rank-1" }]);
   const guest = await shepherd.guest("rank-0");
   const ask = { cpu_percent: 60, memory_mib: 320, lease_s: 5 };
-  const { result } = await guest.call("resize", ask, "before");
+  const result = await guest.ask("resize", ask, "before");
   expect(result).toMatchObject({ verdict: "granted" });
   await shepherd.die();
   // Six seconds of this world pass without a shepherd.
@@ -387,45 +379,43 @@ test("killed and started again: the same id gets its answer, a lease that ended 
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   expect(await inside("rank-0")).toMatchObject({ cpuPercent: 20 });
-  const again = await guest.call("resize", ask, "before");
-  expect(again.result?.["decision"]).toBe(result?.["decision"]);
-  const fresh = await guest.call("resize", { cpu_percent: 30 }, "after");
-  expect(fresh.result).toMatchObject({ verdict: "granted" });
+  const again = await guest.ask("resize", ask, "before");
+  expect(again?.["decision"]).toBe(result?.["decision"]);
+  const fresh = await guest.ask("resize", { cpu_percent: 30 }, "after");
+  expect(fresh).toMatchObject({ verdict: "granted" });
 });
 
 test("a hold stops growth at once and lets giving back through", async () => {
   await ring([{ name: "rank-0" }]);
   const guest = await shepherd.guest("rank-0");
-  await guest.call("resize", { cpu_percent: 60 });
+  await guest.ask("resize", { cpu_percent: 60 });
   const world = { store: shepherd.store, clock: shepherd.world.clock };
   await placeHold(world, { scope: "everything", by: "ops", reason: "fire drill" });
-  expect((await guest.call("resize", { memory_mib: 320 })).result).toMatchObject({
+  expect(await guest.ask("resize", { memory_mib: 320 })).toMatchObject({
     verdict: "denied",
     code: "hold.active",
     message: "hold: fire drill (until it is lifted)",
   });
-  expect((await guest.call("release")).result).toMatchObject({
+  expect(await guest.ask("release")).toMatchObject({
     verdict: "granted",
     granted: { cpu_percent: 20, memory_mib: 256, vcpus: 1 },
   });
   await liftHold(world, "everything", "ops");
-  expect((await guest.call("resize", { memory_mib: 320 })).result).toMatchObject({
-    verdict: "granted",
-  });
+  expect(await guest.ask("resize", { memory_mib: 320 })).toMatchObject({ verdict: "granted" });
 });
 
 test("memory changed behind our back shows as soon as the granted one was reached", async () => {
   await ring([{ name: "rank-0" }]);
   const guest = await shepherd.guest("rank-0");
-  await guest.call("resize", { memory_mib: 320 });
+  await guest.ask("resize", { memory_mib: 320 });
   const drift = async () => {
     await shepherd.observer.refresh();
     const record = await shepherd.machine("rank-0");
     return driftOf(record, shepherd.observer.observedMachine(record.id), () => undefined);
   };
   expect(await drift()).toEqual([]);
-  // Long enough for the balloon and for the next look.
-  await new Promise((resolve) => setTimeout(resolve, 500));
+  // Long enough for the balloon, and for some looks that find it there.
+  await new Promise((resolve) => setTimeout(resolve, 1_800));
   const record = await shepherd.machine("rank-0");
   expect(record.effective.settlingFromMib).toBeUndefined();
   shepherd.world.setMemoryBehind(record.effective.hostId, record.id, 300);

@@ -34,6 +34,12 @@ export interface Guest {
   send(bytes: string | Uint8Array): void;
   /** Sends a request and resolves with its response. */
   call(method: string, params?: unknown, id?: string): Promise<Message>;
+  /** Sends a request and resolves with how it ended, whether that takes a `pending` or not. */
+  ask(
+    method: string,
+    params?: unknown,
+    id?: string,
+  ): Promise<Readonly<Record<string, unknown>> | undefined>;
   /** Resolves with the first message, past or coming, that fits. */
   next(fits: (message: Message) => boolean): Promise<Message>;
 }
@@ -220,6 +226,14 @@ function speakTo(port: NodeJS.ReadWriteStream): Guest {
   });
   let calls = 0;
   const guest: Guest = {
+    async ask(method, params = {}, id = `ask-${(calls += 1)}`) {
+      const { result } = await guest.call(method, params, id);
+      if (result?.["verdict"] !== "pending") return result;
+      const final = await guest.next(
+        ({ params: told }) => told?.["id"] === id && told["final"] === true,
+      );
+      return final.params?.["result"] as Readonly<Record<string, unknown>>;
+    },
     messages,
     send: (bytes) => void port.write(bytes),
     next: (fits) =>
