@@ -70,6 +70,8 @@ for pair in lib:/var/lib/libvirt etc:/etc/libvirt log:/var/log/libvirt cache:/va
 	mount --bind "$folder/${pair%%:*}" "${pair#*:}"
 done
 mount --bind "$folder/hosts" /etc/hosts
+# root's home is the host's own: a login must not run the start-up files of whoever raised the lab, nor use their keys
+mount --bind "$folder/passwd" /etc/passwd
 ip link set lo up
 echo ready >"$folder/ready"
 exec sleep infinity

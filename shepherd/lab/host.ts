@@ -53,6 +53,7 @@ export async function prepareHost(layout: LabLayout, host: HostLayout): Promise<
     "run/libvirt",
     "run/lock",
     "run/sshd",
+    "run/home",
     "lib/images",
     "etc/qemu/networks",
     "etc/storage/autostart",
@@ -72,6 +73,7 @@ export async function prepareHost(layout: LabLayout, host: HostLayout): Promise<
   rmSync(autostart, { force: true });
   symlinkSync("/etc/libvirt/storage/drover.xml", autostart);
   write(host, "hosts", hostsFile(layout));
+  write(host, "passwd", passwdFile());
   const key = join(host.folder, "ssh/host_ed25519");
   await must([
     "ssh-keygen",
@@ -245,6 +247,14 @@ function poolXml(): string {
 function hostsFile(layout: LabLayout): string {
   const names = hostsOf(layout).map((host) => `${host.address} ${host.id}`);
   return `127.0.0.1 localhost\n::1 localhost\n${names.join("\n")}\n`;
+}
+
+/** This machine's accounts, but for root's home. */
+function passwdFile(): string {
+  return readFileSync("/etc/passwd", "utf8").replace(
+    /^root:.*$/m,
+    "root:x:0:0:root:/run/home:/bin/bash",
+  );
 }
 
 function sshdConfig(layout: LabLayout, host: HostLayout): string {
