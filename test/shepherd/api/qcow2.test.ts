@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { readQcow2Header } from "@drover/shepherd/api/qcow2";
 import { Fault } from "@drover/shepherd/model/fault";
 import { afterAll, expect, test } from "@jest/globals";
-import { qcow2 } from "./qcow2-file.ts";
+import { minimalQcow2 } from "./qcow2-file.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "drover-qcow2-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -17,7 +17,7 @@ function fileOf(content: Buffer): string {
 }
 
 test("version, virtual size and clusters come from the header", async () => {
-  const path = fileOf(qcow2({ virtualBytes: 3 * 2 ** 30, clusterBits: 16 }));
+  const path = fileOf(minimalQcow2({ virtualBytes: 3 * 2 ** 30, clusterBits: 16 }));
   expect(await readQcow2Header(path)).toEqual({
     version: 3,
     virtualBytes: 3 * 2 ** 30,
@@ -38,29 +38,29 @@ test.each<[string, Buffer, string, string]>([
     "image.not_qcow2",
     "it begins with nothing, not with QFI\\xfb",
   ],
-  ["a cut header", qcow2({}).subarray(0, 90), "image.not_qcow2", "its header is cut off"],
+  ["a cut header", minimalQcow2({}).subarray(0, 90), "image.not_qcow2", "its header is cut off"],
   [
     "another version",
-    qcow2({ version: 4 }),
+    minimalQcow2({ version: 4 }),
     "image.not_qcow2",
     "its version is 4; 2 and 3 are known",
   ],
-  ["no size", qcow2({ virtualBytes: 0 }), "image.not_qcow2", "its virtual size is 0 bytes"],
+  ["no size", minimalQcow2({ virtualBytes: 0 }), "image.not_qcow2", "its virtual size is 0 bytes"],
   [
     "encryption",
-    qcow2({ cryptMethod: 2 }),
+    minimalQcow2({ cryptMethod: 2 }),
     "image.not_qcow2",
     "it is encrypted, and nobody here has the key",
   ],
   [
     "corruption",
-    qcow2({ incompatible: 2n }),
+    minimalQcow2({ incompatible: 2n }),
     "image.not_qcow2",
     "it is marked corrupt; run qemu-img check",
   ],
   [
     "unknown features",
-    qcow2({ incompatible: 1n << 40n }),
+    minimalQcow2({ incompatible: 1n << 40n }),
     "image.not_qcow2",
     "it uses unknown features 0x10000000000",
   ],
@@ -70,9 +70,9 @@ test.each<[string, Buffer, string, string]>([
 });
 
 test.each<[string, Buffer, string]>([
-  ["a backing file", qcow2({ backing: "/etc/passwd" }), "/etc/passwd"],
-  ["a backing name with escapes", qcow2({ backing: "\u001b[2Jx" }), "?[2Jx"],
-  ["an external data file", qcow2({ incompatible: 4n }), "an external data file"],
+  ["a backing file", minimalQcow2({ backing: "/etc/passwd" }), "/etc/passwd"],
+  ["a backing name with escapes", minimalQcow2({ backing: "\u001b[2Jx" }), "?[2Jx"],
+  ["an external data file", minimalQcow2({ incompatible: 4n }), "an external data file"],
 ])("%s is refused by name", async (_, content, backing) => {
   const fault = await faultOf(readQcow2Header(fileOf(content)));
   expect([fault.code, fault.details["backing"]]).toEqual(["image.backing_path", backing]);

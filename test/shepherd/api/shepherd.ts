@@ -22,7 +22,7 @@ import { type Shepherd, startShepherd } from "@drover/shepherd/main";
 import { createScaledClock } from "@drover/shepherd/simulated/clock";
 import { createWorld, type World } from "@drover/shepherd/simulated/world";
 import { pino } from "pino";
-import { qcow2 } from "./qcow2-file.ts";
+import { minimalQcow2 } from "./qcow2-file.ts";
 
 export interface Running {
   readonly folder: string;
@@ -205,7 +205,7 @@ export function machineBody(
 }
 
 export function imageBody({ folder }: Pick<Running, "folder">): { source: string; sha256: string } {
-  const content = qcow2({});
+  const content = minimalQcow2({});
   const source = join(folder, "base.qcow2");
   writeFileSync(source, content);
   return { source, sha256: createHash("sha256").update(content).digest("hex") };
