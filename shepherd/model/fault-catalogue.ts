@@ -141,6 +141,19 @@ export const faultCatalogue = {
     "More than {limit_bytes} bytes arrived",
     "Put the file at the shepherd and name its path as source.",
   ),
+  // said by the client and the provider, never thrown as a fault: the catalogue gives them their row
+  "shepherd.unreachable": entry(
+    503,
+    "later",
+    "No shepherd answers at {endpoint}: {problem}",
+    "Start the shepherd, or name another endpoint (provider block, DROVER_ENDPOINT).",
+  ),
+  "provider.interrupted": entry(
+    503,
+    "later",
+    "Stopped waiting; the operation goes on at the shepherd",
+    "Apply again: it continues there, nothing is started twice.",
+  ),
   "state.locked": entry(
     409,
     "later",

@@ -13,7 +13,7 @@ import { ShepherdClient } from "@drover/shepherd/api/client";
 import type { WorldData } from "@drover/shepherd/simulated/data";
 import { Daemon, until } from "../../lab/story/process.ts";
 import { Terraform } from "../../lab/story/terraform.ts";
-import { qcow2 } from "../../shepherd/api/qcow2-file.ts";
+import { minimalQcow2 } from "../../shepherd/api/qcow2-file.ts";
 
 const checkout = join(import.meta.dirname, "..", "..", "..");
 
@@ -27,7 +27,7 @@ export class Bench {
   private constructor(directory: string) {
     this.directory = directory;
     this.socket = join(directory, "s.sock");
-    const content = qcow2({});
+    const content = minimalQcow2({});
     const path = join(directory, "base.qcow2");
     writeFileSync(path, content);
     this.image = { path, sha256: createHash("sha256").update(content).digest("hex") };
