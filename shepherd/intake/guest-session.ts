@@ -39,6 +39,10 @@ const asksOfMachine = { perSecond: 5, burst: 10 };
 const rateAnswers = { perSecond: 10, burst: 10 };
 /** Answers to lines without an id, which nobody waits for. */
 const garbageAnswers = { perSecond: 1, burst: 1 };
+/** What is read of a guest: a line of 10 MB passes at once, a guest that never stops writing costs no more than this. */
+const bytesOfMachine = { perSecond: 4 * 2 ** 20, burst: 16 * 2 ** 20 };
+/** Longest pause of reading: libvirtd gives a stalled stream up after 30 s (reference libvirt.md 2.7). */
+const longestPauseMs: Ms = 5_000;
 /** Asks of one machine that may be at work; each waits at the gate. */
 const maxAtWork = 8;
 /** Answers that wait for a guest that does not read; then progress is dropped, then answers. */
@@ -72,6 +76,7 @@ export class GuestSession {
   readonly #asks: TokenBucket;
   readonly #rateAnswers: TokenBucket;
   readonly #garbageAnswers: TokenBucket;
+  readonly #bytes: TokenBucket;
   readonly #cutter = new LineCutter();
   readonly #atWork = new Map<string, AtWork>();
   #stream: Duplex | undefined;
@@ -86,6 +91,7 @@ export class GuestSession {
     this.#environmentId = machine.environmentId;
     this.#world = world;
     this.#asks = new TokenBucket(world.clock, asksOfMachine);
+    this.#bytes = new TokenBucket(world.clock, bytesOfMachine);
     this.#rateAnswers = new TokenBucket(world.clock, rateAnswers);
     this.#garbageAnswers = new TokenBucket(world.clock, garbageAnswers);
   }
@@ -103,6 +109,7 @@ export class GuestSession {
       };
       stream.on("data", (chunk: Uint8Array) => {
         for (const cut of this.#cutter.push(chunk)) this.#onLine(cut);
+        this.#slowDown(stream, this.#bytes.spend(chunk.length));
       });
       stream.on("drain", () => {
         this.#isFull = false;
@@ -115,6 +122,15 @@ export class GuestSession {
         end();
       });
       this.#flush();
+    });
+  }
+
+  #slowDown(stream: Duplex, waitMs: Ms): void {
+    if (waitMs === 0) return;
+    const { clock } = this.#world;
+    stream.pause();
+    clock.at(clock.nowMs() + Math.min(waitMs, longestPauseMs), () => {
+      if (!stream.destroyed) stream.resume();
     });
   }
 

@@ -34,6 +34,13 @@ export class TokenBucket {
     return true;
   }
 
+  /** Takes so many, into debt if need be; returns how long until the debt is paid. */
+  spend(amount: number): Ms {
+    this.#refill();
+    this.#tokens -= amount;
+    return this.#tokens >= 0 ? 0 : Math.ceil((-this.#tokens / this.#perSecond) * 1_000);
+  }
+
   /** Until the next one is there. */
   waitMs(): Ms {
     this.#refill();
