@@ -206,6 +206,8 @@ class HostWatch {
   async #tick(): Promise<void> {
     const { clock, log } = this.#options;
     await this.refresh();
+    // Not within a refresh: a pool may take long to read, and a decision waits for a refresh.
+    if (this.#host !== undefined && this.#state === "up") await this.#lookAtVolumes(this.#host);
     try {
       await this.#settle();
     } catch (error) {
@@ -243,7 +245,6 @@ class HostWatch {
       this.#said = { observation, domains };
       this.#saidAtMs = this.#options.clock.nowMs();
       this.#turn("up", "");
-      await this.#lookAtVolumes(host);
       if (JSON.stringify(this.#said) !== before) this.#changed();
     } catch (error) {
       this.#turn("degraded", toFaultData(error).message);
