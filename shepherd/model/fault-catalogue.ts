@@ -75,6 +75,12 @@ export const faultCatalogue = {
     "{principal} does not own this environment; {owner} does",
     "Use the owner's token, or declare an environment of your own.",
   ),
+  "access.path": entry(
+    403,
+    "never",
+    "{principal} may not name files of the shepherd's machine, such as {path}",
+    "Upload it with `drover image push` and name the blob.",
+  ),
   "object.unknown": entry(
     404,
     "never",

@@ -3,6 +3,7 @@
  * placed on a host when a machine first needs it there (operations).
  */
 import { Type } from "typebox";
+import type { Principal } from "#api/access";
 import { digestFile } from "#api/blobs";
 import type { ImageBody as ImageBodyContract, ImageView, Mutation } from "#api/contract";
 import { readQcow2Header } from "#api/qcow2";
@@ -64,6 +65,7 @@ export function imageRoutes(router: ApiRouter, world: ApiWorld): void {
     },
     async (request, reply): Promise<Mutation<ImageView>> => {
       const { name } = request.params;
+      checkPaths(request.principal, request.body);
       const found = await inspect(name, request.body);
       const { record, created } = await store.transaction(async (journal) => {
         const existing = await journal.objects.findByKey("image", name);
@@ -155,4 +157,13 @@ export function imageRoutes(router: ApiRouter, world: ApiWorld): void {
     { config: { access: "declare" }, schema: { params: Blob } },
     async (request, reply) => reply.code(blobs.has(request.params.sha256) ? 200 : 404).send(),
   );
+}
+
+/** Files of the shepherd's own machine are for who runs it: a stack's guest could read them. Uploads are for everybody. */
+function checkPaths(principal: Principal, body: ImageBodyContract): void {
+  if (principal.role !== "stack") return;
+  for (const source of [body.source, body.kernel, body.initrd]) {
+    if (typeof source !== "string" || source.startsWith("blob:")) continue;
+    throw new Fault("access.path", { principal: principal.name, path: source });
+  }
 }
