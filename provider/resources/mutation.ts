@@ -129,8 +129,8 @@ function reportProblem(
     const nearest = fixes.map(([name, value]) => `${name} = ${value}`).join(", ");
     (attribute === undefined ? report : report.at(attribute)).error(
       `Policy does not allow this: ${finding.rule} (${finding.owner})`,
-      `Could not ${what}. ${finding.msg}.${nearest === "" ? "" : ` Nearest allowed: ${nearest}.`}` +
-        `\n${next} [${problem.code}]${explain}`,
+      `Could not ${what}. ${finding.msg.replace(/\.$/, "")}.${nearest === "" ? "" : ` Nearest allowed: ${nearest}.`}` +
+        `${explain} [${problem.code}]`,
     );
   }
   if (refusals.length > 0) return;
