@@ -6,6 +6,7 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { isFault } from "../../shepherd/model/fault.ts";
 import { findOpa, pinnedOpaVersion, toolsFolder } from "../../shepherd/opa/binary.ts";
 
 const goModule = import.meta.dirname;
@@ -26,11 +27,12 @@ function atLeast(version: string, least: readonly [number, number]): boolean {
   return major > least[0] || (major === least[0] && minor >= least[1]);
 }
 
-function buildOpa(): void {
+/** `unfit` says which opa was found and is too old. */
+function buildOpa(unfit: string): void {
   const go = versionOf("go", ["version"]);
   if (go === undefined)
     fail(
-      `neither opa >= 1.20 nor Go was found. Install opa ${pinnedOpaVersion} on PATH, or Go >= 1.21 so that drover can build it.`,
+      `neither opa >= 1.20 nor Go was found (${unfit}). Install opa ${pinnedOpaVersion} on PATH, or Go >= 1.21 so that drover can build it.`,
     );
   if (!atLeast(go, [1, 21]))
     fail(
@@ -64,9 +66,13 @@ function buildOpa(): void {
 }
 
 async function ensureOpa(): Promise<void> {
-  const before = await findOpa().catch(() => undefined);
-  if (before === undefined) buildOpa();
-  const opa = before ?? (await findOpa());
+  try {
+    await findOpa();
+  } catch (error) {
+    if (!isFault(error, "policy.no_compiler")) throw error;
+    buildOpa(String(error.details["problem"]));
+  }
+  const opa = await findOpa();
   process.stdout.write(`opa ${opa.version} (${opa.path})\n`);
 }
 

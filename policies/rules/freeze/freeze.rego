@@ -108,4 +108,4 @@ _waiting(true, _) := {}
 # 0 = until it is lifted: nobody knows how long to wait
 _waiting(false, ends) := {} if 0 in ends
 
-_waiting(false, ends) := {"fix": {"retry_after_ms": max(ends) - input.now_ms}} if not 0 in ends
+_waiting(false, ends) := {"fix": {"retry_after_ms": max([0, max(ends) - input.now_ms])}} if not 0 in ends

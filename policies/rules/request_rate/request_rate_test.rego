@@ -60,3 +60,9 @@ test_bad_parameters_give_no_value[params] if {
 	]
 	not check(after([]), params)
 }
+
+test_the_stack_and_giving_back_do_not_count[kind] if {
+	some kind in {"create", "update", "destroy", "release", "repair"}
+	rows := [object.union(row("rank-0", at), {"kind": kind}) | some at in [970000, 980000, 990000]]
+	check(after(rows), rate("environment")).ok
+}
