@@ -36,6 +36,8 @@ export interface LibvirtHostOptions {
 }
 
 const readTimeoutMs = 40_000;
+/** QEMU is probed for all its machines and models. */
+const probeTimeoutMs = 120_000;
 /** VIR_DOMAIN_CHANNEL_FORCE: a stream of ours that hangs on a dead connection must not lock us out. */
 const takeOver = 1;
 /** All NUMA cells together. */
@@ -60,10 +62,11 @@ export function createLibvirtHost(options: LibvirtHostOptions): Host {
       channels: options.channels,
     }),
   });
+  const hasKvm = askForKvm(connections);
   const room = { connections, domains, clock: options.clock };
   return {
     id: options.id,
-    observe: () => observe(connections, volumes),
+    observe: () => observe(connections, volumes, hasKvm),
     listDomains: () => domains.list(),
     findDomain: (id) => domains.find(id),
     findDomainByName: (name) => domains.findByName(name),
@@ -85,6 +88,7 @@ export function createLibvirtHost(options: LibvirtHostOptions): Host {
 async function observe(
   connections: HostConnections,
   volumes: PoolVolumes,
+  hasKvm: () => Promise<boolean>,
 ): Promise<HostObservation> {
   const connection = await connections.kept("stats");
   const options = { timeoutMs: readTimeoutMs };
@@ -93,7 +97,7 @@ async function observe(
     connection.call(remote.getLibVersion, {}, options),
     connection.call(remote.nodeGetInfo, {}, options),
     connection.call(remote.nodeGetMemoryStats, ask, options),
-    hasKvm(connections),
+    hasKvm(),
     volumes.freeBytes(),
   ]);
   const { stats } = await connection.call(remote.nodeGetMemoryStats, { ...ask, count }, options);
@@ -111,19 +115,43 @@ async function observe(
   };
 }
 
-/** Whether libvirt would start a KVM guest; not whether it would run. */
-async function hasKvm(connections: HostConnections): Promise<boolean> {
-  const connection = await connections.kept("stats");
-  const none = { emulator: undefined, arch: undefined, machine: undefined, flags: 0 };
-  try {
-    const args = { ...none, virtType: "kvm" };
-    await connection.call(remote.getDomainCapabilities, args, { timeoutMs: readTimeoutMs });
-    return true;
-  } catch (error) {
-    if (isFault(error) && error.code !== "libvirt.disconnected") return false;
-    throw error;
-  }
+/**
+ * Whether libvirt would start a KVM guest; not whether it would run. Asked once: the first question after a start of
+ * the daemon makes it probe QEMU, which takes seconds.
+ */
+function askForKvm(connections: HostConnections): () => Promise<boolean> {
+  let answer: Promise<boolean> | undefined;
+  const ask = async () => {
+    const connection = await connections.kept("stats");
+    const args = { emulator: undefined, arch: undefined, machine: undefined, virtType: "kvm" };
+    try {
+      await connection.call(
+        remote.getDomainCapabilities,
+        { ...args, flags: 0 },
+        { timeoutMs: probeTimeoutMs },
+      );
+      return true;
+    } catch (error) {
+      if (isFault(error) && noKvmAnswers.has(error.code)) return false;
+      throw error;
+    }
+  };
+  return () => {
+    answer ??= ask().catch((error: unknown) => {
+      answer = undefined;
+      throw error;
+    });
+    return answer;
+  };
 }
+
+/** How daemons say that they have no KVM. */
+const noKvmAnswers: ReadonlySet<string> = new Set([
+  "libvirt.bad_argument",
+  "libvirt.unsupported_config",
+  "libvirt.unsupported",
+  "libvirt.internal",
+]);
 
 /** 9000000 is 9.0.0. */
 function versionText(version: number): string {

@@ -10,6 +10,7 @@
  * Decides nothing: whether to cancel is the operation's word.
  */
 import type { Domains } from "#libvirt/domains";
+import { downtimeLimitMs, type Pace } from "#libvirt/migration-pace";
 import type { RpcConnection } from "#libvirt/rpc/connection";
 import { lifecycle, subscribe } from "#libvirt/rpc/events";
 import type { HostConnections } from "#libvirt/rpc/host-connections";
@@ -39,7 +40,9 @@ const flag = {
 
 /** QEMU's own default; the policy may allow more or less. */
 const defaultMaxDowntimeMs = 300;
-const progressPollMs = 250;
+/** A small guest's memory takes less than a second: the pace must be looked at often. */
+const pacePollMs = 50;
+const progressEveryMs = 250;
 /** How long the final figures of a job may take after its confirmation. */
 const completionWaitMs = 2_000;
 /** The phases around the copy. The copy itself has no time limit: it is supervised, and aborted on purpose. */
@@ -76,6 +79,7 @@ export async function openSource(
   );
   let begun = false;
   let failed = false;
+  let guest: PacedGuest = { acceleration: "other", vcpus: 1 };
   return {
     async begin() {
       await room.domains.spreadCap(parameters.machineId, true);
@@ -85,17 +89,15 @@ export async function openSource(
         { domain, parameters: given, flags },
         { timeoutMs: phaseTimeoutMs },
       );
-      await connection.call(
-        remote.domainMigrateSetMaxDowntime,
-        { domain, downtimeMs: parameters.maxDowntimeMs ?? defaultMaxDowntimeMs, flags: 0 },
-        { timeoutMs: phaseTimeoutMs },
-      );
+      guest = readDomain(xml);
       return { cookie, domainXml: xml };
     },
 
     async perform(prepared, onProgress) {
       report = onProgress;
       const uri = { field: "migrate_uri", type: "string", value: prepared.uri } as const;
+      const pacer = new Pacer(connection, parameters, guest);
+      await pacer.adapt([]);
       const performing = connection.call(remote.domainMigratePerform3Params, {
         domain,
         destinationUri: undefined,
@@ -108,6 +110,7 @@ export async function openSource(
         signal: done.signal,
         onProgress,
         isSuspended: () => suspended,
+        pacer,
       });
       try {
         return (await performing).cookie;
@@ -240,22 +243,63 @@ async function watchProgress(
     readonly signal: AbortSignal;
     readonly onProgress: (progress: MigrationProgress) => void;
     readonly isSuspended: () => boolean;
+    readonly pacer: Pacer;
   },
 ): Promise<void> {
   const args = { domain: domainOf(parameters.machineId), flags: 0 };
+  let reported = { phase: "", atMs: 0 };
   while (!watch.signal.aborted) {
     try {
       const { type, parameters: figures } = await connection.call(remote.domainGetJobStats, args, {
         timeoutMs: phaseTimeoutMs,
       });
       const phase = watch.isSuspended() ? "switch" : runningPhase(figures);
-      if (type !== 0 && !watch.signal.aborted) watch.onProgress(progressOf(figures, phase));
+      const atMs = clock.nowMs();
+      if (type !== 0 && !watch.signal.aborted) {
+        if (phase === "memory") await watch.pacer.adapt(figures);
+        if (phase !== reported.phase || atMs - reported.atMs >= progressEveryMs) {
+          reported = { phase, atMs };
+          watch.onProgress(progressOf(figures, phase));
+        }
+      }
     } catch (error) {
       if (!isFault(error)) throw error;
     }
-    await clock.sleep(progressPollMs, watch.signal).catch((error: unknown) => {
+    await clock.sleep(pacePollMs, watch.signal).catch((error: unknown) => {
       if (!watch.signal.aborted) throw error;
     });
+  }
+}
+
+type PacedGuest = Pick<Pace, "acceleration" | "vcpus">;
+
+/** Keeps QEMU's limit of the last stop at what migration-pace.ts says for the figures seen. */
+class Pacer {
+  readonly #connection: RpcConnection;
+  readonly #parameters: MigrationParameters;
+  readonly #guest: PacedGuest;
+  #limitMs: Ms | undefined;
+
+  constructor(connection: RpcConnection, parameters: MigrationParameters, guest: PacedGuest) {
+    this.#connection = connection;
+    this.#parameters = parameters;
+    this.#guest = guest;
+  }
+
+  async adapt(figures: readonly TypedParameter[]): Promise<void> {
+    const limitMs = downtimeLimitMs({
+      acceleration: this.#guest.acceleration,
+      vcpus: this.#guest.vcpus,
+      maxDowntimeMs: this.#parameters.maxDowntimeMs ?? defaultMaxDowntimeMs,
+      round: numberIn(figures, "memory_iteration") ?? 0,
+    });
+    if (limitMs === this.#limitMs) return;
+    this.#limitMs = limitMs;
+    await this.#connection.call(
+      remote.domainMigrateSetMaxDowntime,
+      { domain: domainOf(this.#parameters.machineId), downtimeMs: limitMs, flags: 0 },
+      { timeoutMs: phaseTimeoutMs },
+    );
   }
 }
 

@@ -105,13 +105,17 @@ async function virsh(hostId: string, ...command: string[]): Promise<string> {
   return exitCode === 0 ? stdout.trim() : `failed: ${stderr.trim()}`;
 }
 
-async function place(host: Host, file: string, name: string, format: "qcow2" | "raw") {
+function part(file: string, name: string, format: "qcow2" | "raw") {
   const path = join(lab.imageDirectory, file);
   const sizeBytes = statSync(path).size;
   const capacityBytes = format === "qcow2" ? diskBytes : sizeBytes;
-  const open = () => createReadStream(path);
-  await host.volumes.upload({ name, format, sizeBytes, capacityBytes, open });
+  return { name, format, sizeBytes, capacityBytes, open: () => createReadStream(path) };
 }
+const parts = () => [
+  part("base.qcow2", "drover-base.qcow2", "qcow2"),
+  part("kernel", "drover-kernel", "raw"),
+  part("initrd", "drover-initrd", "raw"),
+];
 
 /** Looks until it is so, and gives what was seen last. */
 async function eventually<T>(
@@ -141,9 +145,7 @@ test("a host says what it is and what is free", async () => {
 describe("volumes", () => {
   test("arrive whole, and are recognised by libvirt", async () => {
     for (const host of [north, south]) {
-      await place(host, "base.qcow2", "drover-base.qcow2", "qcow2");
-      await place(host, "kernel", "drover-kernel", "raw");
-      await place(host, "initrd", "drover-initrd", "raw");
+      for (const wanted of parts()) await host.volumes.upload(wanted);
     }
     const base = await north.volumes.find("drover-base.qcow2");
     expect(base).toMatchObject({ capacityBytes: diskBytes, backing: undefined });

@@ -38,7 +38,7 @@ export interface Watcher {
   readonly listeners: EventListeners;
   /** Registered again: read everything now. Events that come meanwhile are delivered when it resolves. */
   readonly resync: (connection: RpcConnection) => Promise<void>;
-  /** No more events until the next resync. Called once for each loss. */
+  /** No more events until the next resync. Called once for each loss, also when the first attempt fails. */
   readonly onLost: (reason: Fault) => void;
 }
 
@@ -119,13 +119,16 @@ export class HostConnections {
   }
 
   async #supervise(watcher: Watcher, signal: AbortSignal): Promise<void> {
+    let told = false;
     for (let failures = 0; !signal.aborted; failures += 1) {
       try {
         await this.#watchOnce(watcher, signal, () => {
           failures = 0;
+          told = false;
         });
       } catch (error) {
-        if (!signal.aborted) watcher.onLost(this.#unreachable(error));
+        if (!signal.aborted && !told) watcher.onLost(this.#unreachable(error));
+        told = true;
       }
       if (signal.aborted) return;
       await this.#options.clock.sleep(this.#pauseMs(failures), signal).catch((error: unknown) => {
