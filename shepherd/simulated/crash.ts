@@ -1,34 +1,54 @@
 /**
- * A shepherd that dies: wraps a store so that after a given number of writes nothing of that shepherd ever goes on.
- * The write itself is kept, as a kill -9 right after the commit; the store below lives on for the next shepherd.
+ * A shepherd that dies: wraps a store so that from a given write on nothing of that shepherd ever goes on. The write
+ * itself is kept, as with a kill -9 right after the commit; the store below lives on for the next shepherd.
  */
+import type { StepRecord } from "#model/plan";
 import type { Store } from "#ports/store";
 
-export interface MortalStore extends Store {
-  /** Writes so far. */
-  readonly writes: number;
+export interface Death {
+  /** Dies with this write, counted from 1. */
+  readonly afterWrites?: number;
+  /** Dies with the write that journals such a step. */
+  readonly afterStep?: (step: StepRecord) => boolean;
+  /** Runs once, before anybody could have learnt of the last write. */
+  readonly onDeath: () => void;
 }
 
-/** `onDeath` runs once, before the last write's caller could have learnt of it. */
-export function createMortalStore(
-  store: Store,
-  death: { readonly afterWrites: number; readonly onDeath: () => void },
-): MortalStore {
+export interface MortalStore extends Store {
+  /** Dies now. */
+  die(): void;
+}
+
+export function createMortalStore(store: Store, death: Death): MortalStore {
   const never = new Promise<never>(() => undefined);
   let writes = 0;
   let dead = false;
+  const die = () => {
+    if (dead) return;
+    dead = true;
+    death.onDeath();
+  };
   return {
-    get writes() {
-      return writes;
-    },
+    die,
     async transaction(work) {
       if (dead) return never;
-      const result = await store.transaction(work);
+      let last = false;
+      const result = await store.transaction((journal) =>
+        work({
+          ...journal,
+          steps: {
+            ...journal.steps,
+            put(step) {
+              last ||= death.afterStep?.(step) === true;
+              return journal.steps.put(step);
+            },
+          },
+        }),
+      );
       if (dead) return never;
       writes += 1;
-      if (writes < death.afterWrites) return result;
-      dead = true;
-      death.onDeath();
+      if (!last && writes < (death.afterWrites ?? Number.POSITIVE_INFINITY)) return result;
+      die();
       return never;
     },
     async read(work) {

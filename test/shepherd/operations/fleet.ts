@@ -1,8 +1,7 @@
 /** A small simulated fleet with its journal, and shepherds that come and go: what the tests of operations stand on. */
 import { Readable } from "node:stream";
-import { digestOf } from "@drover/shepherd/model/canonical";
 import type { LinkRecord, MachineRecord, MachineSpec } from "@drover/shepherd/model/objects";
-import type { Operation, OperationKind, Plan, PlanAction } from "@drover/shepherd/model/plan";
+import type { Operation, OperationKind, PlanAction } from "@drover/shepherd/model/plan";
 import type { Request } from "@drover/shepherd/model/request";
 import type { HostRecord } from "@drover/shepherd/model/site";
 import { derive } from "@drover/shepherd/network/derive";
@@ -17,10 +16,12 @@ import { createMortalStore } from "@drover/shepherd/simulated/crash";
 import { createSeededIds } from "@drover/shepherd/simulated/ids";
 import { type Connection, createWorld, type World } from "@drover/shepherd/simulated/world";
 import { openSqliteStore } from "@drover/shepherd/store/sqlite";
+import { admitOrder, cost } from "./order.ts";
+
+export { cost };
 
 const gib = 2 ** 30;
 const mib = 2 ** 20;
-export const cost = { durationMs: 1_000, bytes: 0, downtimeMs: 0 };
 export const sizing = { vcpus: 1, cpuPercent: 20, memoryMib: 256 };
 
 const hosts: readonly HostRecord[] = [
@@ -108,44 +109,11 @@ export async function createFleet(options: { seed?: number } = {}): Promise<Flee
       });
       return { operations, connection, store: own, dead: () => life.dead };
     },
-    async admit({ operations, store: own }, kind, actions, fields = {}) {
-      const request: Request = {
-        id: ids.next(),
-        kind: kind === "adapt" ? "resize" : kind,
-        environmentId: "ring",
-        subject: { type: "operator", name: "local-root", roles: ["operator"] },
-        machines: [],
-        links: [],
-        reason: "test",
-        idempotencyKey: ids.next(),
-        receivedAtMs: clock.nowMs(),
-        ...fields,
-      };
-      const plan: Plan = {
-        id: ids.next(),
-        digest: digestOf(actions),
-        requestId: request.id,
-        environmentId: "ring",
-        actions,
-        cost,
-        explanation: { chosen: [], runnersUp: [], refusedBy: {} },
-        createdAtMs: clock.nowMs(),
-      };
-      const grant = {
-        id: ids.next(),
-        kind: "decision" as const,
-        planId: plan.id,
-        planDigest: plan.digest,
-        decisionId: "decision",
-        expiresAtMs: clock.nowMs() + 60_000,
-      };
-      return own.transaction(async (journal) => {
-        await journal.requests.add(request);
-        await journal.plans.add(plan);
-        await journal.grants.add(grant);
-        return operations.admit(journal, { grant, plan, request, kind });
-      });
-    },
+    admit: ({ operations, store: own }, kind, actions, request) =>
+      admitOrder(
+        { operations, store: own, clock, ids },
+        { kind, environmentId: "ring", actions, ...(request && { request }) },
+      ),
     async perform(shepherd, kind, actions, request) {
       const { id } = await fleet.admit(shepherd, kind, actions, request);
       shepherd.operations.kick();

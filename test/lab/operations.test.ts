@@ -1,0 +1,358 @@
+/**
+ * Operations on real libvirtd, QEMU and Linux bridges, without policy or Terraform around them: create, resize, move
+ * over sites, and the shepherd's death in every phase of a move. Claims about a guest are read inside it. Needs root.
+ */
+import { createReadStream, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { readConfiguration } from "@drover/shepherd/configuration/configuration";
+import { type GuestShell, openGuest } from "@drover/shepherd/lab/guest-shell";
+import { down, type Lab, up } from "@drover/shepherd/lab/lab";
+import type { MachineRecord } from "@drover/shepherd/model/objects";
+import type { Operation, OperationKind, PlanAction, StepRecord } from "@drover/shepherd/model/plan";
+import type { HostRecord } from "@drover/shepherd/model/site";
+import { derive } from "@drover/shepherd/network/derive";
+import { macAddress, tapName } from "@drover/shepherd/network/names";
+import { readNetworkState } from "@drover/shepherd/operations/networks";
+import { createOperations } from "@drover/shepherd/operations/operations";
+import type { Hosts } from "@drover/shepherd/ports/host";
+import { createMortalStore } from "@drover/shepherd/simulated/crash";
+import { openSqliteStore } from "@drover/shepherd/store/sqlite";
+import { createIds, systemClock } from "@drover/shepherd/system";
+import { connectLibvirt } from "@drover/shepherd/worlds/libvirt";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { pino } from "pino";
+import { admitOrder, cost } from "../shepherd/operations/order.ts";
+
+const name = "opers";
+/** Virtual size of the lab's image. */
+const diskBytes = 128 * 2 ** 20;
+const clock = systemClock;
+const ids = createIds(clock);
+const log = pino({ level: "silent" });
+const sizing = { vcpus: 1, cpuPercent: 80, memoryMib: 192 };
+const environmentId = ids.next();
+const networkId = ids.next();
+const imageId = ids.next();
+const store = openSqliteStore(":memory:");
+
+let lab: Lab;
+let configuration: ReturnType<typeof readConfiguration>;
+let fleet: readonly HostRecord[];
+const rank0 = ids.next();
+const rank1 = ids.next();
+let guest: GuestShell;
+let peer: GuestShell;
+
+beforeAll(async () => {
+  lab = await up({ name });
+  const text = readFileSync(lab.configurationFile, "utf8");
+  configuration = readConfiguration(text, lab.configurationFile);
+  fleet = configuration.sites.flatMap((site) => site.hosts);
+  await declare();
+  guest = openGuest(lab.layout, "drover-ring-rank-0");
+  peer = openGuest(lab.layout, "drover-ring-rank-1");
+}, 240_000);
+
+afterAll(async () => {
+  await store.close();
+  await down({ name });
+}, 60_000);
+
+/** A shepherd's operations on connections of its own; with `afterWrites` it dies, connections and all. */
+function shepherd(death?: { readonly afterStep?: (step: StepRecord) => boolean }) {
+  const world = connectLibvirt(configuration, { clock, log });
+  const died = Promise.withResolvers<void>();
+  const onDeath = () => void world.close().then(died.resolve, died.resolve);
+  const mortal = createMortalStore(store, { ...death, onDeath });
+  const own = death === undefined ? store : mortal;
+  const operations = createOperations({
+    store: own,
+    hosts: world.hosts,
+    clock,
+    ids,
+    fleet,
+    images: {
+      sizeBytes: async (path) => statSync(path).size,
+      open: (path) => createReadStream(path),
+    },
+    epoch: store.epoch,
+    log,
+  });
+  const end = async () => {
+    await operations.stop();
+    await world.close();
+  };
+  return { operations, store: own, died: died.promise, die: mortal.die, end };
+}
+
+async function perform(kind: OperationKind, actions: readonly PlanAction[]): Promise<Operation> {
+  const running = shepherd();
+  try {
+    const order = { kind, environmentId, actions };
+    const { id } = await admitOrder({ ...running, clock, ids }, order);
+    running.operations.kick();
+    return await running.operations.wait(id, 120_000);
+  } finally {
+    await running.end();
+  }
+}
+
+async function withHosts<T>(work: (hosts: Hosts) => Promise<T>): Promise<T> {
+  const world = connectLibvirt(configuration, { clock, log });
+  try {
+    return await work(world.hosts);
+  } finally {
+    await world.close();
+  }
+}
+
+/** What the hosts hold of ours beside what the journal says, asked anew. */
+function litter(): Promise<readonly string[]> {
+  return withHosts(async (hosts) => {
+    const { machines, state } = await store.read(async (journal) => ({
+      machines: await journal.objects.list("machine"),
+      state: await readNetworkState(journal, fleet),
+    }));
+    const home = new Map(machines.map((machine) => [machine.id, machine.effective.hostId]));
+    const found: string[] = [];
+    for (const { id: hostId } of fleet) {
+      const host = hosts.get(hostId);
+      for (const domain of await host.listDomains()) {
+        if (home.get(domain.id) !== hostId || domain.state !== "running") {
+          found.push(`${hostId}: ${domain.name} ${domain.state}`);
+        }
+      }
+      for (const volume of await host.volumes.list()) {
+        const owner = machines.find((machine) => volume.name === `drover-${machine.id}.qcow2`);
+        const orphan = owner === undefined && volume.name.startsWith("drover-") && home.size === 0;
+        if (orphan || (owner !== undefined && owner.effective.hostId !== hostId)) {
+          found.push(`${hostId}: ${volume.name}`);
+        }
+      }
+      const differences = await hosts.network(hostId).audit(derive(hostId, state));
+      found.push(...differences.map((one) => `${hostId}: ${one.problem} ${one.object}`));
+    }
+    return found;
+  });
+}
+
+const machine = async (id: string): Promise<MachineRecord> => {
+  const record = await store.read((journal) => journal.objects.get("machine", id));
+  if (record === undefined) throw new Error(`no machine ${id}`);
+  return record;
+};
+const siteOf = (hostId: string) => fleet.find((host) => host.id === hostId)?.siteId ?? "";
+const create = (machineId: string, hostId: string): PlanAction => ({
+  kind: "create_machine",
+  machineId,
+  hostId,
+  siteId: siteOf(hostId),
+  sizing,
+  cost,
+});
+const move = (fromHostId: string, toHostId: string): PlanAction => ({
+  kind: "move_machine",
+  machineId: rank0,
+  fromHostId,
+  fromSiteId: siteOf(fromHostId),
+  toHostId,
+  toSiteId: siteOf(toHostId),
+  cost,
+});
+const insideGuest = () =>
+  guest.read("cat /proc/sys/kernel/random/boot_id; cat /run/sum; sha256sum /work/data");
+const pingsPeer = async () =>
+  // Asked first: it may still be booting.
+  (await peer.read("echo up")) === "up" &&
+  (await guest.run("ping -c 3 -W 1 10.42.0.11 >/dev/null")).code === 0 &&
+  (await peer.run("ping -c 3 -W 1 10.42.0.10 >/dev/null")).code === 0;
+
+test("creates two machines on two sites that reach each other", async () => {
+  const first = await perform("create", [create(rank0, "north-1")]);
+  expect(first.fault).toBeUndefined();
+  const second = await perform("create", [create(rank1, "south-1")]);
+  expect(second.fault).toBeUndefined();
+  await guest.read(
+    "head -c 3000000 /dev/urandom > /work/data; sync; sha256sum /work/data > /run/sum",
+  );
+  expect(await pingsPeer()).toBe(true);
+  expect(await litter()).toEqual([]);
+}, 120_000);
+
+test("resizes live", async () => {
+  const operation = await perform("adapt", [
+    { kind: "set_memory", machineId: rank0, fromMib: 192, toMib: 256, cost },
+    { kind: "set_cpu_percent", machineId: rank0, from: 80, to: 95, cost },
+  ]);
+  expect(operation).toMatchObject({ state: "succeeded" });
+  expect((await machine(rank0)).effective).toMatchObject({ memoryMib: 256, cpuPercent: 95 });
+}, 60_000);
+
+test("moves a machine with its disk to another site; the guest does not notice", async () => {
+  const before = await insideGuest();
+  const operation = await perform("adapt", [move("north-1", "north-2")]);
+  expect(operation.fault).toBeUndefined();
+  expect(operation.state).toBe("succeeded");
+  expect(operation.measured?.downtimeMs).toBeGreaterThan(0);
+  expect(await insideGuest()).toBe(before);
+  expect(guest.host()).toBe("north-2");
+  expect(await pingsPeer()).toBe(true);
+  expect(await litter()).toEqual([]);
+}, 120_000);
+
+describe("the shepherd dies in a move", () => {
+  /** Dies where `death` says, is followed by another, and what then holds is looked at on both hosts and in the guest. */
+  async function dieAndRecover(
+    death: { readonly afterStep?: (step: StepRecord) => boolean },
+    whileRunning: (mortal: ReturnType<typeof shepherd>) => Promise<void> = async () => undefined,
+  ): Promise<Operation> {
+    const before = await insideGuest();
+    const { hostId } = (await machine(rank0)).effective;
+    const target = hostId === "north-1" ? "north-2" : "north-1";
+    const mortal = shepherd(death);
+    const order = { kind: "adapt" as const, environmentId, actions: [move(hostId, target)] };
+    const { id } = await admitOrder({ ...mortal, clock, ids }, order);
+    mortal.operations.kick();
+    await whileRunning(mortal);
+    await mortal.died;
+
+    const next = shepherd();
+    try {
+      await next.operations.recover();
+      const operation = await next.operations.wait(id, 120_000);
+      expect(operation).toMatchObject({ state: "succeeded" });
+    } finally {
+      await next.end();
+    }
+    expect((await machine(rank0)).effective).toMatchObject({ state: "running", hostId: target });
+    expect(await insideGuest()).toBe(before);
+    expect(guest.host()).toBe(target);
+    expect(await pingsPeer()).toBe(true);
+    expect(await litter()).toEqual([]);
+    const ended = await store.read((journal) => journal.operations.get(id));
+    if (ended === undefined) throw new Error("the operation is gone");
+    return ended;
+  }
+  const inPhase = (phase: string) => (step: StepRecord) =>
+    (step.outcome as { phase?: string } | undefined)?.phase === phase && step.state === "doing";
+
+  test.each([
+    ["begun", "before the destination listens"],
+    ["prepared", "before the copy"],
+    ["handed_over", "in the bad window: nobody runs it"],
+    ["switched", "before forwarding was switched and the source told"],
+  ])(
+    "when it is %s, %s: it runs once, where it should, with its disk",
+    async (phase) => {
+      await dieAndRecover({ afterStep: inPhase(phase) });
+    },
+    180_000,
+  );
+
+  test("in the middle of the copy: both hosts roll back, the next shepherd copies again", async () => {
+    await dieAndRecover({}, async ({ store: own, die }) => {
+      for (;;) {
+        const events = await own.read((journal) => journal.events.since(0, 100_000));
+        const last = events.findLast((event) => event.kind === "operation.progress");
+        if (String(last?.data["message"]).includes("copying")) break;
+        await clock.sleep(20);
+      }
+      die();
+    });
+  }, 180_000);
+});
+
+test("destroys both and leaves nothing of ours on any host", async () => {
+  for (const machineId of [rank0, rank1]) {
+    const { hostId } = (await machine(machineId)).effective;
+    const operation = await perform("destroy", [
+      { kind: "destroy_machine", machineId, hostId, cost },
+    ]);
+    expect(operation).toMatchObject({ state: "succeeded" });
+  }
+  expect(await store.read((journal) => journal.objects.list("machine"))).toEqual([]);
+  expect(await litter()).toEqual([]);
+}, 120_000);
+
+async function declare(): Promise<void> {
+  const file = (part: string) => join(lab.imageDirectory, part);
+  const { sha256 } = JSON.parse(readFileSync(file("image.json"), "utf8")) as {
+    sha256: { "base.qcow2": string; kernel: string; initrd: string };
+  };
+  const common = { version: 1, claimed: true, createdAtMs: clock.nowMs() };
+  await store.transaction(async (journal) => {
+    await journal.objects.put({
+      ...common,
+      kind: "environment",
+      id: environmentId,
+      key: "ring",
+      environmentId: undefined,
+      spec: { name: "ring", owner: "alice", class: "batch", sites: ["north", "south"] },
+      effective: {},
+    });
+    await journal.objects.put({
+      ...common,
+      kind: "network",
+      id: networkId,
+      key: `${environmentId}/lan`,
+      environmentId,
+      spec: { environmentId, name: "lan", cidr: "10.42.0.0/24" },
+      effective: { vni: 0xd00000, mtu: 1450 },
+    });
+    await journal.objects.put({
+      ...common,
+      kind: "image",
+      id: imageId,
+      key: "base",
+      environmentId: undefined,
+      spec: {
+        name: "base",
+        source: file("base.qcow2"),
+        sha256: sha256["base.qcow2"],
+        kernel: file("kernel"),
+        initrd: file("initrd"),
+        cmdline: "console=ttyS0 quiet",
+      },
+      effective: {
+        sizeBytes: statSync(file("base.qcow2")).size,
+        virtualBytes: diskBytes,
+        kernelSha256: sha256.kernel,
+        initrdSha256: sha256.initrd,
+      },
+    });
+    for (const [index, id] of [rank0, rank1].entries()) {
+      await journal.objects.put({
+        ...common,
+        kind: "machine",
+        id,
+        key: `${environmentId}/rank-${index}`,
+        environmentId,
+        spec: {
+          environmentId,
+          name: `rank-${index}`,
+          speaker: false,
+          imageId,
+          baseline: { ...sizing, siteId: "north" },
+          envelope: { mode: "auto", memoryMib: { min: 192, max: 256 } },
+          networks: [{ networkId }],
+        },
+        effective: {
+          ...sizing,
+          siteId: "",
+          hostId: "",
+          state: "creating",
+          ceiling: { vcpus: 1, memoryMib: 256 },
+          nics: [
+            {
+              networkId,
+              address: `10.42.0.1${index}`,
+              prefixLength: 24,
+              mac: macAddress(id, 0),
+              tap: tapName(id, 0),
+            },
+          ],
+        },
+      });
+    }
+  });
+}
