@@ -4,9 +4,9 @@
  */
 import type { RecentRequest } from "#model/facts";
 import type { Sizing } from "#model/objects";
-import type { Cost, Plan } from "#model/plan";
+import type { Plan } from "#model/plan";
 import type { Decision, Request } from "#model/request";
-import type { EnvironmentId, MachineId, Mbps, Ms, PlanId } from "#model/units";
+import type { Bytes, EnvironmentId, MachineId, Mbps, Ms, PlanId } from "#model/units";
 import { measured, siteRateKey } from "#planner/cost";
 import { sizingOf } from "#planner/target";
 import type { Journal } from "#ports/store";
@@ -102,15 +102,15 @@ export class History {
     });
     const found = new Map<string, Mbps[]>();
     for (const operation of ended.toReversed()) {
-      if (operation.measured === undefined || operation.measured.bytes < leastBytes) continue;
+      if (operation.measured === undefined) continue;
       const plan = await this.#planOf(journal, operation.planId);
       const moves = plan?.actions.filter((action) => action.kind === "move_machine") ?? [];
       const [move] = moves;
-      if (move === undefined || moves.length > 1) continue;
+      if (move === undefined || moves.length > 1 || move.cost.bytes < leastBytes) continue;
       const key = siteRateKey(move.fromSiteId, move.toSiteId);
       const rates = found.get(key) ?? [];
       if (rates.length < ratesOfPair)
-        found.set(key, [...rates, measuredRateMbps(operation.measured)]);
+        found.set(key, [...rates, rateOf(move.cost.bytes, operation.measured.durationMs)]);
     }
     this.#rates = Object.fromEntries(
       [...found].map(([key, rates]) => [key, medianOf(rates)] as const),
@@ -130,11 +130,14 @@ export class History {
   }
 }
 
-/** Without the time that a move takes with nothing to copy; never faster than in half of what it took. */
-function measuredRateMbps({ bytes, durationMs }: Cost): Mbps {
+/**
+ * Predicted bytes over measured time: what the next prediction must assume to be right, whatever the hypervisor skips or
+ * sends twice. Without the time that a move takes with nothing to copy; never faster than in half of what it took.
+ */
+function rateOf(predictedBytes: Bytes, durationMs: Ms): Mbps {
   const fixedMs = measured.moveSetupMs + measured.switchMs;
   const copyMs = Math.max(durationMs - fixedMs, durationMs / 2, 1);
-  return Math.max(1, Math.round((bytes * 8) / 1_000 / copyMs));
+  return Math.max(1, Math.round((predictedBytes * 8) / 1_000 / copyMs));
 }
 
 function medianOf(values: readonly number[]): number {

@@ -37,3 +37,10 @@ test("the disk layer is copied too", () => {
   expect(withDisk.bytes - without.bytes).toBe(50_000_000);
   expect(withDisk.durationMs - without.durationMs).toBe(400);
 });
+
+test("a downtime limit far above what a move aims at is no reason to stop the guest early", () => {
+  const move = { memoryMib: 256, rateMbps: 1_000, load: undefined };
+  expect(moveCost({ ...move, maxDowntimeMs: 10_000 })).toEqual(
+    moveCost({ ...move, maxDowntimeMs: undefined }),
+  );
+});
