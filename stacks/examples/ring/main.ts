@@ -45,11 +45,11 @@ const ranks = ring.group("rank", 4, {
   adaptation: {
     vcpus: { max: 2 },
     cpuPercent: { min: 10, max: 180 },
-    memory: { min: Size.mebibytes(192), max: Size.mebibytes(768) },
+    memory: { min: Size.mebibytes(192), max: Size.mebibytes(1024) },
   },
   // rank-3 holds data that not every owner may host.
   override: (index) => (index === 3 ? { class: "sensitive" } : {}),
 });
-ring.link(ringTopology(ranks), { rate: Rate.mbps(100) });
+ring.link(ringTopology(ranks), { rate: Rate.mbps(20) });
 
 app.synth();
