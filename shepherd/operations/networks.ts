@@ -106,17 +106,39 @@ async function applyTo(
   }
 }
 
-/** True when these hosts are as the journal says. */
+/** Another operation's change stands in the journal a moment before its host has it; longer, and it is no moment. */
+const fitPatienceMs = 5_000;
+const fitPauseMs = 100;
+
+/**
+ * True when these hosts are as the journal says. A difference may be a neighbour's: an operation that runs beside this one
+ * has journaled its change and not applied it yet; so a host that differs is looked at again for a while.
+ */
 export async function networksFit(
   context: StepContext,
   hostIds: readonly HostId[],
 ): Promise<boolean> {
-  const audits = await Promise.all(
-    hostIds.map((hostId) =>
-      withHost(context, hostId, (wish) => context.world.hosts.network(hostId).audit(wish)),
-    ),
+  const { clock } = context.world;
+  const fits = await Promise.all(
+    hostIds.map(async (hostId) => {
+      for (const endMs = clock.nowMs() + fitPatienceMs; ; await clock.sleep(fitPauseMs)) {
+        const differences = await withHost(context, hostId, (wish) =>
+          context.world.hosts.network(hostId).audit(wish),
+        );
+        if (differences.length === 0) return true;
+        if (clock.nowMs() >= endMs || !(await othersRun(context))) return false;
+      }
+    }),
   );
-  return audits.every((differences) => differences.length === 0);
+  return fits.every(Boolean);
+}
+
+/** True while another operation runs that may have journaled what it has not applied. */
+function othersRun(context: StepContext): Promise<boolean> {
+  return context.read(async (journal) => {
+    const active = await journal.operations.list({ states: ["running", "undoing"] });
+    return active.some(({ id }) => id !== context.operation.id);
+  });
 }
 
 function withHost<T>(
