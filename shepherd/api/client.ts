@@ -19,6 +19,9 @@ const maxTries = 5;
 const firstPauseMs = 100;
 /** One long poll for an operation. */
 const operationWaitMs = 10_000;
+/** While an operation is followed, a shepherd that restarts may be away this long. */
+const patienceMs = 60_000;
+const awayPauseMs = 500;
 /** Answers beyond this are not ours. */
 const maxAnswerBytes = 64 * 1024 * 1024;
 
@@ -119,7 +122,10 @@ export class ShepherdClient {
     }
   }
 
-  /** Waits until an operation has ended, telling each change of progress. Aborting leaves the operation running. */
+  /**
+   * Waits until an operation has ended, telling each change of progress; outlasts a restart of the shepherd. Aborting
+   * leaves the operation running.
+   */
   async waitForOperation(
     id: string,
     options: {
@@ -128,12 +134,22 @@ export class ShepherdClient {
     } = {},
   ): Promise<OperationView> {
     let told = "";
+    let lastSeenMs = performance.now();
     for (;;) {
-      const operation = await this.get<OperationView>(path`/v1/operations/${id}`, {
-        query: { wait_ms: told === "" ? 0 : operationWaitMs },
-        waitMs: operationWaitMs,
-        signal: options.signal,
-      });
+      let operation: OperationView;
+      try {
+        operation = await this.get<OperationView>(path`/v1/operations/${id}`, {
+          query: { wait_ms: told === "" ? 0 : operationWaitMs },
+          waitMs: operationWaitMs,
+          signal: options.signal,
+        });
+      } catch (error) {
+        const away = performance.now() - lastSeenMs;
+        if (!(error instanceof UnreachableError) || away > patienceMs) throw error;
+        await pause(awayPauseMs * jitter(), options.signal);
+        continue;
+      }
+      lastSeenMs = performance.now();
       const { state, progress } = operation;
       const now = `${state} ${progress.percent} ${progress.message}`;
       if (now !== told) options.onProgress?.(operation);
@@ -287,7 +303,7 @@ async function readAnswer(answer: IncomingMessage, endpoint: string): Promise<un
       throw new UnreachableError(endpoint, `it answered ${status} with something that is not JSON`);
     return body;
   }
-  if (isProblem(body)) throw new ProblemError(body);
+  if (isProblem(body)) throw new ProblemError({ ...body, status });
   throw new ProblemError({
     type: "about:blank",
     title: `The shepherd answered ${status} ${answer.statusMessage ?? ""}`.trim(),
@@ -312,15 +328,15 @@ function isProblem(body: unknown): body is Problem {
   return typeof body === "object" && body !== null && "code" in body && "title" in body;
 }
 
-/** Connection troubles and "try later"; a refused connection may be a restart. */
+/** "Try later", and connections that a restart explains. A missing socket, a wrong certificate or silence stay as they are. */
 function worthRepeating(error: unknown): boolean {
   if (error instanceof ProblemError) return error.status === 503 || error.status === 429;
-  return error instanceof UnreachableError && causeCode(error) !== "ENOENT";
+  return error instanceof UnreachableError && passingCodes.has(codeOf(error.cause));
 }
+const passingCodes = new Set(["ECONNREFUSED", "ECONNRESET", "EPIPE", "ETIMEDOUT", "EAI_AGAIN"]);
 
-function causeCode(error: Error): string | undefined {
-  const { cause } = error;
-  return cause instanceof Error && "code" in cause ? String(cause.code) : undefined;
+function codeOf(cause: unknown): string {
+  return typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : "";
 }
 
 function explain(error: NodeJS.ErrnoException): string {
