@@ -84,7 +84,7 @@ export function policyInput(
         requests: recent.map((row) => ({
           id: row.id,
           at_ms: row.atMs,
-          subject: row.subject,
+          subject: row.subject.slice(0, maxNameLength),
           kind: row.kind,
           effect: row.effect,
         })),
