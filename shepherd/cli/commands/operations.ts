@@ -5,6 +5,9 @@ import type { OperationView, StepView } from "#api/contract";
 import { type Context, define, exitCodes, type Streams } from "#cli/command";
 import { clean, clockTime, type ExitCode, seconds, show, table } from "#cli/output";
 
+/** A person who waits wants to see that it goes on. */
+const progressEveryMs = 500;
+
 export function addOperations(program: Command, streams: Streams): void {
   const group = program
     .command("operations")
@@ -84,12 +87,17 @@ export function addOperations(program: Command, streams: Streams): void {
 
 /** Waits for its end and tells each change of progress. */
 export async function follow(context: Context, id: string): Promise<OperationView> {
-  return await context.client.waitForOperation(id, {
-    onProgress: ({ progress, kind }) =>
-      context.tell(
-        `${kind}: ${String(progress.percent).padStart(3)} % ${clean(progress.message)}\n`,
-      ),
-  });
+  let told = "";
+  for (;;) {
+    const operation = await context.client.get<OperationView>(path`/v1/operations/${id}`, {
+      query: { wait_ms: progressEveryMs },
+    });
+    const { progress, kind } = operation;
+    const line = `${kind}: ${String(progress.percent).padStart(3)} % ${clean(progress.message)}\n`;
+    if (line !== told) context.tell(line);
+    told = line;
+    if (operation.ended_at_ms !== undefined) return operation;
+  }
 }
 
 export function exitCodeOf({ state }: OperationView): ExitCode {
