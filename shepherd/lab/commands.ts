@@ -76,7 +76,7 @@ export async function labSsh(
     ...key,
     ...verify,
     `root@${host.address}`,
-    ...options.command,
+    ...afterDashes(options.command),
   ]);
 }
 
@@ -92,9 +92,10 @@ export async function labExec(
   },
 ): Promise<number> {
   const state = openLab(options);
+  const command = afterDashes(options.command);
   const processes = state.hosts[options.target];
   if (processes?.anchor !== undefined)
-    return await onTerminal([...insideHost(processes.anchor), ...options.command]);
+    return await onTerminal([...insideHost(processes.anchor), ...command]);
   const machines = [...openMachines(options).values()].flat();
   const exact = machines.filter((name) => name === options.target);
   const found =
@@ -105,7 +106,7 @@ export async function labExec(
       host: options.target,
       hosts: [...Object.keys(state.hosts), ...machines].join(", "),
     });
-  const result = await openGuest(state.layout, machine).run(options.command.join(" "));
+  const result = await openGuest(state.layout, machine).run(command.join(" "));
   options.write(result.stdout);
   return result.code;
 }
@@ -124,4 +125,9 @@ function onTerminal(argv: readonly string[]): Promise<number> {
     child.on("error", reject);
     child.on("close", (code) => resolve(code ?? 137));
   });
+}
+
+/** `drover lab exec north-1 -- ls -l`: the dashes only end drover's own options. */
+function afterDashes(command: readonly string[]): readonly string[] {
+  return command[0] === "--" ? command.slice(1) : command;
 }

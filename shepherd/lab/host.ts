@@ -28,18 +28,22 @@ export interface HostProcesses {
   readonly sshd: ProcessIdentity;
 }
 
+/**
+ * Joining a cgroup namespace moves nobody: a process enters the host's cgroups by writing its id, under v1 into each
+ * hierarchy's root (as the namespace shows it), under v2 into the leaf that host-world.sh made.
+ */
+const enterCgroups = `for file in /sys/fs/cgroup/*/cgroup.procs /sys/fs/cgroup/*/daemons/cgroup.procs; do
+  case $file in
+  /sys/fs/cgroup/unified/cgroup.procs | /sys/fs/cgroup/machine*) ;;
+  *) [ ! -e "$file" ] || echo $$ >"$file" ;;
+  esac
+done
+exec "$@"`;
+
 /** argv prefix that runs a command inside a host: its network, files, name and cgroups. */
 export function insideHost(anchor: ProcessIdentity): readonly string[] {
-  return [
-    "nsenter",
-    `--target=${anchor.pid}`,
-    "--net",
-    "--mount",
-    "--uts",
-    "--cgroup",
-    "--wd=/",
-    "--",
-  ];
+  const namespaces = ["--net", "--mount", "--uts", "--cgroup", "--wd=/"];
+  return ["nsenter", `--target=${anchor.pid}`, ...namespaces, "--", "sh", "-c", enterCgroups, "sh"];
 }
 
 /** The unix socket of a host's libvirtd, as the machine's own file tree shows it. */
