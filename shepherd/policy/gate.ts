@@ -68,6 +68,7 @@ const patienceMs: Record<Request["subject"]["type"], Ms> = {
   stack: 600_000,
   shepherd: 600_000,
 };
+/** What a request becomes when policy grants it. */
 const operationKinds: Record<Request["kind"], OperationKind> = {
   create: "create",
   update: "update",
@@ -216,8 +217,7 @@ class SerialGate implements Gate {
         this.#event(request, "grant.issued", { grantId: grant.id, planId, digest }),
       );
       await storeLinkSpecs(journal, request);
-      // Giving back keeps the terms of what is left: a smaller size is no new lease.
-      const kind = grant.kind === "decision" ? operationKinds[request.kind] : grant.kind;
+      const kind = operationKindOf(request, grant, judged.facts);
       return {
         operation: await operations.admit(journal, { grant, plan, request: granted, kind }),
       };
@@ -242,6 +242,27 @@ class SerialGate implements Gate {
       data: { requestId: request.id, subject: request.subject, ...data },
     };
   }
+}
+
+/**
+ * Giving back needs no consent, so it cannot bring a longer lease: it keeps the terms of what is left (the operation is a
+ * release), unless it asks for a shorter one.
+ */
+function operationKindOf(request: Request, grant: Grant, facts: Facts): OperationKind {
+  if (grant.kind === "decision") return operationKinds[request.kind];
+  if (grant.kind === "repair" || request.kind === "release") return grant.kind;
+  const { leaseMs } = request;
+  if (leaseMs === undefined) return grant.kind;
+  const asked = new Set<string>([
+    ...request.machines.map(({ machineId }) => machineId),
+    ...request.links.map(({ linkId }) => linkId),
+  ]);
+  const shortens = [...facts.machines, ...facts.links]
+    .filter(({ id }) => asked.has(id))
+    .every(
+      ({ effective: { leaseUntilMs } }) => facts.nowMs + leaseMs <= (leaseUntilMs ?? Infinity),
+    );
+  return shortens ? "adapt" : grant.kind;
 }
 
 function last(decisions: readonly Decision[]): Decision {

@@ -2,7 +2,7 @@ import type { Request } from "@drover/shepherd/model/request";
 import type { GateAnswer } from "@drover/shepherd/policy/gate";
 import { placeHold } from "@drover/shepherd/policy/hold";
 import { describe, expect, test } from "@jest/globals";
-import { host, link, machine, request } from "../planner/fleet.ts";
+import { host, link, machine, nowMs, request } from "../planner/fleet.ts";
 import { type Says, type SmallShepherd, smallShepherd } from "./small-shepherd.ts";
 
 const at = (hostId: string) => ({ hostId, siteId: hostId.split("-")[0] ?? "" });
@@ -235,6 +235,34 @@ describe("giving back", () => {
     // Not `adapt`: what is left keeps its lease, so that a smaller size is no way to a longer one.
     expect(operation?.kind).toBe("release");
     expect(shepherd.asked).toEqual([]);
+  });
+
+  test.each<[string, number | undefined, number | undefined, string]>([
+    ["a shorter lease is taken", 60_000, 600_000, "adapt"],
+    ["a longer one is not: what is left keeps its own", 6_000_000, 600_000, "release"],
+    ["no lease would be a longer one", undefined, 600_000, "release"],
+    ["any lease is shorter than none", 60_000, undefined, "adapt"],
+  ])("a smaller size: %s", async (_, leaseMs, leftMs, kind) => {
+    const leased = {
+      ...grown,
+      effective: {
+        ...grown.effective,
+        ...(leftMs === undefined ? {} : { leaseUntilMs: nowMs + leftMs }),
+      },
+    };
+    const shepherd = await smallShepherd({
+      hosts,
+      machines: [leased],
+      policies: { operator: never },
+    });
+    const { operation } = await submit(
+      shepherd,
+      ask("resize", {
+        machines: [{ machineId: grown.id, memoryMib: 400 }],
+        ...(leaseMs === undefined ? {} : { leaseMs }),
+      }),
+    );
+    expect(operation?.kind).toBe(kind);
   });
 
   test.each<[string, Partial<Request>]>([
