@@ -17,6 +17,7 @@ import { absentPolicy, openPolicy } from "#opa/engine";
 import { createOperations } from "#operations/operations";
 import { createGate } from "#policy/gate";
 import { createLeases } from "#policy/leases";
+import { createRepairs } from "#policy/repairs";
 import type { PolicyEngine } from "#ports/policy-engine";
 import { createObserver } from "#sensing/observer";
 import { openSqliteStore } from "#store/sqlite";
@@ -178,6 +179,16 @@ async function start(
   });
   leases.start();
   onStop(() => leases.stop());
+  const repairs = createRepairs({
+    store,
+    gate,
+    operations,
+    clock,
+    ids,
+    log: log.child({ room: "repairs" }),
+  });
+  repairs.start();
+  onStop(() => repairs.stop());
   const channels = createGuestChannels({
     store,
     hosts,

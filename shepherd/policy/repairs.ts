@@ -1,0 +1,126 @@
+/**
+ * Brings networks back to the journal when a host comes back, and once after every start: what a host missed while it
+ * was silent (a neighbour's move, its own reboot) is applied under the built-in grant `repair`. Also tells operations
+ * that wait for a host to look again at once. Decides nothing: which hosts differ is looked at by the operation's steps.
+ */
+import type { Logger } from "pino";
+import type { Request } from "#model/request";
+import type { Ms } from "#model/units";
+import type { Gate, GateOperations } from "#policy/gate";
+import type { Clock, Ids } from "#ports/clock";
+import type { Store } from "#ports/store";
+
+export interface Repairs {
+  start(): void;
+  stop(): void;
+}
+
+/** Hosts of a site come back together: one repair for all of them. */
+const gatherMs: Ms = 2_000;
+const retryMs: Ms = 60_000;
+const operationMs: Ms = 300_000;
+const pageSize = 500;
+
+export interface RepairsOptions {
+  readonly store: Store;
+  readonly gate: Pick<Gate, "submit">;
+  readonly operations: Pick<GateOperations, "wait" | "kick">;
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly log: Logger;
+}
+
+export function createRepairs(options: RepairsOptions): Repairs {
+  return new RepairTimer(options);
+}
+
+class RepairTimer implements Repairs {
+  readonly #options: RepairsOptions;
+  #seen = 0;
+  #reading = false;
+  #cancelTimer: () => void = () => undefined;
+  #unlisten: () => void = () => undefined;
+  #stopped = true;
+
+  constructor(options: RepairsOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    if (!this.#stopped) return;
+    this.#stopped = false;
+    this.#unlisten = this.#options.store.onCommit((lastSeq) => void this.#read(lastSeq));
+    this.#schedule(gatherMs);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#unlisten();
+    this.#cancelTimer();
+  }
+
+  /** Follows the feed for hosts that came back. The first page after a start is the repair of the start. */
+  async #read(lastSeq: number): Promise<void> {
+    if (this.#reading || this.#stopped) return;
+    const { store, operations, log } = this.#options;
+    this.#reading = true;
+    try {
+      if (this.#seen === 0) this.#seen = lastSeq - 1;
+      const events = await store.read((journal) => journal.events.since(this.#seen, pageSize));
+      this.#seen = events.at(-1)?.seq ?? this.#seen;
+      const back = events.some(({ kind, data }) => kind === "host.state" && data["state"] === "up");
+      if (back && !this.#stopped) {
+        operations.kick();
+        this.#schedule(gatherMs);
+      }
+    } catch (error) {
+      log.error(
+        { err: error },
+        "events were not read; hosts that come back are seen with the next",
+      );
+    } finally {
+      this.#reading = false;
+    }
+  }
+
+  #schedule(afterMs: Ms): void {
+    const { clock } = this.#options;
+    this.#cancelTimer();
+    this.#cancelTimer = clock.at(clock.nowMs() + afterMs, () => void this.#repair());
+  }
+
+  async #repair(): Promise<void> {
+    if (this.#stopped) return;
+    const { store, gate, operations, log } = this.#options;
+    try {
+      const machines = await store.read((journal) => journal.objects.list("machine"));
+      const placed = machines.find(({ effective }) => effective.hostId !== "");
+      // Without machines there are no networks on hosts; the last one took them along.
+      if (placed === undefined) return;
+      const { operation } = await gate.submit(this.#request(placed.spec.environmentId));
+      if (operation === undefined) return;
+      const ended = await operations.wait(operation.id, operationMs);
+      if (ended.state !== "succeeded" && !this.#stopped) this.#schedule(retryMs);
+    } catch (error) {
+      log.error({ err: error }, "networks were not repaired; trying again");
+      if (!this.#stopped) this.#schedule(retryMs);
+    }
+  }
+
+  /** Without machines: every host that answers. A host's network is of all environments, so any of them may ask. */
+  #request(environmentId: string): Request {
+    const { ids, clock } = this.#options;
+    const id = ids.next();
+    return {
+      id,
+      kind: "repair",
+      environmentId,
+      subject: { type: "shepherd", name: "shepherd", roles: [] },
+      machines: [],
+      links: [],
+      reason: "a host came back",
+      idempotencyKey: `repair:${id}`,
+      receivedAtMs: clock.nowMs(),
+    };
+  }
+}
