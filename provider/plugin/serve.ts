@@ -35,6 +35,7 @@ export interface Provider {
 /** How long the host may keep no connection before it counts as gone. */
 const abandonedMs = 1000;
 const parentCheckMs = 2000;
+const maxTemporaryLength = 90;
 /** Between the last byte of the answer to Shutdown and the end; the host waits two seconds. */
 const farewellMs = 5;
 
@@ -48,8 +49,10 @@ export function servePlugin(makeProvider: (log: Log) => Provider): void {
     process.exitCode = 1;
     return;
   }
-  const directory = mkdtempSync(join(tmpdir(), "drover-"));
-  const socketPath = join(directory, "p"); // socket paths must stay below 108 bytes
+  // A unix socket's path has room for 107 bytes; temporary folders of macOS and of builds are long.
+  const temporary = tmpdir().length < maxTemporaryLength ? tmpdir() : "/tmp";
+  const directory = mkdtempSync(join(temporary, "drover-"));
+  const socketPath = join(directory, "p");
   process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
   installCrashText();
   const clientCertificatePem =

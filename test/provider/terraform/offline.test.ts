@@ -1,10 +1,14 @@
 /** The installed provider under the real Terraform, without a shepherd: schema, validation, plan, a clear refusal. */
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { installProvider } from "@drover/provider/install";
-import { providerAddress } from "@drover/provider/plugin/address";
+import { installProvider, platformName } from "@drover/provider/install";
+import {
+  providerAddress,
+  providerFileName,
+  providerVersion,
+} from "@drover/provider/plugin/address";
 import { providerSchemaJson } from "@drover/provider/schema-json";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 
@@ -17,6 +21,7 @@ provider "drover" {
   endpoint = "unix:/nowhere/shepherd.sock"
 }
 `;
+const providerFile = join(providerAddress, providerVersion, platformName(), providerFileName);
 let directory = "";
 
 beforeAll(async () => {
@@ -33,6 +38,9 @@ beforeAll(async () => {
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 function terraform(...args: readonly string[]) {
+  return terraformWith({}, ...args);
+}
+function terraformWith(extra: Record<string, string>, ...args: readonly string[]) {
   return spawnSync("terraform", [...args], {
     cwd: directory,
     encoding: "utf8",
@@ -42,6 +50,7 @@ function terraform(...args: readonly string[]) {
       CHECKPOINT_DISABLE: "1",
       TF_IN_AUTOMATION: "1",
       TF_CLI_ARGS: "-no-color",
+      ...extra,
     },
   });
 }
@@ -100,6 +109,25 @@ test("a plan to create needs no shepherd", () => {
   const planned = terraform("plan");
   expect(planned.stderr).toBe("");
   expect(planned.stdout).toMatch(/Plan: 2 to add, 0 to change, 0 to destroy/);
+});
+
+test("Terraform attaches to a provider that was started for a debugger", async () => {
+  write(ring);
+  const child = spawn(join(directory, "mirror", providerFile), ["--debug"], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  try {
+    const line = await new Promise<string>((resolve) =>
+      child.stdout.once("data", (chunk: Buffer) => resolve(chunk.toString())),
+    );
+    const attach = /^TF_REATTACH_PROVIDERS='(.*)'$/m.exec(line)?.[1] ?? "";
+    const planned = terraformWith({ TF_REATTACH_PROVIDERS: attach }, "plan");
+    expect(planned.stderr).toBe("");
+    expect(planned.stdout).toMatch(/Plan: 2 to add/);
+    expect(child.exitCode).toBeNull(); // it serves the next command too
+  } finally {
+    child.kill("SIGTERM");
+  }
 });
 
 test("apply without a shepherd says where it looked, why there, and leaves no state", () => {

@@ -1,4 +1,5 @@
 /** Terraform, the provider and the shepherd together, on simulated sites: what a platform engineer does in a week. */
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { MachineView, RequestAnswer } from "@drover/shepherd/api/contract";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import type { Terraform } from "../../lab/story/terraform.ts";
@@ -104,8 +105,13 @@ async function planned(): Promise<Record<string, [unknown, unknown]>> {
   );
 }
 
-test("apply builds the ring, and the next plan is empty", async () => {
-  await apply(ring());
+test("apply builds the ring and logs its progress, and the next plan is empty", async () => {
+  const log = `${stack.directory}/apply.log`;
+  const env = { TF_LOG_PROVIDER: "info", TF_LOG_PATH: log };
+  expect(await stack.run(["apply", "-auto-approve"], { env })).toMatchObject({ code: 0 });
+  const lines = readFileSync(log, "utf8");
+  expect(lines).toMatch(/\[INFO\]\s+provider\S*: create machine "rank-0": operation \S+ runs/);
+  expect(lines).not.toContain("@timestamp"); // Terraform shows a line raw that it cannot parse
   expect((await stack.plan()).code).toBe(0);
   expect(await attributes(rank0)).toMatchObject({
     class: "batch",
@@ -238,6 +244,61 @@ test("import by name finds the machine again, and plan is empty", async () => {
   expect((await stack.plan()).code).toBe(0);
   const missing = await stack.run(["import", "drover_machine.rank1", "ring/nobody"]);
   expect(missing.code).toBe(1);
+}, 60_000);
+
+test("an import block writes the configuration, which plans clean", async () => {
+  const whole = ring({ memory: 384, site: "south", more: 'group = "rank"' });
+  await stack.must(["state", "rm", rank0]);
+  const without = whole
+    .replace(/resource "drover_machine" "rank0" \{[\s\S]*?\n\}\n/, "")
+    .replace("drover_machine.rank0.name", '"rank-0"');
+  bench.write(stack, `${without}import {\n  to = ${rank0}\n  id = "ring/rank-0"\n}\n`);
+  const generated = `${stack.directory}/generated.tf`;
+  const planned = await stack.plan([`-generate-config-out=${generated}`]);
+  expect(planned.text).toMatch(/1 to import, 0 to add, 0 to change, 0 to destroy/);
+  await stack.must(["apply", "-auto-approve"]);
+  rmSync(generated);
+  bench.write(stack, whole);
+  expect((await stack.plan()).code).toBe(0);
+}, 90_000);
+
+test("-target, -refresh-only, moved and removed go as with any provider", async () => {
+  const whole = ring({ memory: 384, site: "south", more: 'group = "rank"' });
+  bench.write(stack, whole);
+  expect((await stack.plan([`-target=${rank0}`])).code).toBe(0);
+  expect((await stack.run(["apply", "-refresh-only", "-auto-approve"])).code).toBe(0);
+  const renamed = whole.replaceAll('"drover_network" "lan"', '"drover_network" "net"');
+  bench.write(
+    stack,
+    `${renamed.replaceAll("drover_network.lan", "drover_network.net")}moved {\n  from = drover_network.lan\n  to   = drover_network.net\n}\n`,
+  );
+  await stack.must(["apply", "-auto-approve"]);
+  expect([...(await stack.state()).keys()]).toContain("drover_network.net");
+  const link = /resource "drover_link"[\s\S]*?\n\}\n/;
+  const forgotten =
+    "removed {\n  from = drover_link.r0_r1\n  lifecycle {\n    destroy = false\n  }\n}\n";
+  const moved = renamed.replaceAll("drover_network.lan", "drover_network.net");
+  bench.write(stack, moved.replace(link, forgotten));
+  await stack.must(["apply", "-auto-approve"]);
+  bench.write(stack, moved);
+  await stack.must(["import", "drover_link.r0_r1", "ring/rank-1,rank-0"]);
+  expect((await stack.plan()).code).toBe(0);
+}, 90_000);
+
+test("terraform test runs against the real provider and against a mock of it", async () => {
+  const tested = await bench.stack(
+    "tested",
+    'variable "class" {\n  default = "batch"\n}\nresource "drover_environment" "t" {\n  name  = "tested"\n  class = var.class\n  sites = ["north"]\n}\n',
+  );
+  writeFileSync(
+    `${tested.directory}/real.tftest.hcl`,
+    'run "real" {\n  assert {\n    condition     = drover_environment.t.owner == "local-root"\n    error_message = "owner"\n  }\n}\n',
+  );
+  writeFileSync(
+    `${tested.directory}/mock.tftest.hcl`,
+    'mock_provider "drover" {}\nrun "mock" {\n  assert {\n    condition     = drover_environment.t.id != ""\n    error_message = "id"\n  }\n}\n',
+  );
+  expect((await tested.must(["test"])).stdout).toMatch(/2 passed, 0 failed/);
 }, 60_000);
 
 test("another state that declares the same is told who has it and how to import", async () => {
