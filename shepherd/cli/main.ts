@@ -71,11 +71,16 @@ function prepare(command: Command, streams: Streams): void {
   for (const sub of command.commands) prepare(sub, streams);
 }
 
-const script = process.argv[1];
-if (script !== undefined && realpathSync(script) === import.meta.filename) {
+/** A command line of a shell: the end is the process's exit code. */
+export async function runFromShell(argv: readonly string[]): Promise<void> {
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") process.exit(0); // the reader of a pipe went away: `drover watch | head`
     throw error;
   });
-  process.exitCode = await runCommand(process.argv.slice(2));
+  process.exitCode = await runCommand(argv);
+}
+
+const script = process.argv[1];
+if (script !== undefined && realpathSync(script) === import.meta.filename) {
+  await runFromShell(process.argv.slice(2));
 }
