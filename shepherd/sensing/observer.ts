@@ -60,7 +60,16 @@ export function createObserver(options: ObserverOptions): Observer {
       }),
     ),
   );
-  const observed = () => bestOf([...watches.values()].flatMap((watch) => watch.machines()));
+  // Views ask machine by machine: the join over hosts is made once a look.
+  let joined: { looks: number; machines: ReturnType<typeof bestOf> } | undefined;
+  const observed = () => {
+    const all = [...watches.values()];
+    const looks = all.reduce((total, watch) => total + watch.looks, 0);
+    if (joined?.looks !== looks) {
+      joined = { looks, machines: bestOf(all.flatMap((watch) => watch.machines())) };
+    }
+    return joined.machines;
+  };
   return {
     start() {
       for (const watch of watches.values()) watch.start();
@@ -89,6 +98,8 @@ export function createObserver(options: ObserverOptions): Observer {
 }
 
 class HostWatch {
+  /** Answers so far. */
+  looks = 0;
   readonly #record: HostRecord;
   readonly #options: ObserverOptions;
   readonly #changed: () => void;
@@ -243,6 +254,7 @@ class HostWatch {
       );
       const before = JSON.stringify(this.#said);
       this.#said = { observation, domains };
+      this.looks += 1;
       this.#saidAtMs = this.#options.clock.nowMs();
       this.#turn("up", "");
       if (JSON.stringify(this.#said) !== before) this.#changed();
