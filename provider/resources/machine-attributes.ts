@@ -2,7 +2,7 @@
  * The attributes of `drover_machine`. Baselines are what the stack asks for; live values stand in `effective`, so that
  * an approved adaptation never shows as a change (design D of docs/decisions/0006).
  */
-import { attributes } from "#schema/attribute";
+import { attributes, type PlannedOf, type StateOf } from "#schema/attribute";
 import { ipv4Address, objectName, oneOf, size, wholeNumber } from "#schema/validators";
 
 /** Modes of adaptation, everywhere the same. */
@@ -224,3 +224,8 @@ export const machineAttributes = attributes({
   },
 });
 export type MachineAttributes = typeof machineAttributes;
+export type MachineState = StateOf<MachineAttributes>;
+export type MachinePlan = PlannedOf<MachineAttributes>;
+export type EffectiveState = NonNullable<MachineState["effective"]>;
+export type StartFromState = NonNullable<MachineState["start_from"]>;
+export type AdaptationState = NonNullable<MachineState["adaptation"]>;

@@ -1,7 +1,8 @@
 /** The drift table of docs/decisions/0006: what read and plan make of adaptations, foreign changes and edits. Pure. */
 
-import { patchOf, planMachine, stateOf } from "@drover/provider/resources/machine";
 import { machineAttributes } from "@drover/provider/resources/machine-attributes";
+import { patchOf, planMachine } from "@drover/provider/resources/machine-plan";
+import { stateOf } from "@drover/provider/resources/machine-state";
 import type { PlannedOf } from "@drover/provider/schema/attribute";
 import { completePlan } from "@drover/provider/schema/plan";
 import { Report } from "@drover/provider/schema/report";

@@ -1,0 +1,46 @@
+/** Rules between the attributes of a `drover_machine`. Pure; anything may still be unknown. */
+import type { Report } from "#schema/report";
+import { isUnknown } from "#schema/value";
+import type { MachinePlan as Planned } from "./machine-attributes.ts";
+
+const ranged = ["vcpus", "cpu_percent", "memory_mib"] as const;
+
+export function validateMachine(config: Planned, report: Report): void {
+  const { adaptation } = config;
+  if (config.speaker === true && config.group === null)
+    report
+      .at("speaker")
+      .error(
+        "A speaker needs a group",
+        "Set group to the group that it speaks for, or remove speaker.",
+      );
+  if (adaptation === null || isUnknown(adaptation)) return;
+  for (const name of ranged) {
+    const range = adaptation[name];
+    if (range === null || isUnknown(range)) continue;
+    const { min, max } = range;
+    const at = report.at("adaptation", name);
+    const baseline = config[name];
+    if (typeof min === "number" && typeof max === "number" && min > max)
+      at.error("Empty range", `min ${min} is above max ${max}; swap them.`);
+    else if (typeof baseline === "number" && typeof min === "number" && baseline < min)
+      at.error(
+        "Baseline outside its range",
+        `${name} = ${baseline} lies below min ${min}; lower min or raise ${name}.`,
+      );
+    else if (typeof baseline === "number" && typeof max === "number" && baseline > max)
+      at.error(
+        "Baseline outside its range",
+        `${name} = ${baseline} lies above max ${max}; raise max or lower ${name}.`,
+      );
+  }
+  const { sites } = adaptation;
+  if (sites === null || isUnknown(sites) || sites.some(isUnknown)) return;
+  if (typeof config.site === "string" && !sites.includes(config.site))
+    report
+      .at("adaptation", "sites")
+      .error(
+        "Baseline site not among its sites",
+        `site = "${config.site}" is not in ${JSON.stringify(sites)}; add it.`,
+      );
+}
