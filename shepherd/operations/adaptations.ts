@@ -2,6 +2,7 @@
  * What an ended operation leaves on record: for each machine and link that it touched, the adaptation that explains how
  * what is in force departs from the baseline, or none. Reads and writes the journal only, in the transaction of the end.
  */
+import { canonicalJson } from "#model/canonical";
 import type { LinkRecord, MachineRecord } from "#model/objects";
 import type { Operation, Plan } from "#model/plan";
 import type { Adaptation, Request } from "#model/request";
@@ -72,8 +73,7 @@ async function recordMachine(
     terms,
   );
   const before = existing ?? inherited;
-  if (sameAdaptation(before, adaptation) && machine.effective.adaptationId === adaptation?.id)
-    return;
+  if (sameData(before, adaptation) && machine.effective.adaptationId === adaptation?.id) return;
   await replace(journal, before, adaptation, ended);
   await changeMachine(journal, machine.id, ended.nowMs, {
     adaptationId: adaptation?.id,
@@ -97,7 +97,7 @@ async function recordLink(
     ended,
     terms,
   );
-  if (sameAdaptation(existing, adaptation)) return;
+  if (sameData(existing, adaptation)) return;
   await replace(journal, existing, adaptation, ended);
   await changeLink(journal, link.id, ended.nowMs, {
     adaptationId: adaptation?.id,
@@ -125,7 +125,9 @@ function nextAdaptation(
   terms: Terms,
 ): Adaptation | undefined {
   if (values === undefined) return undefined;
-  const newTerms = ended.operation.kind === "adapt" && terms.decisionId !== undefined;
+  // A member of a group that a partial operation did not reach keeps its own terms.
+  const reached = ended.operation.state !== "partial" || !sameData(existing?.values, values);
+  const newTerms = ended.operation.kind === "adapt" && terms.decisionId !== undefined && reached;
   if (newTerms) {
     return {
       ...of,
@@ -195,6 +197,6 @@ export function departingOf(machine: MachineRecord): Adaptation["values"] | unde
   return Object.keys(values).length === 0 ? undefined : values;
 }
 
-function sameAdaptation(left: Adaptation | undefined, right: Adaptation | undefined): boolean {
-  return JSON.stringify(left) === JSON.stringify(right);
+function sameData(left: unknown, right: unknown): boolean {
+  return canonicalJson(left) === canonicalJson(right);
 }

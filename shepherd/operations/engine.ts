@@ -400,6 +400,9 @@ class Engine {
       if (state !== "stuck") {
         // What may still happen at a host of a stuck one stays counted.
         await journal.reservations.removeOf(operation.id);
+      }
+      // What was taken back leaves the terms of what stands alone.
+      if (state === "succeeded" || state === "partial") {
         await recordAdaptations(journal, {
           operation,
           plan: this.#plan,

@@ -12,7 +12,7 @@ import type { Clock } from "@drover/shepherd/ports/clock";
 import type { ImageFiles } from "@drover/shepherd/ports/image-files";
 import type { Store } from "@drover/shepherd/ports/store";
 import { createVirtualClock, type VirtualClock } from "@drover/shepherd/simulated/clock";
-import { createMortalStore } from "@drover/shepherd/simulated/crash";
+import { createMortalStore, type Death } from "@drover/shepherd/simulated/crash";
 import { createSeededIds } from "@drover/shepherd/simulated/ids";
 import { type Connection, createWorld, type World } from "@drover/shepherd/simulated/world";
 import { openSqliteStore } from "@drover/shepherd/store/sqlite";
@@ -43,8 +43,8 @@ export interface Fleet {
   /** Of whoever looks from outside; never dies. */
   readonly store: Store;
   readonly hosts: readonly HostRecord[];
-  /** A shepherd of its own; `afterWrites`: it dies then. */
-  start(death?: { readonly afterWrites: number }): Shepherd;
+  /** A shepherd of its own; with `death` it dies then. */
+  start(death?: Omit<Death, "onDeath">): Shepherd;
   /** Journals request, plan and grant and admits them, as the gate does. */
   admit(
     shepherd: Shepherd,
