@@ -20,7 +20,10 @@ export async function labUp(options: UpOptions, write: Write): Promise<Lab> {
   return await up({ ...options, onProgress: stamp });
 }
 
-export async function labDown(options: LabPlace, write: Write): Promise<SweepReport> {
+export async function labDown(
+  options: LabPlace & { readonly cache?: boolean },
+  write: Write,
+): Promise<SweepReport> {
   return await down({ ...options, onProgress: write });
 }
 

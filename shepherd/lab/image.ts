@@ -26,7 +26,7 @@ import { must } from "#lab/process";
 export const defaultCacheDirectory = "/var/cache/drover";
 
 /** Counts changes of this builder that its inputs do not show. */
-const builderVersion = 1;
+const builderVersion = 2;
 /** What the base disk offers; an overlay is as large. */
 const diskMib = 128;
 /** Data that a moved disk is checked by. */
@@ -211,6 +211,7 @@ async function buildDisk(folder: string): Promise<void> {
   );
   for (const path of ["seed.bin", "seed.sha256", ""]) utimesSync(join(root, path), 1, 1);
   const raw = join(folder, "disk.raw");
+  const fakeTime = { E2FSPROGS_FAKE_TIME: "1", SOURCE_DATE_EPOCH: "1" };
   const identifiers = [
     "-U",
     "d0d0d0d0-0000-4000-8000-000000000001",
@@ -218,8 +219,23 @@ async function buildDisk(folder: string): Promise<void> {
     "hash_seed=d0d0d0d0-0000-4000-8000-000000000002,root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0",
   ];
   await must(["mkfs.ext4", "-q", "-L", "work", ...identifiers, "-d", root, raw, `${diskMib}M`], {
-    env: { E2FSPROGS_FAKE_TIME: "1", SOURCE_DATE_EPOCH: "1" },
+    env: fakeTime,
   });
+  // mkfs copies each file's change time, which no call can set
+  const times = ["seed.bin", "seed.sha256"].flatMap((name) =>
+    [
+      "ctime @1",
+      "ctime_extra 0",
+      "atime @1",
+      "atime_extra 0",
+      "mtime_extra 0",
+      "crtime_extra 0",
+    ].map((field) => `set_inode_field ${name} ${field}\n`),
+  );
+  const commands = join(folder, "debugfs");
+  writeFileSync(commands, times.join(""));
+  await must(["debugfs", "-w", "-f", commands, raw], { env: fakeTime });
+  rmSync(commands);
   await must(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, join(folder, "base.qcow2")]);
   rmSync(raw);
   rmSync(root, { recursive: true });

@@ -2,12 +2,12 @@
  * Raises and removes a lab: sites on one Linux machine with real libvirtd, sshd and QEMU per host, sharing nothing.
  * `up` begins by sweeping whatever an earlier lab of the same name left, killed or not.
  */
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Fault } from "#model/fault";
 import { configurationOf } from "#lab/configuration";
 import { type HostProcesses, prepareHost, runningOf, startAnchor, startDaemons } from "#lab/host";
-import { buildImage } from "#lab/image";
+import { buildImage, defaultCacheDirectory } from "#lab/image";
 import {
   hostsOf,
   type LabLayout,
@@ -127,14 +127,22 @@ export async function up(options: UpOptions = {}): Promise<Lab> {
   });
 }
 
-/** Removes the lab of this name, whatever state it is in. The image cache stays. */
+/** Removes the lab of this name, whatever state it is in. */
 export async function down(
-  options: LabPlace & { readonly onProgress?: ((line: string) => void) | undefined } = {},
+  options: LabPlace & {
+    /** Also removes the kernel and the images kept in the cache; the next `up` builds them again. */
+    readonly cache?: boolean | undefined;
+    readonly onProgress?: ((line: string) => void) | undefined;
+  } = {},
 ): Promise<SweepReport> {
   const place = labPlace(options);
   return await withLock(place.name, async () => {
     const swept = await sweep(place);
     options.onProgress?.(describeSweep(swept));
+    if (options.cache === true) {
+      rmSync(defaultCacheDirectory, { recursive: true, force: true });
+      options.onProgress?.(`removed ${defaultCacheDirectory}`);
+    }
     return swept;
   });
 }

@@ -21,15 +21,15 @@ export interface LabSite {
 
 /**
  * The demo's fleet: north lends two small hosts, south one large host. Sized so that a ring of four ranks of 256 MiB
- * grows inside north, but one rank that asks for half a gibibyte more soon finds room only at south.
+ * grows inside north, but a rank that asks for much more soon finds room only at south.
  */
 export const defaultSites: readonly LabSite[] = [
   {
     id: "north",
     owner: "north-lab",
     hosts: [
-      { id: "north-1", lend: { cpuPercent: 200, memoryMib: 1024, diskGib: 8 } as Lend },
-      { id: "north-2", lend: { cpuPercent: 200, memoryMib: 896, diskGib: 8 } as Lend },
+      { id: "north-1", lend: { cpuPercent: 200, memoryMib: 1000, diskGib: 8 } as Lend },
+      { id: "north-2", lend: { cpuPercent: 200, memoryMib: 1180, diskGib: 8 } as Lend },
     ],
   },
   {

@@ -54,14 +54,17 @@ export function addLab(program: Command, streams: Streams): void {
     },
   });
 
-  define<[], Place>(group, streams, {
+  define<[], Place & { cache?: true }>(group, streams, {
     name: "down",
     remote: false,
     summary: "remove everything the lab made, also after a kill",
-    setUp: place,
+    setUp: (command) =>
+      place(command).option("--cache", "also the guests' kernel and images kept for the next lab"),
     async action(context, options) {
       const { labDown } = await commands();
-      const report = await labDown(placeOf(options), (line) => context.tell(`${line}\n`));
+      const report = await labDown({ ...placeOf(options), cache: options.cache === true }, (line) =>
+        context.tell(`${line}\n`),
+      );
       show(context, report, () => "the lab is down");
       return exitCodes.ok;
     },
