@@ -58,6 +58,8 @@ export function openGuestSockets(world: World, directory: string): () => void {
 function joinGuest(socket: Socket, port: GuestPort): void {
   const forward = (chunk: Buffer) => socket.write(chunk);
   port.guest.on("data", forward);
+  // A listener alone does not wake a stream that the program before this one left paused.
+  port.guest.resume();
   socket.pipe(port.guest, { end: false });
   socket.once("close", () => {
     socket.unpipe(port.guest);
