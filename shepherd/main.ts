@@ -8,6 +8,7 @@ import { createTokenStore } from "#api/access";
 import { createBlobStore } from "#api/blobs";
 import { imageFiles } from "#api/image-files";
 import { type Api, asLocalRoot, byToken, createApi, listenOnSocket } from "#api/server";
+import { createTurns } from "#api/turns";
 import type { ApiWorld } from "#api/world";
 import type { Configuration } from "#configuration/configuration";
 import { createEvidence, withEvidence } from "#evidence/evidence";
@@ -221,6 +222,7 @@ async function start(
         file: join(stateDirectory, "tokens.json"),
       }),
       blobs: createBlobStore({ directory: join(stateDirectory, "blobs"), maxBytes: maxBlobBytes }),
+      turns: createTurns(),
       clock,
       ids,
       log: log.child({ room: "api" }),

@@ -38,8 +38,8 @@ declare module "fastify" {
 
 /** A declaration of a whole machine is a few kilobytes; files go through blobs. */
 const bodyLimitBytes = 64 * 1024;
-/** A slow or silent client frees its connection. Long polls and event streams answer in their own time. */
-const requestTimeoutMs = 60_000;
+/** For a whole request with its body: an image over a slow line. A caller is known before its body is read. */
+const requestTimeoutMs = 6 * 3_600_000;
 
 export type Api = ReturnType<typeof createApi>;
 /** Registers on this get typed bodies. */

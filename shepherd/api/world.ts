@@ -4,6 +4,7 @@
 import type { Logger } from "pino";
 import type { TokenStore } from "#api/access";
 import type { BlobStore } from "#api/blobs";
+import type { Turns } from "#api/turns";
 import type { Operation, Plan } from "#model/plan";
 import type { Decision, Request } from "#model/request";
 import type { Ms, OperationId, SiteId } from "#model/units";
@@ -48,6 +49,8 @@ export interface ApiWorld {
   /** Absent: the routes of the log are not there. */
   readonly evidence?: ApiEvidence | undefined;
   readonly tokens: TokenStore;
+  /** Shared by all listeners. */
+  readonly turns: Turns;
   readonly blobs: BlobStore;
   readonly clock: Clock;
   readonly ids: Ids;

@@ -1,11 +1,11 @@
 /** Links: a promised rate between two machines of an environment. Each change passes the gate like a machine's. */
-import { Type } from "typebox";
+import { type Static, Type } from "typebox";
 import { checkOwner } from "#api/access";
 import type { LinkView, Mutation } from "#api/contract";
 import { mustAllow } from "#api/problems";
 import { claimedConflict, environmentOf, findAndClaim, journalChange } from "#api/records";
 import { byId, ownEnvironment } from "#api/routes/environments";
-import { newRequest } from "#api/routes/machines";
+import { type Call, newRequest, type Reply } from "#api/routes/machines";
 import { LinkBody, LinkPatch } from "#api/schemas";
 import type { ApiRouter } from "#api/server";
 import { linkView, operationView } from "#api/views";
@@ -16,7 +16,7 @@ import type { Operation } from "#model/plan";
 import type { Journal } from "#ports/store";
 
 export function linkRoutes(router: ApiRouter, world: ApiWorld): void {
-  const { store, gate, clock, ids } = world;
+  const { store, gate, clock, ids, turns } = world;
 
   router.put(
     "/v1/environments/:environment/links",
@@ -24,59 +24,70 @@ export function linkRoutes(router: ApiRouter, world: ApiWorld): void {
       config: { access: "declare" },
       schema: { params: Type.Object({ environment: Type.String() }), body: LinkBody },
     },
-    async (request, reply): Promise<Mutation<LinkView>> => {
-      const { principal, body } = request;
-      const machines = pairOf(body.machines);
-      const drafted = await store.transaction(async (journal) => {
-        const environment = await ownEnvironment(journal, request.params.environment, principal);
-        const key = `${environment.id}/${machines.join("--")}`;
-        const existing = await journal.objects.findByKey("link", key);
-        if (existing !== undefined) {
-          if (existing.claimed) throw claimedConflict(existing, importIdOf(environment, machines));
-          const operation = await activeOperationOfLink(journal, existing);
-          if (operation !== undefined || existing.spec.rateMbps === body.rate_mbps) {
-            return { record: existing, operation, fresh: false };
-          }
-        } else {
-          await checkMachines(journal, environment, machines);
-        }
-        const record: LinkRecord = {
-          kind: "link",
-          id: existing?.id ?? ids.next(),
-          key,
-          environmentId: environment.id,
-          spec: { environmentId: environment.id, machines, rateMbps: body.rate_mbps },
-          effective: { rateMbps: body.rate_mbps },
-          version: (existing?.version ?? 0) + 1,
-          claimed: false,
-          createdAtMs: existing?.createdAtMs ?? clock.nowMs(),
-        };
-        await journal.objects.put(record);
-        await journalChange(journal, record, clock.nowMs());
-        return { record, operation: undefined, fresh: true };
-      });
-      if (!drafted.fresh) return await answer(reply, drafted.record, drafted.operation);
-      const { record } = drafted;
-      let started = false;
-      try {
-        const asked = mustAllow(
-          await gate.submit({
-            ...newRequest(world, {
-              call: request,
-              principal,
-              kind: "create",
-              environmentId: record.spec.environmentId,
-            }),
-            links: [{ linkId: record.id, rateMbps: body.rate_mbps }],
-          }),
-        );
-        started = true;
-        return await answer(reply, record, asked.operation, 201);
-      } finally {
-        if (!started) await store.transaction((journal) => removeLink(journal, record.id));
-      }
+    (request, reply): Promise<Mutation<LinkView>> => {
+      const machines = pairOf(request.body.machines);
+      return turns.inTurn(machines.join("--"), () => declare(request, machines, reply));
     },
   );
+
+  async function declare(
+    request: Call & {
+      readonly params: { readonly environment: string };
+      readonly body: Static<typeof LinkBody>;
+    },
+    machines: readonly [string, string],
+    reply: Reply,
+  ): Promise<Mutation<LinkView>> {
+    const { principal, body } = request;
+    const drafted = await store.transaction(async (journal) => {
+      const environment = await ownEnvironment(journal, request.params.environment, principal);
+      const key = `${environment.id}/${machines.join("--")}`;
+      const existing = await journal.objects.findByKey("link", key);
+      if (existing !== undefined) {
+        if (existing.claimed) throw claimedConflict(existing, importIdOf(environment, machines));
+        const operation = await activeOperationOfLink(journal, existing);
+        if (operation !== undefined || existing.spec.rateMbps === body.rate_mbps) {
+          return { record: existing, operation, fresh: false };
+        }
+      } else {
+        await checkMachines(journal, environment, machines);
+      }
+      const record: LinkRecord = {
+        kind: "link",
+        id: existing?.id ?? ids.next(),
+        key,
+        environmentId: environment.id,
+        spec: { environmentId: environment.id, machines, rateMbps: body.rate_mbps },
+        effective: { rateMbps: body.rate_mbps },
+        version: (existing?.version ?? 0) + 1,
+        claimed: false,
+        createdAtMs: existing?.createdAtMs ?? clock.nowMs(),
+      };
+      await journal.objects.put(record);
+      await journalChange(journal, record, clock.nowMs());
+      return { record, operation: undefined, fresh: true };
+    });
+    if (!drafted.fresh) return await answer(reply, drafted.record, drafted.operation);
+    const { record } = drafted;
+    let started = false;
+    try {
+      const asked = mustAllow(
+        await gate.submit({
+          ...newRequest(world, {
+            call: request,
+            principal,
+            kind: "create",
+            environmentId: record.spec.environmentId,
+          }),
+          links: [{ linkId: record.id, rateMbps: body.rate_mbps }],
+        }),
+      );
+      started = true;
+      return await answer(reply, record, asked.operation, 201);
+    } finally {
+      if (!started) await store.transaction((journal) => removeLink(journal, record.id));
+    }
+  }
 
   router.get(
     "/v1/links",
@@ -178,7 +189,7 @@ export function linkRoutes(router: ApiRouter, world: ApiWorld): void {
   }
 
   async function answer(
-    reply: { code(status: number): unknown },
+    reply: Reply,
     before: LinkRecord,
     operation: Operation | undefined,
     doneStatus = 200,

@@ -34,13 +34,13 @@ import type { MachineAsk, Request } from "#model/request";
 import type { EnvironmentId } from "#model/units";
 
 /** What a handler needs of Fastify's request and reply. */
-interface Call {
+export interface Call {
   readonly method: string;
   readonly url: string;
   readonly headers: Readonly<Record<string, unknown>>;
   readonly principal: Principal;
 }
-interface Reply {
+export interface Reply {
   code(status: number): unknown;
 }
 
@@ -48,7 +48,7 @@ interface Reply {
 const busyWaitMs = 30_000;
 
 export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
-  const { store, gate, clock, ids, operations } = world;
+  const { store, gate, clock, ids, operations, turns } = world;
   const views = createMachineViews(world);
 
   router.put(
@@ -60,43 +60,9 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
         body: MachineBody,
       },
     },
-    async (request, reply): Promise<Mutation<MachineView>> => {
-      const { principal } = request;
-      const drafted = await store.transaction(async (journal): Promise<Drafted> => {
-        const environment = await ownEnvironment(journal, request.params.environment, principal);
-        const name = request.params.name;
-        const existing = await journal.objects.findByKey("machine", `${environment.id}/${name}`);
-        if (existing !== undefined) {
-          if (existing.claimed) throw claimedConflict(existing, importId(environment, name));
-          const operation = await activeOperationOf(journal, existing.id);
-          if (operation !== undefined) return { kind: "running", record: existing, operation };
-          // It never got as far as a host (a denial or a crash came between): declared anew.
-          if (existing.effective.hostId !== "") return { kind: "there", record: existing };
-          await removeDraft(journal, existing, clock.nowMs());
-        }
-        return await draftMachine(journal, {
-          environment,
-          name,
-          body: request.body,
-          id: ids.next(),
-          nowMs: clock.nowMs(),
-          siteIds: world.siteIds,
-        });
-      });
-      switch (drafted.kind) {
-        case "running":
-          return await answer(reply, drafted.record, drafted.operation);
-        case "there":
-          return await adopt(request, reply, drafted.record);
-        case "drafted": {
-          const asked = await submitOrRemove(drafted.record, {
-            ...ask(request, principal, "create", drafted.record),
-            machines: [drafted.ask],
-          });
-          return await answer(reply, drafted.record, asked.operation, 201);
-        }
-      }
-    },
+    // By name alone: the environment may be given by name or id.
+    (request, reply): Promise<Mutation<MachineView>> =>
+      turns.inTurn(request.params.name, () => declare(request, reply)),
   );
 
   router.get(
@@ -163,6 +129,50 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
       return await answer(reply, record, asked.operation);
     },
   );
+
+  async function declare(
+    call: Call & {
+      readonly params: { readonly environment: string; readonly name: string };
+      readonly body: Static<typeof MachineBody>;
+    },
+    reply: Reply,
+  ): Promise<Mutation<MachineView>> {
+    const { principal } = call;
+    const drafted = await store.transaction(async (journal): Promise<Drafted> => {
+      const environment = await ownEnvironment(journal, call.params.environment, principal);
+      const name = call.params.name;
+      const existing = await journal.objects.findByKey("machine", `${environment.id}/${name}`);
+      if (existing !== undefined) {
+        if (existing.claimed) throw claimedConflict(existing, importId(environment, name));
+        const operation = await activeOperationOf(journal, existing.id);
+        if (operation !== undefined) return { kind: "running", record: existing, operation };
+        // It never got as far as a host (a denial or a crash came between): declared anew.
+        if (existing.effective.hostId !== "") return { kind: "there", record: existing };
+        await removeDraft(journal, existing, clock.nowMs());
+      }
+      return await draftMachine(journal, {
+        environment,
+        name,
+        body: call.body,
+        id: ids.next(),
+        nowMs: clock.nowMs(),
+        siteIds: world.siteIds,
+      });
+    });
+    switch (drafted.kind) {
+      case "running":
+        return await answer(reply, drafted.record, drafted.operation);
+      case "there":
+        return await adopt(call, reply, drafted.record);
+      case "drafted": {
+        const asked = await submitOrRemove(drafted.record, {
+          ...ask(call, principal, "create", drafted.record),
+          machines: [drafted.ask],
+        });
+        return await answer(reply, drafted.record, asked.operation, 201);
+      }
+    }
+  }
 
   /** An unclaimed machine that runs already: this state takes it over, with the words that it says now. */
   async function adopt(

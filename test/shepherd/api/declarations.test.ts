@@ -72,17 +72,21 @@ test("PUT adopts what nobody has claimed; what is claimed is told with its impor
   });
 });
 
-test("PUT during the creation joins its operation, and the same key asks only once", async () => {
+test("PUT during the creation joins its operation, however often and whenever it comes", async () => {
   const ring = await declareRing(running, 1);
-  const path = "/v1/environments/ring/machines/rank-9";
-  const put = (key: string) =>
-    running.client.call<Mutation<MachineView>>("PUT", path, {
-      body: machineBody(ring),
-      idempotencyKey: key,
-    });
-  const first = await put("one");
-  const second = await put("two");
-  expect(second.operation?.id).toBe(first.operation?.id);
+  const put = (environment: string, key: string) =>
+    running.client.call<Mutation<MachineView>>(
+      "PUT",
+      `/v1/environments/${environment}/machines/rank-9`,
+      { body: machineBody(ring), idempotencyKey: key },
+    );
+  const answers = await Promise.all([
+    put("ring", "one"),
+    put("ring", "one"),
+    put(ring.environment.id, "two"),
+  ]);
+  const operations = new Set(answers.map(({ operation }) => operation?.id));
+  expect([operations.size, operations.has(undefined)]).toEqual([1, false]);
 });
 
 test("a change of a baseline is applied live, from what was planned", async () => {
