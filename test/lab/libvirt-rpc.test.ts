@@ -3,20 +3,26 @@
  */
 
 import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Duplex } from "node:stream";
+import { type Duplex, Readable } from "node:stream";
+import { buffer } from "node:stream/consumers";
+import { pipeline } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { RpcConnection } from "@drover/shepherd/libvirt/rpc/connection";
 import { subscribe } from "@drover/shepherd/libvirt/rpc/events";
 import { HostConnections } from "@drover/shepherd/libvirt/rpc/host-connections";
-import { remote } from "@drover/shepherd/libvirt/rpc/procedures";
+import { everyProcedure, type Procedure, remote } from "@drover/shepherd/libvirt/rpc/procedures";
 import { domainOf } from "@drover/shepherd/libvirt/rpc/references";
 import { connectTcp } from "@drover/shepherd/libvirt/rpc/transports/tcp";
 import { connectTls } from "@drover/shepherd/libvirt/rpc/transports/tls";
 import { connectUnix } from "@drover/shepherd/libvirt/rpc/transports/unix";
+import { XdrReader } from "@drover/shepherd/libvirt/rpc/xdr";
+import { writeDirectoryPool, writeUploadVolume } from "@drover/shepherd/libvirt/xml/storage";
 import { isFault } from "@drover/shepherd/model/fault";
 import type { Clock } from "@drover/shepherd/ports/clock";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
@@ -210,6 +216,167 @@ async function waitFor<T>(attempt: () => Promise<T>): Promise<T> {
     }
   }
 }
+
+/** Answers a codec's questions with the least that can be: zeros, empty lists, an id that nobody has. */
+class LeastReader extends XdrReader {
+  constructor() {
+    super(Buffer.alloc(0));
+  }
+  override u32 = () => 0;
+  override i32 = () => 0;
+  override u64 = () => 0n;
+  override i64 = () => 0n;
+  override f64 = () => 0;
+  override count = () => 0;
+  override fixed = (length: number) => Buffer.alloc(length, 7);
+  override opaque = () => Buffer.alloc(0);
+  override string = () => "nobody";
+}
+
+describe("every procedure", () => {
+  const session = new Set(["remote.connectOpen", "remote.connectClose", "remote.authPolkit"]);
+  const swept = everyProcedure.filter((procedure) => !session.has(procedure.name));
+  const call = async (procedure: Procedure<unknown, unknown>, args: unknown) => {
+    const transport = await connectUnix({ path: daemon.socketPath });
+    const connection = await RpcConnection.open(transport, { uri: "qemu:///system" });
+    try {
+      return await connection.call(procedure, args, { timeoutMs: 60_000 });
+    } finally {
+      await connection.close();
+    }
+  };
+
+  test.each(swept.map((procedure) => ({ name: procedure.name, procedure })))(
+    "$name is known to the daemon, and its arguments are understood",
+    async ({ procedure }) => {
+      const least = procedure.args.decode(new LeastReader());
+      const answer = await call(procedure, least).catch((error: unknown) => error);
+      if (!(answer instanceof Error)) return;
+      // Any no will do but "unknown procedure" or "cannot decode": those are code 39, or end the connection.
+      if (!isFault(answer)) throw answer;
+      const { code, details } = answer;
+      expect({ code, details }).not.toMatchObject({
+        code: expect.stringMatching(/^libvirt\.(rpc|protocol|disconnected|call_timeout)$/),
+      });
+    },
+    90_000,
+  );
+
+  test("that only asks about the host gets an answer that decodes", async () => {
+    const cpu = { cpu: -1, flags: 0 };
+    const { count: cpuStats } = await ask(remote.nodeGetCpuStats, { ...cpu, count: 0 });
+    const { stats } = await ask(remote.nodeGetCpuStats, { ...cpu, count: cpuStats });
+    expect(stats.map((stat) => stat.field)).toContain("idle");
+    const { freeBytes } = await ask(remote.nodeGetCellsFreeMemory, { startCell: 0, maxCells: 4 });
+    expect(freeBytes.length).toBeGreaterThan(0);
+    const pages = { pageSizesKib: [4], startCell: 0, cellCount: 1, flags: 0 };
+    const { counts } = await ask(remote.nodeGetFreePages, pages);
+    expect(counts).toHaveLength(1);
+    const any = { emulator: undefined, arch: undefined, machine: undefined };
+    const { xml } = await ask(remote.getDomainCapabilities, { ...any, virtType: "qemu", flags: 0 });
+    expect(xml).toContain("<domainCapabilities>");
+    const { xml: capabilities } = await ask(remote.getCapabilities, {});
+    const model = /<cpu>\s*<arch>(\w+)/.exec(capabilities)?.[1];
+    expect(model).toBe("x86_64");
+    const { types } = await ask(remote.authList, {});
+    expect(types).toEqual([0]);
+
+    async function ask<Args, Result>(procedure: Procedure<Args, Result>, args: Args) {
+      const untyped = procedure as Procedure<unknown, unknown>;
+      return (await call(untyped, args)) as Result;
+    }
+  }, 120_000);
+
+  test("of the objects that a host may keep: secret, filter, network, pool", async () => {
+    const transport = await connectUnix({ path: daemon.socketPath });
+    const connection = await RpcConnection.open(transport, { uri: "qemu:///system" });
+    const secretXml =
+      "<secret ephemeral='yes' private='yes'><usage type='volume'><volume>/x</volume></usage></secret>";
+    const { secret } = await connection.call(remote.secretDefineXml, { xml: secretXml, flags: 0 });
+    expect(secret).toMatchObject({ usageType: 1, usageId: "/x" });
+    const value = Buffer.from("swordfish");
+    await connection.call(remote.secretSetValue, { secret, value, flags: 0 });
+    await connection.call(remote.secretUndefine, { secret });
+
+    const filterXml = "<filter name='drover-test' chain='root'/>";
+    const { filter } = await connection.call(remote.nwfilterDefineXml, { xml: filterXml });
+    expect(virshSays(daemon, "qemu:///system", "nwfilter-list")).toContain("drover-test");
+    await connection.call(remote.nwfilterUndefine, { filter });
+
+    const networkXml =
+      "<network><name>drover-test</name><forward mode='bridge'/><bridge name='br-none'/></network>";
+    const { network } = await connection.call(remote.networkDefineXml, { xml: networkXml });
+    const found = await connection.call(remote.networkLookupByName, { name: "drover-test" });
+    expect(found.network).toEqual(network);
+
+    const path = join(daemon.folder, "pool");
+    const poolXml = writeDirectoryPool({ name: "p", path });
+    const { pool } = await connection.call(remote.storagePoolCreateXml, { xml: poolXml, flags: 1 });
+    const volumeXml = writeUploadVolume({ name: "v", sizeBytes: 1_000_000 });
+    const { volume } = await connection.call(remote.storageVolCreateXml, {
+      pool,
+      xml: volumeXml,
+      flags: 0,
+    });
+    const random = randomBytes(1_000_000);
+    const span = { volume, offsetBytes: 0, lengthBytes: 0, flags: 0 };
+    const up = await connection.openStream(remote.storageVolUpload, span, {
+      windowBytes: Number.POSITIVE_INFINITY,
+    });
+    up.resume();
+    await pipeline(Readable.from([random.subarray(0, 700_001), random.subarray(700_001)]), up);
+    const down = await connection.openStream(remote.storageVolDownload, span);
+    expect((await buffer(down)).equals(random)).toBe(true);
+    const copyXml = writeUploadVolume({ name: "copy", sizeBytes: 1_000_000 });
+    await connection.call(remote.storageVolCreateXmlFrom, {
+      pool,
+      xml: copyXml,
+      source: volume,
+      flags: 0,
+    });
+    await connection.call(remote.storageVolResize, { volume, capacityBytes: 2_000_000, flags: 0 });
+    const info = await connection.call(remote.storageVolGetInfoFlags, { volume, flags: 0 });
+    expect(info).toMatchObject({ type: 0, capacityBytes: 2_000_000 });
+    const byPath = await connection.call(remote.storageVolLookupByPath, { path: join(path, "v") });
+    expect(byPath.volume).toEqual(volume);
+    const { pools } = await connection.call(remote.listAllStoragePools, {
+      needResults: 1,
+      flags: 0,
+    });
+    expect(pools.map((known) => known.name)).toEqual(["p"]);
+    const { volumes } = await connection.call(remote.storagePoolListAllVolumes, {
+      pool,
+      needResults: 1,
+      flags: 0,
+    });
+    expect(volumes.map((known) => known.name).toSorted()).toEqual(["copy", "v"]);
+    await connection.close();
+  }, 60_000);
+
+  test("that uploads a sparse file sends its holes as lengths, and downloads them as zeros", async () => {
+    const transport = await connectUnix({ path: daemon.socketPath });
+    const connection = await RpcConnection.open(transport, { uri: "qemu:///system" });
+    const { pool } = await connection.call(remote.storagePoolLookupByName, { name: "p" });
+    const xml = writeUploadVolume({ name: "sparse", sizeBytes: 3 * 65_536 });
+    const { volume } = await connection.call(remote.storageVolCreateXml, { pool, xml, flags: 0 });
+    const span = { volume, offsetBytes: 0, lengthBytes: 0, flags: 1 };
+    const up = await connection.openStream(remote.storageVolUpload, span);
+    up.resume();
+    up.write(Buffer.alloc(65_536, 1));
+    await up.writeHole(65_536);
+    up.end(Buffer.alloc(65_536, 2));
+    await once(up, "finish");
+    const holes: number[] = [];
+    const down = await connection.openStream(remote.storageVolDownload, span, {
+      onHole: (bytes) => void holes.push(bytes),
+    });
+    const content = await buffer(down);
+    const whole = content.length + holes.reduce((sum, bytes) => sum + bytes, 0);
+    expect(whole).toBe(3 * 65_536);
+    expect(holes).toEqual([65_536]);
+    await connection.close();
+  }, 30_000);
+});
 
 describe("transports", () => {
   const ports = { tcp: 26_509, tls: 26_514 };

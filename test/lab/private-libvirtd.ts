@@ -4,15 +4,7 @@
  */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -48,7 +40,7 @@ export async function startPrivateLibvirtd(
   const folder = mkdtempSync(join(tmpdir(), "drover-libvirtd-"));
   for (const name of Object.keys(bound)) mkdirSync(join(folder, name));
   for (const path of Object.values(bound)) mkdirSync(path, { recursive: true });
-  cpSync("/etc/libvirt", join(folder, "etc"), { recursive: true });
+  // Nothing of the machine's own configuration: its domains, networks and pools must never start here.
   const settings = [
     `host_uuid = "${randomUUID()}"`,
     `unix_sock_dir = "${join(folder, "run")}"`,
