@@ -92,6 +92,16 @@ describe("the same key", () => {
     expect((await shepherd.count()).requests).toBe(1);
   });
 
+  test("of a request that a killed shepherd had journaled and not decided is decided now, once", async () => {
+    const shepherd = await smallShepherd({ hosts, machines: [rank] });
+    const asked = ask("resize");
+    await shepherd.store.transaction((journal) => journal.requests.add(asked));
+    const answer = await submit(shepherd, { ...asked, id: "asked-again" });
+    expect(answer.decision).toMatchObject({ effect: "allow", requestId: asked.id });
+    expect((await shepherd.count()).requests).toBe(1);
+    expect(shepherd.admitted).toHaveLength(1);
+  });
+
   test("with other words is refused", async () => {
     const shepherd = await smallShepherd({ hosts, machines: [rank] });
     const asked = ask("resize");
