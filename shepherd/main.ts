@@ -2,6 +2,7 @@
  * The shepherd: reads nothing by itself but what drover.yaml names, joins the rooms, starts them in the order that a
  * restart after a crash needs, and stops them in the opposite one. The only place that knows them all.
  */
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Logger, destination as logDestination, pino } from "pino";
 import { createTokenStore } from "#api/access";
@@ -14,6 +15,7 @@ import type { Configuration } from "#configuration/configuration";
 import { createEvidence, withEvidence } from "#evidence/evidence";
 import { createGuestChannels } from "#intake/guest-channels";
 import { createWriteBack } from "#intake/write-back";
+import { Fault } from "#model/fault";
 import { absentPolicy, openPolicy } from "#opa/engine";
 import { createOperations } from "#operations/operations";
 import { createGate } from "#policy/gate";
@@ -248,10 +250,26 @@ async function listen(
   await listenOnSocket(local, configuration.socket);
   log.info({ socket: configuration.socket }, "listening");
   if (configuration.listen === undefined) return undefined;
-  const remote = open(createApi(world, byToken(world.tokens)));
-  const address = await remote.listen(configuration.listen);
+  const remote = open(createApi(world, byToken(world.tokens), readTls(configuration)));
+  const bound = await remote.listen(configuration.listen);
+  // Fastify does not see that the server it was handed speaks TLS.
+  const address = configuration.tls === undefined ? bound : bound.replace(/^http:/, "https:");
   log.info({ address }, "listening");
   return address;
+}
+
+/** Fault `config.unreadable` names the file. */
+function readTls({ tls }: Configuration): { cert: string; key: string } | undefined {
+  if (tls === undefined) return undefined;
+  const read = (file: string) => {
+    try {
+      return readFileSync(file, "utf8");
+    } catch (cause) {
+      const problem = cause instanceof Error ? cause.message : String(cause);
+      throw new Fault("config.unreadable", { file, problem }, { cause });
+    }
+  };
+  return { cert: read(tls.certFile), key: read(tls.keyFile) };
 }
 
 /** One engine an owner. A bundle that cannot be loaded denies everything of its owner; the others go on. */

@@ -3,6 +3,8 @@
  * Errors become problem details here; routes are in api/routes, one file a noun.
  */
 import { chmodSync, existsSync, mkdirSync, rmSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import { connect } from "node:net";
 import { dirname } from "node:path";
 import swagger from "@fastify/swagger";
@@ -41,6 +43,8 @@ const bodyLimitBytes = 64 * 1024;
 /** For a whole request with its body: an image over a slow line. A caller is known before its body is read. */
 const requestTimeoutMs = 6 * 3_600_000;
 
+const limits = { requestTimeout: requestTimeoutMs };
+
 export type Api = ReturnType<typeof createApi>;
 /** Registers on this get typed bodies. */
 export type ApiRouter = Pick<
@@ -62,11 +66,19 @@ export function byToken(tokens: { find(token: string): Principal }): Authenticat
   };
 }
 
-export function createApi(world: ApiWorld, authenticate: Authenticate) {
+export function createApi(
+  world: ApiWorld,
+  authenticate: Authenticate,
+  tls?: { readonly cert: string; readonly key: string },
+) {
   const app = Fastify({
+    // Fastify's types split by server kind; to a route they are the same.
+    serverFactory: (handler) =>
+      tls === undefined
+        ? createServer(limits, handler)
+        : (createTlsServer({ ...tls, ...limits }, handler) as unknown as Server),
     logger: false,
     bodyLimit: bodyLimitBytes,
-    requestTimeout: requestTimeoutMs,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 256 },
     // Coercion would let "4" pass for 4, and removal would drop a mistyped field without a word.

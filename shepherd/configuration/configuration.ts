@@ -78,6 +78,8 @@ export interface Configuration {
   readonly socket: string;
   /** TCP listener for tokens; absent = none. */
   readonly listen?: { readonly host: string; readonly port: number } | undefined;
+  /** Certificate and key of the TCP listener; only a loopback address may do without. */
+  readonly tls?: { readonly certFile: string; readonly keyFile: string } | undefined;
   readonly stacks: readonly StackConfiguration[];
   readonly sites: readonly SiteConfiguration[];
   /**
@@ -114,6 +116,10 @@ export function readConfiguration(content: string, file: string): Configuration 
     stateDirectory: found.state_dir ?? defaultStateDirectory,
     socket: found.socket ?? defaultSocket,
     listen: found.listen,
+    tls:
+      found.tls === undefined
+        ? undefined
+        : { certFile: found.tls.cert_file, keyFile: found.tls.key_file },
     stacks: found.stacks.map((stack) => ({
       environment: stack.environment,
       directory: stack.directory,
@@ -205,6 +211,7 @@ function fileReader(path: Reader<string>) {
     state_dir: optional(path),
     socket: optional(path),
     listen: optional(checked(text(), parseListen)),
+    tls: optional(object({ cert_file: required(path), key_file: required(path) })),
     stacks: optional(
       list(
         object({
@@ -307,10 +314,20 @@ function checkWhole(configuration: Configuration): void {
     const twice = names.find((name, index) => names.indexOf(name) !== index);
     if (twice !== undefined) throw problem(`the ${what} ${twice} is there twice`);
   }
+  const { listen, tls } = configuration;
+  if (listen !== undefined && tls === undefined && !isLoopback(listen.host)) {
+    throw problem(
+      `listen on ${listen.host} needs tls: tokens would cross the network in the clear`,
+    );
+  }
   const unreached = hosts.find((host) => host.ssh === undefined);
   if (configuration.world === "libvirt" && unreached !== undefined) {
     throw problem(`host ${unreached.id} lacks the key ssh`);
   }
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || /^127(\.\d+){3}$/.test(host);
 }
 
 function messageOf(error: unknown): string {

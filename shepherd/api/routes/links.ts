@@ -58,7 +58,7 @@ export function linkRoutes(router: ApiRouter, world: ApiWorld): void {
         key,
         environmentId: environment.id,
         spec: { environmentId: environment.id, machines, rateMbps: body.rate_mbps },
-        effective: { rateMbps: body.rate_mbps },
+        effective: { rateMbps: 0 }, // nothing is in force before its grant
         version: (existing?.version ?? 0) + 1,
         claimed: false,
         createdAtMs: existing?.createdAtMs ?? clock.nowMs(),

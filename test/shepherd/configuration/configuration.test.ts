@@ -24,6 +24,7 @@ test("a short file is read with its defaults, paths from its own folder", () => 
     stateDirectory: "/var/lib/drover",
     socket: "/run/drover/shepherd.sock",
     listen: undefined,
+    tls: undefined,
     stacks: [],
     sites: [
       {
@@ -100,6 +101,13 @@ test.each<[string, string, string, number, string]>([
     "world: libvirt",
     1,
     "host north-1 lacks the key ssh",
+  ],
+  [
+    "tokens in the clear",
+    "world: simulated",
+    'world: simulated\nlisten: "0.0.0.0:8420"',
+    1,
+    "listen on 0.0.0.0 needs tls: tokens would cross the network in the clear",
   ],
 ])("%s", (_, before, after, line, problem) => {
   const text = whole.replace(before, after);
