@@ -1,13 +1,7 @@
 /** What a stack does, against a whole shepherd on simulated sites: declare, take over, change, drift, destroy. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type {
-  EventView,
-  MachineView,
-  Mutation,
-  RequestAnswer,
-  Status,
-} from "@drover/shepherd/api/contract";
+import type { MachineView, Mutation, RequestAnswer, Status } from "@drover/shepherd/api/contract";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import {
   declareRing,
