@@ -79,11 +79,10 @@ async function observe(work: Work, view: MachineView): Promise<PrivateData> {
  */
 async function join(work: Work, prior: State, what: string): Promise<State | undefined> {
   const id = prior.id ?? "";
-  const joined = await joinOperations(work, { id, what });
-  if (joined === undefined) return undefined;
+  if (!(await joinOperations(work, { id, what }))) return undefined;
   const { effective } = prior;
   const onTheirWay = changes(prior, prior as Planned, {});
-  if (joined === 0 || onTheirWay.length === 0 || effective === null) return prior;
+  if (onTheirWay.length === 0 || effective === null) return prior;
   const view = await work.client.find<MachineView>(path`/v1/machines/${id}`);
   if (view === undefined) return prior;
   const now = Object.fromEntries(onTheirWay.map((name) => [name, view.effective[name]]));

@@ -62,12 +62,12 @@ export async function mutate<View>(work: Work, request: MutationRequest): Promis
 
 /**
  * Waits until nothing works on a machine any more: what an apply that was interrupted or killed has started goes on, and
- * is joined here. Tells how many operations there were; undefined after it was reported that the wait broke off.
+ * is joined here. False after it was reported that the wait broke off.
  */
 export async function joinOperations(
   work: Work,
   machine: { readonly id: string; readonly what: string },
-): Promise<number | undefined> {
+): Promise<boolean> {
   const { id, what } = machine;
   const signal = AbortSignal.any([work.signal, AbortSignal.timeout(followMs)]);
   let joined: OperationView | null = null;
@@ -81,12 +81,12 @@ export async function joinOperations(
       work.log(`${what}: operation ${operation.id} is under way, waiting for it`);
       await work.client.waitForOperation(operation.id, { signal });
     }
-    return items.length;
+    return true;
   } catch (error) {
     if (signal.aborted)
       reportInterrupted(work.report, { what, operation: joined, byUser: work.signal.aborted });
     else reportError(work, error, { what, attributes: [] });
-    return undefined;
+    return false;
   }
 }
 
