@@ -54,7 +54,11 @@ export interface StoryWorld {
   /** A shell inside a machine of `ring` or `neighbour`; undefined where guests are simulated. */
   guest(machine: string, environment?: string): GuestShell | undefined;
   ask(machine: string, ask: Ask, environment?: string): Promise<Answer>;
+  /** What the guest itself has now. */
+  guestMemoryMib(machine: string, environment?: string): Promise<number>;
   witness(): Promise<readonly Witnessed[]>;
+  /** State of a machine's domain at one host; quick enough to catch the moment of a switch-over. */
+  stateAt(host: string, machine: string): Promise<string>;
   /** Changes a machine's memory behind the shepherd's back. */
   setMemoryBehind(machine: string, memoryMib: number): Promise<void>;
   /** Starts a domain that is not ours; returns how to remove it. */
@@ -119,26 +123,24 @@ function labWorld(
   const hosts = Object.keys(state.hosts).sort();
   const guest = (machine: string, environment = "ring") =>
     openGuest(raised.layout, domainOf(machine, environment));
+  const look =
+    "virsh -q list --all; echo ==; virsh -q pool-refresh drover >/dev/null; virsh -q vol-list drover; echo ==; ip -j link; echo ==; nft list tables";
   const witnessHost = async (host: string): Promise<Witnessed> => {
-    const read = async (argv: readonly string[]) =>
-      (await must(onHost(host, argv), { timeoutMs: 30_000 })).stdout;
-    const names = (await read(["virsh", "-q", "list", "--all", "--name"]))
-      .split("\n")
-      .filter((line) => line !== "");
-    const domains = [];
-    for (const name of names)
-      domains.push({ name, state: (await read(["virsh", "domstate", name])).trim() });
-    await run(onHost(host, ["virsh", "-q", "pool-refresh", "drover"]));
-    const volumes = (await read(["virsh", "-q", "vol-list", "drover"]))
-      .split("\n")
-      .flatMap((line) => line.trim().split(/\s+/)[0] || []);
-    const links = (JSON.parse(await read(["ip", "-j", "link"])) as { ifname: string }[])
+    const { stdout } = await must(onHost(host, ["sh", "-c", look]), { timeoutMs: 30_000 });
+    const [domains = "", volumes = "", links = "[]", tables = ""] = stdout.split("==\n");
+    const lines = (text: string) => text.split("\n").filter((line) => line.trim() !== "");
+    const ours = (JSON.parse(links) as { ifname: string }[])
       .map((link) => link.ifname)
       .filter((name) => name.startsWith("dv"));
-    const tables = (await read(["nft", "list", "tables"]))
-      .split("\n")
-      .filter((line) => line.includes("drover"));
-    return { host, domains, volumes, network: [...links, ...tables] };
+    return {
+      host,
+      domains: lines(domains).map((line) => {
+        const [, name = "", ...state] = line.trim().split(/\s+/);
+        return { name, state: state.join(" ") };
+      }),
+      volumes: lines(volumes).map((line) => line.trim().split(/\s+/)[0] ?? ""),
+      network: [...ours, ...lines(tables).filter((line) => line.includes("drover"))],
+    };
   };
   return {
     kind: "lab",
@@ -162,7 +164,12 @@ function labWorld(
       const message = JSON.parse(line) as Record<string, unknown>;
       return { code: ran.code, result: (message["result"] ?? message) as Record<string, unknown> };
     },
+    guestMemoryMib: async (machine, environment) =>
+      Number(await guest(machine, environment).read("awk '/MemTotal/{print $2}' /proc/meminfo")) /
+      1024,
     witness: async () => await Promise.all(hosts.map(witnessHost)),
+    stateAt: async (host, machine) =>
+      (await run(onHost(host, ["virsh", "domstate", domainOf(machine, "ring")]))).stdout.trim(),
     async setMemoryBehind(machine, memoryMib) {
       const host = guest(machine).host();
       if (host === undefined) throw new Miss(`${machine} runs nowhere`);
@@ -260,12 +267,21 @@ ${host("south-1", "10.77.2.11")}
         line,
         isFinal,
       );
-      const result = (message["result"] ?? message) as Record<string, unknown>;
+      const ended = (message["params"] ?? message) as Record<string, unknown>;
+      const result = (ended["result"] ?? ended) as Record<string, unknown>;
       const code =
         { granted: 0, denied: 3, pending: 4, partial: 5 }[String(result["verdict"])] ?? 1;
       return { code, result };
     },
+    async guestMemoryMib(machine, environment = "ring") {
+      const seen = await control({ method: "guest", name: domainOf(machine, environment) });
+      return (seen["result"] as { memoryMib: number }).memoryMib;
+    },
     witness,
+    async stateAt(host, machine) {
+      const seen = (await witness()).find((each) => each.host === host);
+      return seen?.domains.find(({ name }) => name === domainOf(machine, "ring"))?.state ?? "";
+    },
     async setMemoryBehind(machine, memoryMib) {
       const seen = await witness();
       const name = domainOf(machine, "ring");
@@ -306,16 +322,23 @@ function exchange(
 ): Promise<Record<string, unknown>> {
   return new Promise((resolve, reject) => {
     const socket = createConnection(path);
+    const text = `${JSON.stringify(message)}\n`;
+    // As drover-guest does: the same id again, until somebody listens at the port (a move has cut the channel).
+    const again = setInterval(() => socket.write(text), 3_000);
     const timer = setTimeout(() => socket.destroy(new Miss(`no answer at ${path}`)), 60_000);
-    socket.on("error", reject);
-    socket.on("close", () => clearTimeout(timer));
-    createInterface({ input: socket }).on("line", (line) => {
+    const lines = createInterface({ input: socket });
+    for (const emitter of [socket, lines]) emitter.on("error", reject);
+    socket.on("close", () => {
+      clearTimeout(timer);
+      clearInterval(again);
+    });
+    lines.on("line", (line) => {
       const answer = JSON.parse(line) as Record<string, unknown>;
       if (!fits(answer)) return;
       resolve(answer);
       socket.end();
     });
-    socket.write(`${JSON.stringify(message)}\n`);
+    socket.write(text);
   });
 }
 
