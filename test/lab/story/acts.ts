@@ -18,7 +18,7 @@ const address = (machine: string) =>
   `10.42.0.${10 + ranks.indexOf(machine as (typeof ranks)[number])}`;
 const ringMachines = [...ranks];
 /** Megabits a second that the ring's links promise (stacks/examples/ring/main.ts). */
-const promisedMbps = 10;
+const promisedMbps = 20;
 /** One run of the ring program: phase 1 exchanges, phase 2 computes. Sized for half a minute at 20 % of a core. */
 const program = "-r 4 -k 64 -i 50 -m 8 -c 6000";
 
@@ -147,17 +147,6 @@ async function declare(story: Story): Promise<void> {
     `${after - before} frames`,
   );
 
-  for (const [from, to] of [
-    ["rank-0", "rank-1"],
-    ["rank-2", "rank-3"],
-  ] as const) {
-    const measured = await streamMbps(guests(from), guests(to), address(to));
-    timeline.check(
-      `link ${from} - ${to} holds its ${promisedMbps} Mbit/s within 10 %`,
-      Math.abs(measured - promisedMbps) <= promisedMbps * 0.1,
-      `${measured.toFixed(1)} Mbit/s`,
-    );
-  }
   const { code, ms } = await story.ring.plan();
   timeline.check("a second plan has nothing to do", code === 0);
   timeline.figure("plan without a change, this stack", `${(ms / 1000).toFixed(2)} s`);
@@ -253,6 +242,18 @@ async function askAsGroup(story: Story): Promise<void> {
     speedAfter.map((speed, index) => (speed / (speedBefore[index] ?? 1)).toFixed(1)).join(", "),
   );
 
+  // measured now, since a guest at 20 % of a core cannot fill its links
+  for (const [from, to] of [
+    ["rank-0", "rank-1"],
+    ["rank-2", "rank-3"],
+  ] as const) {
+    const measured = await streamMbps(guests(from), guests(to), address(to));
+    timeline.check(
+      `link ${from} - ${to} holds its ${promisedMbps} Mbit/s within 10 %`,
+      Math.abs(measured - promisedMbps) <= promisedMbps * 0.1,
+      `${measured.toFixed(1)} Mbit/s`,
+    );
+  }
   // one resize seen from inside, to the moment the guest has its memory
   const began = await guests("rank-1").run(
     "t() { cut -d' ' -f1 /proc/uptime; }; m() { awk '/MemTotal/{print $2}' /proc/meminfo; }; from=$(t); was=$(m); drover-guest resize --memory-mib 336 --for 1h --json >/dev/null; asked=$(t); n=0; while [ $(m) -eq $was ] && [ $n -lt 40 ]; do n=$((n+1)); sleep 0.05; done; echo $from $asked $(t) $was $(m)",
