@@ -307,7 +307,8 @@ class Engine {
         await this.#end("failed", fault);
         return;
       }
-      await this.#undoStep(n, step);
+      // What changed nothing has nothing to take back.
+      if (step.undo !== undefined) await this.#undoStep(n, step, step.undo);
     }
     await this.#end(fault.code === "operation.cancelled" ? "cancelled" : "failed", fault);
   }
@@ -341,29 +342,26 @@ class Engine {
     }
   }
 
-  async #undoStep(n: number, step: Step): Promise<void> {
-    const { undo } = step;
-    if (undo !== undefined) {
-      await this.#record(n, { state: "undoing" });
-      let refusals = 0;
-      for (let attempt = 1; ; attempt += 1) {
-        this.#throwIfStopped();
-        try {
-          const context = this.#context(n, step, { phase: "after_fault", resumed: true });
-          const limit = { what: `undoing ${step.name}`, budgetMs: step.budgetMs };
-          await withBudget(this.#world.clock, limit, () => undo(context));
-          break;
-        } catch (error) {
-          const fault = toFaultData(error);
-          // Not answering is no reason to give up; refusing is.
-          const waits = isSilence(error) || fault.code === "operation.question";
-          if (!waits && (refusals += 1) >= undoAttempts) {
-            await this.#record(n, { state: "undo_failed", fault, endedAtMs: this.#nowMs() });
-            throw new Stuck(`${step.name} could not be undone: ${fault.message}`);
-          }
-          if (attempt === 1 && waits) await this.#setMachineUnknown(step, true);
-          await this.#pause(waitOf(attempt), step, fault.message);
+  async #undoStep(n: number, step: Step, undo: NonNullable<Step["undo"]>): Promise<void> {
+    await this.#record(n, { state: "undoing" });
+    let refusals = 0;
+    for (let attempt = 1; ; attempt += 1) {
+      this.#throwIfStopped();
+      try {
+        const context = this.#context(n, step, { phase: "after_fault", resumed: true });
+        const limit = { what: `undoing ${step.name}`, budgetMs: step.budgetMs };
+        await withBudget(this.#world.clock, limit, () => undo(context));
+        break;
+      } catch (error) {
+        const fault = toFaultData(error);
+        // Not answering is no reason to give up; refusing is.
+        const waits = isSilence(error) || fault.code === "operation.question";
+        if (!waits && (refusals += 1) >= undoAttempts) {
+          await this.#record(n, { state: "undo_failed", fault, endedAtMs: this.#nowMs() });
+          throw new Stuck(`${step.name} could not be undone: ${fault.message}`);
         }
+        if (attempt === 1 && waits) await this.#setMachineUnknown(step, true);
+        await this.#pause(waitOf(attempt), step, fault.message);
       }
     }
     await this.#record(n, { state: "undone", endedAtMs: this.#nowMs() }, (journal) =>
@@ -421,7 +419,7 @@ class Engine {
           requestId: operation.requestId,
           state,
           measured: operation.measured,
-          fault: fault && { code: fault.code, message: fault.message },
+          fault: briefly(fault),
           machineIds: operation.machineIds,
         },
       });
@@ -486,7 +484,7 @@ class Engine {
           state: row.state,
           observed: row.observed,
           outcome: row.outcome,
-          fault: row.fault && { code: row.fault.code, message: row.fault.message },
+          fault: tellsFault.has(row.state) ? briefly(row.fault) : undefined,
         },
       });
     });
@@ -612,6 +610,12 @@ class Engine {
   #nowMs(): Ms {
     return this.#world.clock.nowMs();
   }
+}
+
+const tellsFault: ReadonlySet<StepState> = new Set(["failed", "undo_failed"]);
+
+function briefly(fault: FaultData | undefined) {
+  return fault && { code: fault.code, message: fault.message };
 }
 
 function waitOf(attempt: number): Ms {

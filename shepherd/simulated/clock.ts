@@ -30,7 +30,8 @@ export function createVirtualClock(startMs: Ms = 1_700_000_000_000): VirtualCloc
   const timers = new Set<Timer>();
 
   const at: Clock["at"] = (atMs, work) => {
-    const timer = { atMs: Math.max(atMs, nowMs), n: (count += 1), work };
+    // Integer milliseconds, as everywhere.
+    const timer = { atMs: Math.ceil(Math.max(atMs, nowMs)), n: (count += 1), work };
     timers.add(timer);
     return () => timers.delete(timer);
   };

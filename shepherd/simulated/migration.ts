@@ -95,7 +95,7 @@ export function migrateFrom({ machinery, caller, hostId, parameters }: Side): Mi
         };
         try {
           await copy("disk", diskBytes);
-          await copy("memory", machinery.memoryOf(domain) * mib * rate.rounds);
+          await copy("memory", Math.ceil(machinery.memoryOf(domain) * mib * rate.rounds));
           // A guest that dirties faster than the wire carries never gets there by itself.
           while (rate.rounds === Number.POSITIVE_INFINITY) await copy("memory", mib);
           await copy("switch", 0);
