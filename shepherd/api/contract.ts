@@ -18,6 +18,7 @@
  *   POST   /v1/requests         body RequestBody -> 200|202 RequestAnswer; ?dry_run=1 decides and plans, changes nothing
  *   GET    /v1/requests/:id     GET /v1/decisions  GET /v1/decisions/:id   GET /v1/decisions/:id/explanation -> Explanation
  *   GET    /v1/operations       GET /v1/operations/:id?wait_ms=  (returns when it ended or the wait is over)   POST /v1/operations/:id/cancel
+ *   GET    /v1/operations/:id/steps                      StepView[]
  *   GET    /v1/adaptations?environment=                   AdaptationView[]
  *   GET    /v1/adaptations/rows?environment=              AdaptationRow[]: what stands in adaptations.json
  *   GET    /v1/events           SSE, id = journal sequence, Last-Event-ID or ?since= resumes; ?once=1 answers JSON

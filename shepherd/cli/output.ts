@@ -113,7 +113,7 @@ function problemOf(error: unknown): Problem & { where?: string } {
       ...base,
       title: "No shepherd answers",
       where: error.endpoint,
-      detail: error.message,
+      detail: error.message.replace(`No shepherd answers at ${error.endpoint}: `, ""),
       code: error.code,
       hint: "Start it with `drover shepherd`, or name another with --endpoint or DROVER_ENDPOINT.",
     };

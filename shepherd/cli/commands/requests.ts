@@ -157,8 +157,18 @@ function renderAnswer(
     ...(answer.plan === null
       ? []
       : [
-          `plan:  ${answer.plan.actions.map((action) => action.kind.replaceAll("_", " ")).join(", ") || "nothing to change"}; predicted ${(answer.plan.cost.duration_ms / 1000).toFixed(2)} s`,
+          `plan:  ${actionsOf(answer.plan)}; predicted ${(answer.plan.cost.duration_ms / 1000).toFixed(2)} s`,
         ]),
     `next:  drover explain ${answer.decision}`,
   ].join("\n");
+}
+
+/** `set memory (4), move machine`. */
+function actionsOf(plan: NonNullable<RequestAnswer["plan"]>): string {
+  const counts = new Map<string, number>();
+  for (const { kind } of plan.actions) counts.set(kind, (counts.get(kind) ?? 0) + 1);
+  const parts = [...counts].map(
+    ([kind, count]) => `${kind.replaceAll("_", " ")}${count === 1 ? "" : ` (${count})`}`,
+  );
+  return parts.length === 0 ? "nothing to change" : parts.join(", ");
 }
