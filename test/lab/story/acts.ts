@@ -20,7 +20,7 @@ const ringMachines = [...ranks];
 /** Megabits a second that the ring's links promise (stacks/examples/ring/main.ts). */
 const promisedMbps = 20;
 /** One run of the ring program: phase 1 exchanges, phase 2 computes. Sized for half a minute at 20 % of a core. */
-const program = "-r 4 -k 64 -i 50 -m 8 -c 6000";
+const program = "-r 4 -k 64 -i 50 -m 8 -c 16000";
 
 export const acts: readonly Act[] = [
   { name: "0. A neighbour lives here already", play: settleNeighbour },
