@@ -9,7 +9,7 @@ import {
   utimesSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { buildImage, defaultCacheDirectory } from "@drover/shepherd/lab/image";
 import { fetchKernel } from "@drover/shepherd/lab/kernel";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
@@ -49,7 +49,7 @@ test("what a killed build left an hour ago is removed by the next build", async 
   mkdirSync(left, { recursive: true });
   utimesSync(left, 1, 1);
   const { directory } = await buildIn("third");
-  expect(readdirSync(join(folder, "third")).toSorted()).toEqual(
-    [directory.split("/").at(-1), "kernel"].toSorted(),
+  expect(new Set(readdirSync(join(folder, "third")))).toEqual(
+    new Set([basename(directory), "kernel"]),
   );
 });
