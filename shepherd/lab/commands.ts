@@ -6,10 +6,10 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { machinesAt, openGuest } from "#lab/guest-shell";
 import { insideHost } from "#lab/host";
-import { type Lab, type LabStatus, down, openLab, status, type UpOptions, up } from "#lab/lab";
+import { down, type Lab, type LabStatus, openLab, status, type UpOptions, up } from "#lab/lab";
 import { hostOf, type LabPlace } from "#lab/layout";
-import { Fault } from "#model/fault";
 import type { SweepReport } from "#lab/sweep";
+import { Fault } from "#model/fault";
 
 type Write = (line: string) => void;
 

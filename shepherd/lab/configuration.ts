@@ -1,8 +1,8 @@
 /** Writes the drover.yaml of a lab: the same file, keys and meaning as on real sites. Pure, but for the caller's write. */
 import { stringify } from "yaml";
-import type { LabLayout } from "#lab/layout";
 import { labChannel } from "#lab/guest-shell";
 import { poolName } from "#lab/host";
+import type { LabLayout } from "#lab/layout";
 
 export interface ConfigurationOptions {
   readonly layout: LabLayout;

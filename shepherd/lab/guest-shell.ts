@@ -8,8 +8,8 @@ import { closeSync, existsSync, openSync, readdirSync, readFileSync } from "node
 import { createConnection, type Socket } from "node:net";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Fault } from "#model/fault";
 import { type HostLayout, hostsOf, type LabLayout } from "#lab/layout";
+import { Fault } from "#model/fault";
 
 /** Name of the virtio channel; must be among the machine's channels. */
 export const labChannel = "dev.drover.lab";

@@ -14,9 +14,9 @@ import {
 } from "node:fs";
 import { createConnection } from "node:net";
 import { join } from "node:path";
-import { Fault } from "#model/fault";
 import { type HostLayout, hostsOf, type LabLayout } from "#lab/layout";
 import { identify, isAlive, must, type ProcessIdentity, startDaemon, waitFor } from "#lab/process";
+import { Fault } from "#model/fault";
 
 /** The storage pool that drover.yaml names, and its folder as the host sees it. */
 export const poolName = "drover";

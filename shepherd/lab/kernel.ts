@@ -4,8 +4,8 @@
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { basename, join } from "node:path";
-import { Fault } from "#model/fault";
 import { must, run } from "#lab/process";
+import { Fault } from "#model/fault";
 
 const metaPackage = "linux-image-cloud-amd64";
 

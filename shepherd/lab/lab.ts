@@ -4,7 +4,6 @@
  */
 import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Fault } from "#model/fault";
 import { configurationOf } from "#lab/configuration";
 import { type HostProcesses, prepareHost, runningOf, startAnchor, startDaemons } from "#lab/host";
 import { buildImage, defaultCacheDirectory } from "#lab/image";
@@ -20,6 +19,7 @@ import { must } from "#lab/process";
 import { type LabState, readState, withLock, writeState } from "#lab/state";
 import { type SweepReport, sweep } from "#lab/sweep";
 import { checkAddresses, layWires } from "#lab/wires";
+import { Fault } from "#model/fault";
 
 export interface UpOptions extends LabPlace {
   /** Default: north with two small hosts, south with one large. */

@@ -13,7 +13,7 @@ import { findOpa } from "#opa/binary";
 export const labPackages: Readonly<Record<string, string>> = {
   "libvirt-daemon-system": "libvirtd",
   "libvirt-daemon-driver-qemu": "libvirt's driver for QEMU",
-  "libvirt-clients": "virsh, the tests' independent witness",
+  "libvirt-clients": "the tests' independent witness, virsh",
   "qemu-system-x86": "virtual machines",
   "qemu-utils": "disk images",
   iproute2: "network namespaces, bridges, rates",

@@ -4,10 +4,10 @@
  */
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Fault } from "#model/fault";
 import type { HostProcesses } from "#lab/host";
 import type { LabLayout } from "#lab/layout";
 import { identify, isAlive, type ProcessIdentity } from "#lab/process";
+import { Fault } from "#model/fault";
 
 export interface LabState {
   readonly layout: LabLayout;

@@ -6,11 +6,11 @@
 import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
 import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Fault } from "#model/fault";
 import { namespacePrefix } from "#lab/layout";
 import { identify, killAll, must, type ProcessIdentity, processesInNamespaces } from "#lab/process";
 import { readState, stateFile } from "#lab/state";
 import { removeWires } from "#lab/wires";
+import { Fault } from "#model/fault";
 
 export interface SweepReport {
   readonly processes: number;

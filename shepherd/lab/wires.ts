@@ -4,9 +4,9 @@
  * machine's forwarding, firewall and bridges stay as they are. Knows layouts, no daemons.
  */
 import { existsSync } from "node:fs";
-import { Fault } from "#model/fault";
 import { hostsOf, type LabLayout } from "#lab/layout";
 import { must, run } from "#lab/process";
+import { Fault } from "#model/fault";
 
 /** Fault `lab.address_taken` when the machine already routes the lab's addresses somewhere. */
 export async function checkAddresses(layout: LabLayout): Promise<void> {
