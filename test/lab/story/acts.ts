@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { GuestShell } from "@drover/shepherd/lab/guest-shell";
 import { until } from "./process.ts";
 import { ranks, type Story } from "./story.ts";
-import { type Answer, foreignName, readJson } from "./world.ts";
+import { type Answer, foreignName, readJson, resultOf } from "./world.ts";
 
 export interface Act {
   readonly name: string;
@@ -200,11 +200,10 @@ async function askAsGroup(story: Story): Promise<void> {
   const ask =
     "drover-guest resize --group rank --cpu-percent 60 --memory-mib 320 --for 1h --reason lanczos --json > /run/ask.json";
   const adaptive = await runRing(guests, ask);
-  const result = JSON.parse(await guests("rank-0").read("cat /run/ask.json")) as Record<
-    string,
-    unknown
-  >;
-  const answer = (result["result"] ?? result) as Record<string, unknown>;
+  const told = (await guests("rank-0").read("cat /run/ask.json"))
+    .split("\n")
+    .findLast((line) => line.startsWith("{"));
+  const answer = resultOf(JSON.parse(told ?? "{}") as Record<string, unknown>);
   granted(story, "one request, one decision, all four ranks", { code: 0, result: answer });
   story.remembered.set("group decision", String(answer["decision"]));
   timeline.figure(

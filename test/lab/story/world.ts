@@ -162,7 +162,7 @@ function labWorld(
       if (line === undefined)
         throw new Miss(`drover-guest at ${machine} ended with ${ran.code}: ${ran.stdout}`);
       const message = JSON.parse(line) as Record<string, unknown>;
-      return { code: ran.code, result: (message["result"] ?? message) as Record<string, unknown> };
+      return { code: ran.code, result: resultOf(message) };
     },
     guestMemoryMib: async (machine, environment) =>
       Number(await guest(machine, environment).read("awk '/MemTotal/{print $2}' /proc/meminfo")) /
@@ -267,8 +267,7 @@ ${host("south-1", "10.77.2.11")}
         line,
         isFinal,
       );
-      const ended = (message["params"] ?? message) as Record<string, unknown>;
-      const result = (ended["result"] ?? ended) as Record<string, unknown>;
+      const result = resultOf(message);
       const code =
         { granted: 0, denied: 3, pending: 4, partial: 5 }[String(result["verdict"])] ?? 1;
       return { code, result };
@@ -303,6 +302,12 @@ ${host("south-1", "10.77.2.11")}
     },
     down: async () => undefined,
   };
+}
+
+/** The result in a message: of an answer, or of the progress that told the end of slow work. */
+export function resultOf(message: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const body = (message["params"] ?? message) as Record<string, unknown>;
+  return (body["result"] ?? body) as Record<string, unknown>;
 }
 
 /** The answer, or what slow work ended with: `pending` and progress on the way are passed over. */
