@@ -12,7 +12,18 @@ import { type GuestShell, labChannel, openGuest } from "@drover/shepherd/lab/gue
 import { down, type Lab, up } from "@drover/shepherd/lab/lab";
 import { hostOf } from "@drover/shepherd/lab/layout";
 import { createLibvirtHost } from "@drover/shepherd/libvirt/host";
+import { RpcConnection } from "@drover/shepherd/libvirt/rpc/connection";
+import {
+  type EventListeners,
+  type EventName,
+  events,
+  subscribe,
+} from "@drover/shepherd/libvirt/rpc/events";
+import { qemu, remote } from "@drover/shepherd/libvirt/rpc/procedures";
+import { domainOf } from "@drover/shepherd/libvirt/rpc/references";
+import { numberIn } from "@drover/shepherd/libvirt/rpc/schema";
 import { sshDialer } from "@drover/shepherd/libvirt/rpc/transports/ssh";
+import { metadataUri } from "@drover/shepherd/libvirt/xml/metadata";
 import type { Clock } from "@drover/shepherd/ports/clock";
 import type { DomainEvent, DomainSpec, Host, MigrationProgress } from "@drover/shepherd/ports/host";
 import { createSshShell, type SshShell } from "@drover/shepherd/shell/ssh";
@@ -36,6 +47,9 @@ let south: Host;
 let guest: GuestShell;
 const shells = new Map<string, SshShell>();
 const northEvents: DomainEvent[] = [];
+/** A bare connection to the north host, registered for all events there are. */
+let direct: RpcConnection;
+const eventNames = new Set<EventName>();
 
 const spec: DomainSpec = {
   id: machineId,
@@ -87,10 +101,17 @@ beforeAll(async () => {
     });
   });
   await restored;
+  const northShell = shells.get("north-1");
+  if (northShell === undefined) throw new Error("no shell");
+  direct = await RpcConnection.open(await sshDialer(northShell)(), { uri: "qemu:///system" });
+  const note = (name: EventName) => () => void eventNames.add(name);
+  const listeners = Object.keys(events).map((name) => [name, note(name as EventName)]);
+  await subscribe(direct, Object.fromEntries(listeners) as EventListeners);
   guest = openGuest(lab.layout, spec.name);
 }, 180_000);
 
 afterAll(async () => {
+  await direct?.close();
   await north?.close();
   await south?.close();
   for (const shell of shells.values()) await shell.close();
@@ -304,6 +325,71 @@ describe("a machine", () => {
       code: expect.stringMatching(/^libvirt\./),
     });
   }, 30_000);
+
+  test("answers every question about itself in a form that decodes", async () => {
+    const domain = domainOf(machineId);
+    const flags = 0;
+    const { stats } = await direct.call(remote.domainMemoryStats, { domain, maxStats: 20, flags });
+    expect(stats.length).toBeGreaterThan(3);
+    const block = await direct.call(remote.domainGetBlockInfo, { domain, path: "vda", flags });
+    expect(block.capacityBytes).toBe(diskBytes);
+    const job = await direct.call(remote.domainGetBlockJobInfo, { domain, path: "vda", flags });
+    expect(job.found).toBe(false);
+    const tune = { domain, disk: "vda", flags };
+    const { count } = await direct.call(remote.domainGetBlockIoTune, { ...tune, count: 0 });
+    const limits = await direct.call(remote.domainGetBlockIoTune, { ...tune, count });
+    expect(numberIn(limits.parameters, "total_bytes_sec")).toBe(0);
+    const bytes = { field: "total_bytes_sec", type: "ullong", value: 50_000_000 } as const;
+    await direct.call(remote.domainSetBlockIoTune, { ...tune, parameters: [bytes] });
+    expect(await virsh("north-1", "blkdeviotune", spec.name, "vda")).toMatch(
+      /total_bytes_sec: 50000000/,
+    );
+    const none = { ...bytes, value: 0 };
+    await direct.call(remote.domainSetBlockIoTune, { ...tune, parameters: [none] });
+    const { metadata } = await direct.call(remote.domainGetMetadata, {
+      domain,
+      type: 2,
+      uri: metadataUri,
+      flags,
+    });
+    expect(metadata).toContain("alice &amp; bob");
+    const { vcpus } = await direct.call(remote.domainGetVcpusFlags, { domain, flags: 1 });
+    expect(vcpus).toBe(2);
+    const nic = { domain, device: "dvt0a001", count: 6, flags };
+    const nicParameters = await direct.call(remote.domainGetInterfaceParameters, nic);
+    expect(numberIn(nicParameters.parameters, "inbound.average")).toBe(0);
+    const leases = { domain, source: 0, flags };
+    const { interfaces } = await direct.call(remote.domainInterfaceAddresses, leases);
+    expect(interfaces).toEqual([]);
+    const extra =
+      "<channel type='unix'><target type='virtio' name='dev.extra'/><alias name='ua-extra'/></channel>";
+    await direct.call(remote.domainAttachDeviceFlags, { domain, xml: extra, flags: 1 });
+    await direct.call(remote.domainDetachDeviceAlias, { domain, alias: "ua-extra", flags: 1 });
+    const bulk = await direct.call(remote.getAllDomainStats, {
+      domains: [domain],
+      stats: 0,
+      flags: 1 << 29, // never wait for a job
+    });
+    const [record] = bulk.records;
+    expect(record?.domain.uuid).toBe(machineId);
+    expect(numberIn(record?.parameters ?? [], "balloon.maximum")).toBe(384 * 1024);
+    expect(numberIn(record?.parameters ?? [], "net.count")).toBe(1);
+    const cpus = { domain, count: 16, flags }; // more are refused
+    const { parameters: quotas } = await direct.call(
+      remote.domainGetSchedulerParametersFlags,
+      cpus,
+    );
+    expect(numberIn(quotas, "global_quota")).toBe(18_000);
+    const agent = { domain, command: "{}", timeoutS: 1, flags };
+    await expect(direct.call(qemu.agentCommand, agent)).rejects.toMatchObject({
+      code: expect.stringMatching(
+        /^libvirt\.(bad_argument|agent_unresponsive|unsupported_config)$/,
+      ),
+    });
+    const status = { domain, command: '{"execute":"query-status"}', flags };
+    const { result } = await direct.call(qemu.monitorCommand, status);
+    expect(JSON.parse(result)).toMatchObject({ return: { running: true } });
+  }, 60_000);
 
   test("never takes the place of a domain that is not ours", async () => {
     const foreign =
@@ -527,6 +613,20 @@ test("a machine that is stopped leaves nothing at libvirt", async () => {
     for (const volume of await host.volumes.list()) await host.volumes.remove(volume.name);
     expect(await host.volumes.list()).toEqual([]);
   }
+  // Each of these came at least once and decoded: else their connection would be gone.
+  expect(direct.isOpen).toBe(true);
+  expect([...eventNames]).toEqual(
+    expect.arrayContaining([
+      "lifecycle",
+      "balloonChange",
+      "tunable",
+      "deviceAdded",
+      "deviceRemoved",
+      "blockJob",
+      "migrationIteration",
+      "jobCompleted",
+    ]),
+  );
   const kinds = northEvents
     .filter((event) => event.machineId === machineId)
     .map((event) => event.kind);
