@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 WORLD ?= lab
 
-.PHONY: help setup tools build check test unit policy-test lab-test demo lab clean-lab bench campaign golden generate install-provider clean
+.PHONY: help setup tools build check test unit lab-test demo lab clean-lab bench golden generate install-provider clean
 
 help: ## Print the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -49,8 +49,8 @@ bench: build ## Benchmarks, each beside its rival in one run; prints ratios
 golden: ## Rewrite the golden files; commit only a diff you can explain
 	@GOLDEN=write node --experimental-vm-modules node_modules/jest/bin/jest.js
 
-generate: build ## Write generated files again: bindings, schema, docs tables
-	@node stacks/generate.ts
+generate: build ## Write generated files again: bindings, policy schemas, provider and error docs
+	@node stacks/generate.ts && node test/tools/policy-schemas.ts --write && node provider/docs.ts && node test/tools/errors-doc.ts
 
 install-provider: build ## Install the provider for your own Terraform (a filesystem mirror below ~/.terraform.d)
 	@node provider/install.ts

@@ -57,7 +57,7 @@ const banned: readonly { call: RegExp; where: RegExp; instead: string }[] = [
   },
 ];
 
-test.each(banned)("no $call in $where (use $instead)", ({ call, where }) => {
+test.each(banned)("nothing stands where $instead should", ({ call, where }) => {
   const found = sources
     .filter((path) => where.test(path) && path !== "test/tidy.test.ts")
     .flatMap((path) =>
@@ -74,7 +74,7 @@ test("docs/errors.md and the fault catalogue name the same codes", () => {
   const documented = [...read("docs/errors.md").matchAll(/^\| `([a-z0-9_.]+)` \|/gm)].map(
     (match) => match[1],
   );
-  expect(documented.toSorted()).toEqual(Object.keys(faultCatalogue).toSorted());
+  expect(new Set(documented)).toEqual(new Set(Object.keys(faultCatalogue)));
 });
 
 test("no folder is a junk drawer", () => {
