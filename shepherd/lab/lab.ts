@@ -15,7 +15,7 @@ import {
   labPlace,
   layOut,
 } from "#lab/layout";
-import { must } from "#lab/process";
+import { identify, isAlive, must } from "#lab/process";
 import { type LabState, readState, withLock, writeState } from "#lab/state";
 import { type SweepReport, sweep } from "#lab/sweep";
 import { checkAddresses, layWires } from "#lab/wires";
@@ -170,6 +170,20 @@ export function openLab(options: LabPlace = {}): LabState {
   const state = readState(place.stateDirectory);
   if (state === undefined || !state.complete) throw new Fault("lab.not_up", { name: place.name });
   return state;
+}
+
+/**
+ * Remembers a process that works on this lab and has to end with it, such as the shepherd of a demo that may be killed:
+ * the next sweep ends it too, if it still is that process. Fault `lab.not_up`.
+ */
+export function adoptProcess(options: LabPlace & { readonly pid: number }): void {
+  const state = openLab(options);
+  const identity = identify(options.pid);
+  const own = new Set(
+    Object.values(state.hosts).flatMap((host) => Object.values(host).map((one) => one.pid)),
+  );
+  const before = state.processes.filter((one) => !own.has(one.pid) && isAlive(one));
+  writeState(state, identity === undefined ? before : [...before, identity]);
 }
 
 function hostStatus(

@@ -14,7 +14,7 @@ export interface LabState {
   /** True once everything answered; false in the record of an `up` that did not end. */
   readonly complete: boolean;
   readonly hosts: Readonly<Record<string, Partial<HostProcesses>>>;
-  /** All of them, for the sweep. */
+  /** All of them, for the sweep, and those that were adopted. */
   readonly processes: readonly ProcessIdentity[];
   readonly imageDirectory: string;
 }
@@ -31,8 +31,12 @@ export function readState(stateDirectory: string): LabState | undefined {
 }
 
 /** Atomic, so that a kill between two writes leaves a whole file. */
-export function writeState(state: Omit<LabState, "processes">): void {
-  const processes = Object.values(state.hosts).flatMap((host) => Object.values(host));
+export function writeState(
+  state: Omit<LabState, "processes">,
+  adopted: readonly ProcessIdentity[] = [],
+): void {
+  const own = Object.values(state.hosts).flatMap((host) => Object.values(host));
+  const processes = [...own, ...adopted];
   mkdirSync(state.layout.stateDirectory, { recursive: true, mode: 0o755 });
   const file = stateFile(state.layout.stateDirectory);
   writeFileSync(`${file}.new`, `${JSON.stringify({ ...state, processes }, null, 2)}\n`);

@@ -16,7 +16,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describeStatus, labStatus } from "@drover/shepherd/lab/commands";
 import { type GuestShell, openGuest } from "@drover/shepherd/lab/guest-shell";
-import { down, type Lab, status, up } from "@drover/shepherd/lab/lab";
+import { adoptProcess, down, type Lab, status, up } from "@drover/shepherd/lab/lab";
 import { hostsOf } from "@drover/shepherd/lab/layout";
 import { must, run, waitFor } from "@drover/shepherd/lab/process";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
@@ -303,6 +303,27 @@ describe("what is left", () => {
     expect(Object.values(labStatus(place).machines).flat()).toEqual([]);
     expect((await remains()).processes.filter((line) => line.includes("qemu"))).toEqual([]);
     await down(place);
+  });
+
+  test("a process that was adopted ends with the lab; one whose pid is another's by now does not", async () => {
+    await up(place);
+    const shepherd = spawn("sleep", ["60"], { stdio: "ignore" });
+    const stranger = spawn("sleep", ["60"], { stdio: "ignore" });
+    adoptProcess({ ...place, pid: shepherd.pid ?? 0 });
+    adoptProcess({ ...place, pid: stranger.pid ?? 0 });
+    const file = join(states, "lab.json");
+    const written = JSON.parse(readFileSync(file, "utf8")) as {
+      processes: { pid: number; startTicks: string }[];
+    };
+    for (const one of written.processes) if (one.pid === stranger.pid) one.startTicks = "1";
+    writeFileSync(file, JSON.stringify(written));
+    const ended = new Promise((resolve) =>
+      shepherd.on("close", (_code, signal) => resolve(signal)),
+    );
+    await down(place);
+    expect(await ended).toBe("SIGKILL");
+    expect(stranger.signalCode).toBeNull();
+    stranger.kill("SIGKILL");
   });
 
   test("a folder that is no lab's is left alone", async () => {

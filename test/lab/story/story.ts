@@ -74,6 +74,7 @@ export class Story {
       },
     );
     const daemon = this.shepherd;
+    if (daemon.child.pid !== undefined) this.world.adopt(daemon.child.pid);
     await until("the shepherd to answer", 60_000, async () => {
       if (daemon.child.exitCode !== null) throw new Miss(`the shepherd ended:\n${daemon.tail()}`);
       return await this.status();

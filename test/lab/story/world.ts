@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { type GuestShell, openGuest } from "@drover/shepherd/lab/guest-shell";
 import { insideHost } from "@drover/shepherd/lab/host";
-import { down, type Lab, openLab, up } from "@drover/shepherd/lab/lab";
+import { adoptProcess, down, type Lab, openLab, up } from "@drover/shepherd/lab/lab";
 import type { LabSite } from "@drover/shepherd/lab/layout";
 import { qcow2 } from "../../shepherd/api/qcow2-file.ts";
 import { must, run } from "./process.ts";
@@ -59,6 +59,8 @@ export interface StoryWorld {
   witness(): Promise<readonly Witnessed[]>;
   /** State of a machine's domain at one host; quick enough to catch the moment of a switch-over. */
   stateAt(host: string, machine: string): Promise<string>;
+  /** Remembers a process that has to end with the world, also when the story is killed. */
+  adopt(pid: number): void;
   /** Changes a machine's memory behind the shepherd's back. */
   setMemoryBehind(machine: string, memoryMib: number): Promise<void>;
   /** Starts a domain that is not ours; returns how to remove it. */
@@ -170,6 +172,7 @@ function labWorld(
     witness: async () => await Promise.all(hosts.map(witnessHost)),
     stateAt: async (host, machine) =>
       (await run(onHost(host, ["virsh", "domstate", domainOf(machine, "ring")]))).stdout.trim(),
+    adopt: (pid) => adoptProcess({ name: options.name, pid }),
     async setMemoryBehind(machine, memoryMib) {
       const host = guest(machine).host();
       if (host === undefined) throw new Miss(`${machine} runs nowhere`);
@@ -281,6 +284,7 @@ ${host("south-1", "10.77.2.11")}
       const seen = (await witness()).find((each) => each.host === host);
       return seen?.domains.find(({ name }) => name === domainOf(machine, "ring"))?.state ?? "";
     },
+    adopt: () => undefined,
     async setMemoryBehind(machine, memoryMib) {
       const seen = await witness();
       const name = domainOf(machine, "ring");
