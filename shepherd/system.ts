@@ -11,7 +11,10 @@ export const systemClock: Clock = {
   async sleep(durationMs, signal) {
     signal?.throwIfAborted();
     try {
-      await sleep(Math.max(0, durationMs), undefined, signal === undefined ? {} : { signal });
+      await sleep(Math.max(0, durationMs), undefined, {
+        ref: false, // main.ts keeps the process while it is wanted
+        ...(signal === undefined ? {} : { signal }),
+      });
     } catch (error) {
       // Node's own AbortError would hide why it was aborted.
       signal?.throwIfAborted();

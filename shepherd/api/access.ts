@@ -31,9 +31,13 @@ export interface Principal {
 }
 export const localRoot: Principal = { name: "local-root", role: "local-root" };
 
+export function mayAccess(principal: Principal, access: Access): boolean {
+  return allowed[principal.role].includes(access);
+}
+
 /** Fault `access.denied` names what the role lacks. */
 export function checkAccess(principal: Principal, access: Access): void {
-  if (allowed[principal.role].includes(access)) return;
+  if (mayAccess(principal, access)) return;
   throw new Fault("access.denied", {
     principal: principal.name,
     role: principal.role,

@@ -111,7 +111,7 @@ function renderAsk({ request, names }: Story): string[] {
 }
 
 function renderDecision(decision: Decision): string[] {
-  const limits = Object.entries(decision.limits).filter(([, value]) => value !== undefined);
+  const limits = Object.entries(toWire(decision.limits)).filter(([, value]) => value !== undefined);
   return [
     `Decision  ${decision.id} on the ${decision.point}: ${decision.effect} (${decision.code})`,
     `          ${inert(decision.message)}`,

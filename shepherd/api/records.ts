@@ -2,6 +2,7 @@
  * Finding, claiming and changing records on behalf of a route: ids or names in, records or faults out.
  * Every function runs inside the caller's transaction.
  */
+import { mayAccess, type Principal } from "#api/access";
 import { canonicalJson } from "#model/canonical";
 import { Fault } from "#model/fault";
 import type { AnyObjectRecord, EnvironmentRecord, ObjectKind, ObjectRecord } from "#model/objects";
@@ -32,6 +33,18 @@ export async function findAndClaim<Kind extends ObjectKind>(
   const found = await find(journal, kind, idOrKey);
   if (found.claimed || found.id !== idOrKey) return found;
   return await change(journal, found, { claimed: true });
+}
+
+/** What a GET by id does: a caller who may declare claims, one who only looks leaves no trace. */
+export async function look<Kind extends ObjectKind>(
+  journal: Journal,
+  kind: Kind,
+  idOrKey: string,
+  principal: Principal,
+): Promise<ObjectRecord<Kind>> {
+  return mayAccess(principal, "declare")
+    ? await findAndClaim(journal, kind, idOrKey)
+    : await find(journal, kind, idOrKey);
 }
 
 /** Stores the record with these changes and the next version. */

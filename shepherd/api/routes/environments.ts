@@ -9,6 +9,7 @@ import {
   environmentOf,
   findAndClaim,
   journalChange,
+  look,
   sameData,
 } from "#api/records";
 import { EnvironmentBody, EnvironmentPatch, Name } from "#api/schemas";
@@ -86,7 +87,9 @@ export function environmentRoutes(router: ApiRouter, world: ApiWorld): void {
 
   router.get("/v1/environments/:id", byId("read"), async (request) =>
     environmentView(
-      await store.transaction((journal) => findAndClaim(journal, "environment", request.params.id)),
+      await store.transaction((journal) =>
+        look(journal, "environment", request.params.id, request.principal),
+      ),
     ),
   );
 

@@ -7,7 +7,7 @@ import type { Principal } from "#api/access";
 import { digestFile } from "#api/blobs";
 import type { ImageBody as ImageBodyContract, ImageView, Mutation } from "#api/contract";
 import { readQcow2Header } from "#api/qcow2";
-import { change, claimedConflict, findAndClaim, journalChange, sameData } from "#api/records";
+import { change, claimedConflict, findAndClaim, journalChange, look, sameData } from "#api/records";
 import { byId, status } from "#api/routes/environments";
 import { ImageBody, Name } from "#api/schemas";
 import type { ApiRouter } from "#api/server";
@@ -110,7 +110,9 @@ export function imageRoutes(router: ApiRouter, world: ApiWorld): void {
 
   router.get("/v1/images/:id", byId("read"), async (request) =>
     imageView(
-      await store.transaction((journal) => findAndClaim(journal, "image", request.params.id)),
+      await store.transaction((journal) =>
+        look(journal, "image", request.params.id, request.principal),
+      ),
     ),
   );
 

@@ -3,7 +3,7 @@ import { type Static, Type } from "typebox";
 import { checkOwner } from "#api/access";
 import type { LinkView, Mutation } from "#api/contract";
 import { mustAllow } from "#api/problems";
-import { claimedConflict, environmentOf, findAndClaim, journalChange } from "#api/records";
+import { claimedConflict, environmentOf, findAndClaim, journalChange, look } from "#api/records";
 import { byId, ownEnvironment } from "#api/routes/environments";
 import { type Call, newRequest, type Reply } from "#api/routes/machines";
 import { LinkBody, LinkPatch } from "#api/schemas";
@@ -121,7 +121,9 @@ export function linkRoutes(router: ApiRouter, world: ApiWorld): void {
 
   router.get("/v1/links/:id", byId("read"), async (request) =>
     linkView(
-      await store.transaction((journal) => findAndClaim(journal, "link", request.params.id)),
+      await store.transaction((journal) =>
+        look(journal, "link", request.params.id, request.principal),
+      ),
     ),
   );
 

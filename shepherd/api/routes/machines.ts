@@ -21,6 +21,7 @@ import {
   environmentOf,
   findAndClaim,
   importId,
+  look,
   sameData,
 } from "#api/records";
 import { byId, ownEnvironment } from "#api/routes/environments";
@@ -96,7 +97,9 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
 
   router.get("/v1/machines/:id", byId("read"), async (request) =>
     views.of(
-      await store.transaction((journal) => findAndClaim(journal, "machine", request.params.id)),
+      await store.transaction((journal) =>
+        look(journal, "machine", request.params.id, request.principal),
+      ),
     ),
   );
 
@@ -207,17 +210,17 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
 
   /** The machine when nothing works on it any more; an operation under way is given time to end. */
   async function settled(id: string, principal: Principal): Promise<MachineRecord> {
-    const look = () =>
+    const present = () =>
       store.transaction(async (journal) => {
         const record = await findAndClaim(journal, "machine", id);
         const environment = await environmentOf(journal, record.spec.environmentId);
         checkOwner(principal, environment.spec.owner);
         return { record, operation: await activeOperationOf(journal, record.id) };
       });
-    const first = await look();
+    const first = await present();
     if (first.operation === undefined) return first.record;
     await operations.wait(first.operation.id, busyWaitMs);
-    return (await look()).record;
+    return (await present()).record;
   }
 
   /** A record that was only drafted is taken back when the gate says no or fails before it started anything. */

@@ -11,6 +11,7 @@ import {
   findAndClaim,
   importId,
   journalChange,
+  look,
 } from "#api/records";
 import { byId, ownEnvironment, status } from "#api/routes/environments";
 import { Name, NetworkBody } from "#api/schemas";
@@ -113,7 +114,9 @@ export function networkRoutes(router: ApiRouter, world: ApiWorld): void {
 
   router.get("/v1/networks/:id", byId("read"), async (request) =>
     networkView(
-      await store.transaction((journal) => findAndClaim(journal, "network", request.params.id)),
+      await store.transaction((journal) =>
+        look(journal, "network", request.params.id, request.principal),
+      ),
     ),
   );
 

@@ -18,6 +18,7 @@ import type {
 import { readConfiguration } from "@drover/shepherd/configuration/configuration";
 import { startShepherd } from "@drover/shepherd/main";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import fc from "fast-check";
 import { pino } from "pino";
 import { minimalQcow2 } from "./qcow2-file.ts";
 import {
@@ -270,6 +271,62 @@ test.each<[string, string, string, object | undefined, string]>([
     code,
     problem: { type: `urn:drover:error:${code}`, hint: expect.stringMatching(/./) },
   });
+});
+
+test("a reader who presents an id claims nothing: a stack can still take it over", async () => {
+  const { token } = await running.client.call<TokenAnswer>("POST", "/v1/tokens", {
+    body: { name: "passer-by", role: "reader" },
+  });
+  const put = () =>
+    mutate<{ id: string }>(running, "PUT", "/v1/environments/shop", {
+      class: "batch",
+      sites: ["north"],
+    });
+  const { object } = await put();
+  const reader = new ShepherdClient({ endpoint: need(running.shepherd.listening), token });
+  await reader.get(`/v1/environments/${need(object).id}`);
+  expect((await put()).object?.id).toBe(object?.id);
+});
+
+test("no JSON at all makes the server fail: it is refused with a code, or done", async () => {
+  const routes = [
+    ["PUT", "/v1/environments/fuzz"],
+    ["PUT", "/v1/environments/ring/networks/fuzz"],
+    ["PUT", "/v1/environments/ring/machines/fuzz"],
+    ["PUT", "/v1/environments/ring/links"],
+    ["PUT", "/v1/images/fuzz"],
+    ["POST", "/v1/requests"],
+    ["PUT", "/v1/hold"],
+  ] as const;
+  const words = fc.constantFrom(
+    ...[
+      "class",
+      "sites",
+      "cidr",
+      "machines",
+      "rate_mbps",
+      "image_id",
+      "networks",
+      "source",
+      "sha256",
+    ],
+    ...["method", "environment", "params", "scope", "reason", "adaptation", "mode", "__proto__"],
+  );
+  const body = fc.dictionary(words, fc.jsonValue({ maxDepth: 2 }));
+  await fc.assert(
+    fc.asyncProperty(fc.constantFrom(...routes), body, async ([method, path], content) => {
+      const code = await running.client.call(method, path, { body: content }).then(
+        () => "done",
+        (error: { code?: string; status?: number }) =>
+          error.status !== undefined && error.status < 500
+            ? error.code
+            : `failed: ${String(error)}`,
+      );
+      expect(code).toMatch(/^(done|[a-z]+\.[a-z_]+)$/);
+    }),
+    { numRuns: 200 },
+  );
+  await running.client.call("DELETE", "/v1/hold");
 });
 
 test("a body that is too large or no JSON is refused before anything else", async () => {
