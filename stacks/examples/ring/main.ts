@@ -50,6 +50,6 @@ const ranks = ring.group("rank", 4, {
   // rank-3 holds data that not every owner may host.
   override: (index) => (index === 3 ? { class: "sensitive" } : {}),
 });
-ring.link(ringTopology(ranks), { rate: Rate.mbps(20) });
+ring.link(ringTopology(ranks), { rate: Rate.mbps(10) });
 
 app.synth();

@@ -51,10 +51,12 @@ try {
   if (story !== undefined) timeline.say(`the shepherd's last words:\n${story.shepherdLog(15)}`);
 }
 if (values.stay && !failed && story !== undefined) {
-  timeline.say(
-    `The lab stays. Try:\n  export DROVER_ENDPOINT=unix:${story.world.socket}\n  npx drover status\n  npx drover lab exec rank-0 'drover-guest status'\nand \`make clean-lab\` to remove it. This process is the shepherd's parent: Ctrl-C ends both.`,
-  );
-  await new Promise(() => undefined);
+  timeline.say(`The lab and its shepherd stay. Try:
+  export DROVER_ENDPOINT=unix:${story.world.socket}
+  npx drover status
+  npx drover lab exec rank-0 'drover-guest status'
+and \`make clean-lab\` to remove all of it.`);
+  process.exit(0);
 }
 await timeline.act("Take it down", lower);
 console.log(timeline.summary());

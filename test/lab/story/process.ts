@@ -1,6 +1,7 @@
 /** Runs commands and keeps daemons, by argv and by recorded pid; output goes to files that a failed test can show. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { createWriteStream, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
+import { isAlive, killAll, type ProcessIdentity, startDaemon } from "@drover/shepherd/lab/process";
 import { Miss } from "./timeline.ts";
 
 export interface Finished {
@@ -72,48 +73,52 @@ export async function must(argv: readonly string[], options: RunOptions = {}): P
   return finished;
 }
 
-/** A daemon of the story, with its output in a file. */
+/**
+ * A daemon of the story: in a session of its own, its output in a file, so that it may stay when the story ends. Its world
+ * adopts its pid, so that a later story ends it, also after a kill -9.
+ */
 export class Daemon {
-  readonly child: ChildProcess;
   readonly logFile: string;
-  private readonly ended: Promise<number>;
+  private readonly identity: ProcessIdentity;
 
   constructor(
     argv: readonly string[],
-    options: {
-      readonly logFile: string;
-      readonly cwd?: string;
-      readonly env?: Readonly<Record<string, string>>;
-    },
+    options: { readonly logFile: string; readonly env?: Readonly<Record<string, string>> },
   ) {
-    const [command = "", ...rest] = argv;
     this.logFile = options.logFile;
-    const log = createWriteStream(options.logFile, { flags: "a" });
-    this.child = spawn(command, rest, {
-      cwd: options.cwd,
-      env: { ...process.env, ...options.env },
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    this.child.stdout?.pipe(log, { end: false });
-    this.child.stderr?.pipe(log, { end: false });
-    this.ended = new Promise((resolve) => {
-      this.child.on("close", (code) => resolve(code ?? 137));
-    });
+    const env: Record<string, string> = {};
+    for (const [key, value] of Object.entries({ ...process.env, ...options.env })) {
+      if (value !== undefined) env[key] = value;
+    }
+    this.identity = startDaemon(argv, { logFile: options.logFile, env });
+  }
+
+  get pid(): number {
+    return this.identity.pid;
+  }
+
+  get alive(): boolean {
+    return isAlive(this.identity);
+  }
+
+  /** Stops it where it stands, until it is killed. */
+  freeze(): void {
+    process.kill(this.identity.pid, "SIGSTOP");
   }
 
   /** kill -9, as a crash does; resolves when it is gone. */
   async crash(): Promise<void> {
-    this.child.kill("SIGKILL");
-    await this.ended;
+    await killAll([this.identity]);
   }
 
   /** SIGTERM, then SIGKILL after ten seconds. */
-  async stop(): Promise<number> {
-    this.child.kill("SIGTERM");
-    const timer = setTimeout(() => this.child.kill("SIGKILL"), 10_000);
-    const code = await this.ended;
-    clearTimeout(timer);
-    return code;
+  async stop(): Promise<void> {
+    if (!this.alive) return;
+    process.kill(this.identity.pid, "SIGTERM");
+    for (let round = 0; round < 100 && this.alive; round++) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    await killAll([this.identity]);
   }
 
   tail(lines = 30): string {

@@ -10,7 +10,7 @@ import { installProvider } from "../../../provider/install.ts";
 import { Daemon, must, run, until } from "./process.ts";
 import { Terraform } from "./terraform.ts";
 import { Miss, type Timeline } from "./timeline.ts";
-import { raiseLab, raiseSimulated, root, type StoryWorld } from "./world.ts";
+import { endAdopted, raiseLab, raiseSimulated, root, type StoryWorld } from "./world.ts";
 
 const node = process.execPath;
 export const ranks = ["rank-0", "rank-1", "rank-2", "rank-3"] as const;
@@ -41,6 +41,7 @@ export class Story {
     timeline: Timeline;
   }): Promise<Story> {
     const directory = join(root, "out", `story-${options.world}-${options.name}`);
+    await endAdopted(directory);
     rmSync(directory, { recursive: true, force: true });
     mkdirSync(join(directory, "ring"), { recursive: true });
     mkdirSync(join(directory, "neighbour"), { recursive: true });
@@ -74,9 +75,9 @@ export class Story {
       },
     );
     const daemon = this.shepherd;
-    if (daemon.child.pid !== undefined) this.world.adopt(daemon.child.pid);
+    this.world.adopt(daemon.pid);
     await until("the shepherd to answer", 60_000, async () => {
-      if (daemon.child.exitCode !== null) throw new Miss(`the shepherd ended:\n${daemon.tail()}`);
+      if (!daemon.alive) throw new Miss(`the shepherd ended:\n${daemon.tail()}`);
       return await this.status();
     });
   }
@@ -88,7 +89,7 @@ export class Story {
 
   /** Stops it where it stands, so that what it had begun goes on without it; then kill -9. */
   async freezeThenCrashShepherd(frozenMs: number): Promise<void> {
-    this.shepherd?.child.kill("SIGSTOP");
+    this.shepherd?.freeze();
     await new Promise((resolve) => setTimeout(resolve, frozenMs));
     await this.crashShepherd();
   }

@@ -2,7 +2,7 @@
  * The two worlds the story is played on, behind one interface: the lab (real hosts, real guests, virsh as the witness)
  * and the simulated sites. What only real guests can show stands behind `guest`; an act asks for it where it needs it.
  */
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createConnection } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -10,6 +10,7 @@ import { type GuestShell, openGuest } from "@drover/shepherd/lab/guest-shell";
 import { insideHost } from "@drover/shepherd/lab/host";
 import { adoptProcess, down, type Lab, openLab, up } from "@drover/shepherd/lab/lab";
 import type { LabSite } from "@drover/shepherd/lab/layout";
+import { identify, killAll, type ProcessIdentity } from "@drover/shepherd/lab/process";
 import { qcow2 } from "../../shepherd/api/qcow2-file.ts";
 import { must, run } from "./process.ts";
 import { Miss } from "./timeline.ts";
@@ -284,7 +285,7 @@ ${host("south-1", "10.77.2.11")}
       const seen = (await witness()).find((each) => each.host === host);
       return seen?.domains.find(({ name }) => name === domainOf(machine, "ring"))?.state ?? "";
     },
-    adopt: () => undefined,
+    adopt: (pid) => writeFileSync(adoptedFile(options.directory), JSON.stringify(identify(pid))),
     async setMemoryBehind(machine, memoryMib) {
       const seen = await witness();
       const name = domainOf(machine, "ring");
@@ -321,6 +322,14 @@ function isFinal(answer: Record<string, unknown>): boolean {
   }
   const result = answer["result"] as Record<string, unknown> | undefined;
   return answer["error"] !== undefined || (result !== undefined && result["verdict"] !== "pending");
+}
+
+const adoptedFile = (directory: string) => join(directory, "shepherd.pid");
+
+/** Ends the shepherd that a killed story on simulated sites has left; the lab does this for its own. */
+export async function endAdopted(directory: string): Promise<void> {
+  if (!existsSync(adoptedFile(directory))) return;
+  await killAll([JSON.parse(readFileSync(adoptedFile(directory), "utf8")) as ProcessIdentity]);
 }
 
 /** One line in, the first fitting line out. */

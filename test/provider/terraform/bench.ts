@@ -69,7 +69,7 @@ export class Bench {
         "--config",
         join(this.directory, "drover.yaml"),
       ],
-      { logFile: join(this.directory, "shepherd.log"), cwd: this.directory },
+      { logFile: join(this.directory, "shepherd.log") },
     );
     this.daemon = daemon;
     try {
