@@ -279,6 +279,12 @@ export const faultCatalogue = {
     "The {kind} {id} is gone from the journal",
     "It was destroyed meanwhile; declare it again if it is still wanted.",
   ),
+  "machine.placed_already": entry(
+    409,
+    "never",
+    "{machine} is on {host} already",
+    "Declare it once; a change of a machine that runs is an update.",
+  ),
   "machine.not_running": entry(
     409,
     "later",

@@ -2,6 +2,7 @@
  * Creating a machine on the host that its plan chose. Nothing of it remains when it fails: what the journal says of its
  * place is taken back first, so that no other operation derives a port for it again.
  */
+import { Fault } from "#model/fault";
 import type { Envelope, MachineEffective, MachineSpec, Sizing } from "#model/objects";
 import type { PlanAction } from "#model/plan";
 import type { HostId, MachineId } from "#model/units";
@@ -30,6 +31,10 @@ export function createSteps(
       weightMs: 10,
       async observe(context): Promise<Look> {
         const { effective } = await context.read((journal) => needMachine(journal, machineId));
+        // Planned from older facts: what runs already is no failed creation, and is not taken back like one.
+        if (context.phase === "before" && !context.resumed && effective.hostId !== "") {
+          throw new Fault("machine.placed_already", { machine: name, host: effective.hostId });
+        }
         return { verdict: effective.hostId === hostId ? "done" : "todo" };
       },
       do: (context) =>

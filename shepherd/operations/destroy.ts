@@ -90,7 +90,7 @@ export function destroySteps(
       weightMs: 200,
       undoImpossible,
       onFault: "insist",
-      observe: async ({ phase }) => ({ verdict: phase === "after" ? "done" : "todo" }),
+      observe: (context) => doneOrGone(context, machineId),
       async do(context) {
         const { effective } = await context.read((journal) => needMachine(journal, machineId));
         return applyNetworks(context, {
@@ -105,7 +105,7 @@ export function destroySteps(
       weightMs: 100,
       undoImpossible,
       onFault: "go_on",
-      observe: async ({ phase }) => ({ verdict: phase === "after" ? "done" : "todo" }),
+      observe: (context) => doneOrGone(context, machineId),
       async do(context) {
         const { image } = await context.read((journal) => needMachineWorld(journal, machineId));
         return sweepParts(context, image, machineId);
@@ -126,7 +126,13 @@ export function destroySteps(
   ];
 }
 
-/** Its host, and both hosts of a move that got stuck. */
+/** For steps that cannot be looked at: done once they were done, or when another destroy has finished before. */
+async function doneOrGone(context: StepContext, machineId: MachineId): Promise<Look> {
+  const record = await context.read((journal) => journal.objects.get("machine", machineId));
+  return { verdict: record === undefined || context.phase === "after" ? "done" : "todo" };
+}
+
+/** Its host by the plan and by the journal now, and both hosts of a move that got stuck. */
 async function whereItMayBe(
   context: StepContext,
   machineId: MachineId,
@@ -134,6 +140,8 @@ async function whereItMayBe(
 ): Promise<readonly HostId[]> {
   const hostIds = new Set<HostId>([hostId]);
   await context.read(async (journal) => {
+    const record = await journal.objects.get("machine", machineId);
+    if (record !== undefined) hostIds.add(record.effective.hostId);
     for (const operation of await journal.operations.list({ states: ["stuck"], machineId })) {
       const plan = await journal.plans.get(operation.planId);
       for (const action of plan?.actions ?? []) {
