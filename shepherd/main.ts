@@ -8,6 +8,7 @@ import { type Logger, destination as logDestination, pino } from "pino";
 import { createTokenStore } from "#api/access";
 import { createBlobStore } from "#api/blobs";
 import { imageFiles } from "#api/image-files";
+import { removeOrphans } from "#api/orphans";
 import { type Api, asLocalRoot, byToken, createApi, listenOnSocket } from "#api/server";
 import { createTurns } from "#api/turns";
 import type { ApiWorld } from "#api/world";
@@ -170,6 +171,8 @@ async function start(
       data: { version, epoch: store.epoch, world: configuration.world },
     }),
   );
+  const orphans = await removeOrphans({ store, clock });
+  if (orphans > 0) log.info({ orphans }, "declarations that never began were taken back");
   await operations.recover();
 
   const leases = createLeases({
