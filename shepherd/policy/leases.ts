@@ -23,6 +23,8 @@ export interface Leases {
  */
 const firstRetryMs: Ms = 2_000;
 const longestRetryMs: Ms = 300_000;
+/** Down, home, forgotten: more steps at once than this are the same one again. */
+const maxStepsInARow = 4;
 /** Longest wait for one release before looking at it again. */
 const operationMs: Ms = 600_000;
 /** Sleep when nothing is due; also what corrects a clock that was set. */
@@ -45,6 +47,7 @@ class LeaseTimer implements Leases {
   readonly #options: LeasesOptions;
   readonly #busy = new Set<AdaptationId>();
   readonly #later = new Map<AdaptationId, { readonly tries: number; readonly atMs: Ms }>();
+  readonly #steps = new Map<AdaptationId, number>();
   #cancelTimer: () => void = () => undefined;
   #unlisten: () => void = () => undefined;
   #stopped = true;
@@ -99,9 +102,17 @@ class LeaseTimer implements Leases {
   #forget(leased: readonly Adaptation[]): void {
     const live = new Set(leased.map(({ id }) => id));
     for (const id of this.#later.keys()) if (!live.has(id)) this.#later.delete(id);
+    for (const id of this.#steps.keys()) if (!live.has(id)) this.#steps.delete(id);
+  }
+
+  #stepsInARow({ id }: Adaptation): number {
+    const steps = (this.#steps.get(id) ?? 0) + 1;
+    this.#steps.set(id, steps);
+    return steps;
   }
 
   #tryLater({ id }: Adaptation): void {
+    this.#steps.delete(id);
     const tries = this.#later.get(id)?.tries ?? 0;
     const waitMs = Math.min(firstRetryMs * 2 ** tries, longestRetryMs);
     this.#later.set(id, { tries: tries + 1, atMs: this.#options.clock.nowMs() + waitMs });
@@ -112,8 +123,8 @@ class LeaseTimer implements Leases {
     this.#busy.add(adaptation.id);
     try {
       const done = await this.#step(adaptation);
-      if (done) this.#later.delete(adaptation.id);
-      else this.#tryLater(adaptation);
+      // A step that succeeds and is due again at once did not help: no hot loop out of it.
+      if (!done || this.#stepsInARow(adaptation) > maxStepsInARow) this.#tryLater(adaptation);
     } catch (error) {
       log.error({ err: error, adaptation: adaptation.id }, "a lease was not ended; trying again");
       this.#tryLater(adaptation);
@@ -126,6 +137,9 @@ class LeaseTimer implements Leases {
   /** One step towards the baseline; false when it must be tried again later. */
   async #step(adaptation: Adaptation): Promise<boolean> {
     const { store } = this.#options;
+    const now = await store.read((journal) => journal.adaptations.get(adaptation.id));
+    // Replaced or renewed since the list was read: nothing of this one is left to end.
+    if (now === undefined || now.leaseUntilMs !== adaptation.leaseUntilMs) return true;
     const link =
       adaptation.linkId === undefined
         ? undefined

@@ -165,6 +165,13 @@ function instantOperations(
             await journal.objects.put({ ...machine, effective, version: machine.version + 1 });
           }
         }
+        for (const action of plan.actions) {
+          if (action.kind !== "set_rate") continue;
+          const link = await journal.objects.get("link", action.linkId);
+          if (link === undefined) continue;
+          const effective = { ...link.effective, rateMbps: action.toMbps };
+          await journal.objects.put({ ...link, effective, version: link.version + 1 });
+        }
         await journal.reservations.removeOf(operation.id);
         await journal.operations.put({
           ...operation,
