@@ -112,7 +112,6 @@ class LeaseTimer implements Leases {
   }
 
   #tryLater({ id }: Adaptation): void {
-    this.#steps.delete(id);
     const tries = this.#later.get(id)?.tries ?? 0;
     const waitMs = Math.min(firstRetryMs * 2 ** tries, longestRetryMs);
     this.#later.set(id, { tries: tries + 1, atMs: this.#options.clock.nowMs() + waitMs });
