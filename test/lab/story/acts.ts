@@ -544,6 +544,18 @@ async function noRoomHere(story: Story): Promise<void> {
       `${Math.round(memory / 1024)} MiB`,
     );
   }
+  const rival = await world.moveTwin({
+    machine: "rank-2",
+    from: "north-2",
+    to: "south-1",
+    memoryMib: 512,
+  });
+  if (rival !== undefined) {
+    timeline.figure(
+      "virsh migrate --copy-storage-all of a twin, same way",
+      `${rival.seconds.toFixed(1)} s, longest stop ${rival.longestStopMs} ms`,
+    );
+  }
 }
 
 async function siteSaysNo(story: Story): Promise<void> {

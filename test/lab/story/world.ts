@@ -7,7 +7,7 @@ import { createConnection } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { type GuestShell, openGuest } from "@drover/shepherd/lab/guest-shell";
-import { insideHost } from "@drover/shepherd/lab/host";
+import { insideHost, libvirtSocket } from "@drover/shepherd/lab/host";
 import { adoptProcess, down, type Lab, openLab, up } from "@drover/shepherd/lab/lab";
 import type { LabSite } from "@drover/shepherd/lab/layout";
 import { identify, killAll, type ProcessIdentity } from "@drover/shepherd/lab/process";
@@ -66,6 +66,16 @@ export interface StoryWorld {
   setMemoryBehind(machine: string, memoryMib: number): Promise<void>;
   /** Starts a domain that is not ours; returns how to remove it. */
   startForeign(host: string): Promise<() => Promise<void>>;
+  /**
+   * The rival: a twin of a machine (same memory, disk base, CPU cap) moved once by `virsh migrate --copy-storage-all`.
+   * Undefined where there is no virsh to compare with.
+   */
+  moveTwin(options: {
+    machine: string;
+    from: string;
+    to: string;
+    memoryMib: number;
+  }): Promise<{ seconds: number; longestStopMs: string } | undefined>;
   down(): Promise<void>;
 }
 
@@ -197,6 +207,90 @@ function labWorld(
         await run(onHost(host, ["virsh", "undefine", foreignName]));
       };
     },
+    async moveTwin({ machine, from, to, memoryMib }) {
+      const twin = "virsh-twin";
+      const pool = "/var/lib/libvirt/images";
+      const at = (host: string) => {
+        const layout = raised.layout.sites
+          .flatMap((site) => site.hosts)
+          .find(({ id }) => id === host);
+        if (layout === undefined) throw new Miss(`no lab host ${host}`);
+        return {
+          address: layout.address,
+          uri: `qemu+unix:///system?socket=${libvirtSocket(layout)}`,
+        };
+      };
+      const home = guest(machine).host() ?? "";
+      const xml = (
+        await must(onHost(home, ["virsh", "dumpxml", "--inactive", domainOf(machine, "ring")]))
+      ).stdout
+        .replace(/<name>.*<\/name>/, `<name>${twin}</name>`)
+        .replace(/<uuid>.*<\/uuid>/, "")
+        .replace(/<metadata>[\s\S]*?<\/metadata>/, "")
+        .replace(/<interface[\s\S]*?<\/interface>/, "")
+        .replace(/drover-[0-9a-f-]{36}\.qcow2/, `${twin}.qcow2`)
+        .replace(
+          /<currentMemory unit='KiB'>\d+</,
+          `<currentMemory unit='KiB'>${memoryMib * 1024}<`,
+        );
+      const file = join(options.directory, "twin.xml");
+      writeFileSync(file, xml);
+      const volumes = (await witnessHost(from)).volumes;
+      const base = volumes.find((volume) => /^drover-[0-9a-f]{64}\.qcow2$/.test(volume));
+      if (base === undefined) throw new Miss(`no image base at ${from}`);
+      await must(
+        onHost(from, [
+          "qemu-img",
+          "create",
+          "-q",
+          "-f",
+          "qcow2",
+          "-F",
+          "qcow2",
+          "-b",
+          `${pool}/${base}`,
+          `${pool}/${twin}.qcow2`,
+        ]),
+      );
+      try {
+        await must(onHost(from, ["virsh", "-q", "pool-refresh", "drover"]));
+        await must(onHost(from, ["virsh", "define", file]));
+        await must(onHost(from, ["virsh", "start", twin]));
+        const inside = openGuest(raised.layout, twin);
+        await inside.read(
+          "head -c 8388608 /dev/urandom > /work/file; sync; (speed 120000 >/dev/null &) ; touch /run/ticker.reset",
+          { timeoutMs: 90_000 },
+        );
+        const moved = await must(
+          [
+            "virsh",
+            "-c",
+            at(from).uri,
+            "migrate",
+            "--live",
+            "--copy-storage-all",
+            "--persistent",
+            "--undefinesource",
+            "--migrateuri",
+            `tcp://${at(to).address}`,
+            twin,
+            at(to).uri,
+          ],
+          { timeoutMs: 180_000 },
+        );
+        const [, longestStopMs = "?"] = (await inside.read("sleep 2; cat /run/ticker")).split(
+          /\s+/,
+        );
+        return { seconds: moved.ms / 1000, longestStopMs };
+      } finally {
+        for (const host of [from, to]) {
+          await run(onHost(host, ["virsh", "destroy", twin]));
+          await run(onHost(host, ["virsh", "undefine", twin]));
+          await run(onHost(host, ["virsh", "-q", "pool-refresh", "drover"]));
+          await run(onHost(host, ["virsh", "vol-delete", "--pool", "drover", `${twin}.qcow2`]));
+        }
+      }
+    },
     down: async () => {
       await down({ name: options.name });
     },
@@ -305,6 +399,7 @@ ${host("south-1", "10.77.2.11")}
         await control({ method: "stop_foreign", host: at, name: foreignName });
       };
     },
+    moveTwin: async () => undefined,
     down: async () => undefined,
   };
 }
