@@ -314,7 +314,8 @@ function progressOf(
 ): MigrationProgress {
   return {
     phase,
-    totalBytes: numberIn(figures, "data_total") ?? 0,
+    // Empty pages and clusters are not sent: what was, is known at the end.
+    totalBytes: numberIn(figures, phase === "done" ? "data_processed" : "data_total") ?? 0,
     remainingBytes: phase === "done" ? 0 : (numberIn(figures, "data_remaining") ?? 0),
     elapsedMs: numberIn(figures, "time_elapsed") ?? 0,
     downtimeMs: phase === "done" ? numberIn(figures, "downtime") : undefined,

@@ -160,7 +160,8 @@ async function migrate(
     );
     await attempt(world, () => flip(context, action));
     await attempt(world, () => source.confirm({ cookie: finished, cancelled: false }));
-    return { ...handover, downtimeMs: copied.downtimeMs() ?? downtimeMs };
+    // The hypervisor's own figures come with the confirmation.
+    return { ...handover, bytes: copied.bytes(), downtimeMs: copied.downtimeMs() ?? downtimeMs };
   } finally {
     await attempt(world, () => destination?.close());
     await attempt(world, () => source.close());
@@ -276,8 +277,8 @@ function createProgress(context: StepContext, name: string) {
     },
     movedAtMs: () => movedAtMs,
     downtimeMs: () => downtimeMs,
-    // Each phase counts those before it too.
-    bytes: () => Math.max(0, ...totals.values()),
+    // Each phase counts those before it too; the end knows what was really sent.
+    bytes: () => totals.get("done") ?? Math.max(0, ...totals.values()),
   };
 }
 

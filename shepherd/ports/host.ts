@@ -121,7 +121,7 @@ export interface MigrationParameters {
 export type MigrationCookie = Uint8Array;
 export interface MigrationProgress {
   readonly phase: "disk" | "memory" | "switch" | "done";
-  /** Of all phases so far: memory counts on top of disk. */
+  /** Of all phases so far: memory counts on top of disk. When done: what went over the wire. */
   readonly totalBytes: Bytes;
   readonly remainingBytes: Bytes;
   readonly elapsedMs: Ms;
