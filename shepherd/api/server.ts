@@ -25,6 +25,7 @@ import { operationRoutes } from "#api/routes/operations";
 import { requestRoutes } from "#api/routes/requests";
 import { statusRoutes } from "#api/routes/status";
 import { tokenRoutes } from "#api/routes/tokens";
+import { summaries } from "#api/summaries";
 import type { ApiWorld } from "#api/world";
 import { Fault } from "#model/fault";
 
@@ -131,6 +132,15 @@ export function createApi(
     },
   });
   app.register(async (routes) => {
+    routes.addHook("onRoute", (route) => {
+      const summary = summaries[`${String(route.method)} ${route.url}`];
+      const { access } = route.config ?? {};
+      route.schema = {
+        ...route.schema,
+        ...(summary === undefined ? {} : { summary }),
+        ...(access === undefined ? {} : { description: `Needs the right to ${access}.` }),
+      };
+    });
     const router = routes.withTypeProvider<TypeBoxTypeProvider>();
     statusRoutes(router, world);
     environmentRoutes(router, world);

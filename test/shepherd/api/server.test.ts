@@ -15,6 +15,7 @@ import type {
   RequestAnswer,
   TokenAnswer,
 } from "@drover/shepherd/api/contract";
+import { summaries } from "@drover/shepherd/api/summaries";
 import { readConfiguration } from "@drover/shepherd/configuration/configuration";
 import { startShepherd } from "@drover/shepherd/main";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
@@ -373,14 +374,21 @@ test("a body that is too large or no JSON is refused before anything else", asyn
 });
 
 test("OpenAPI lists every route with its body, metrics count calls and machines", async () => {
-  const { paths } = await running.client.get<{ paths: Record<string, object> }>("/openapi.json");
-  expect(Object.keys(paths)).toEqual(
-    expect.arrayContaining([
-      "/v1/environments/{environment}/machines/{name}",
-      "/v1/operations/{id}",
-      "/v1/requests",
-    ]),
+  const { paths } = await running.client.get<{
+    paths: Record<string, Record<string, { summary?: string; requestBody?: object }>>;
+  }>("/openapi.json");
+  const documented = Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(
+      ([method, { summary }]) =>
+        `${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ":$1")}: ${summary}`,
+    ),
   );
+  expect(documented.toSorted()).toEqual(
+    Object.entries(summaries)
+      .map(([route, summary]) => `${route}: ${summary}`)
+      .toSorted(),
+  );
+  expect(paths["/v1/requests"]?.["post"]?.requestBody).toBeDefined();
   const text = await new Promise<string>((resolve, reject) => {
     request({ socketPath: join(running.folder, "shepherd.sock"), path: "/metrics" }, (answer) => {
       let body = "";
