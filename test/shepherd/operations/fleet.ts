@@ -69,13 +69,15 @@ export interface Fleet {
   networkDifferences(): Promise<readonly string[]>;
 }
 
-export async function createFleet(options: { seed?: number } = {}): Promise<Fleet> {
+export async function createFleet(
+  options: { readonly seed?: number; readonly file?: string } = {},
+): Promise<Fleet> {
   const clock = createVirtualClock();
   const world = createWorld({
     clock,
     hosts: hosts.map(({ id }) => ({ id, cores: 4, memoryMib: 4096, poolBytes: 20 * gib })),
   });
-  const store = openSqliteStore(":memory:");
+  const store = openSqliteStore(options.file ?? ":memory:");
   const ids = createSeededIds({ clock, seed: options.seed ?? 1 });
   await declare(store, clock);
 

@@ -1,3 +1,7 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openSqliteStore } from "@drover/shepherd/store/sqlite";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { cost, createFleet, type Fleet, memoryAction, moveAction, type Shepherd } from "./fleet.ts";
 
@@ -135,6 +139,31 @@ describe("what only a human can answer", () => {
     expect(stuck.fault?.message).toContain("runs on neither north-1 (absent) nor south-1 (absent)");
     expect(at("north-1")?.volumes[overlay()]).toBeDefined();
   });
+});
+
+test("a shepherd whose journal was taken over writes no more, and its half-done move is the other's", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "drover-fence-"));
+  const file = join(folder, "journal.sqlite");
+  const fenced = await createFleet({ file });
+  const old = fenced.start();
+  const machineId = await fenced.create(old, "rank-0", "north-1");
+  const { id: operationId } = await fenced.admit(old, "adapt", [
+    moveAction(machineId, "north-1", "south-1"),
+  ]);
+  old.operations.kick();
+  await fenced.clock.advance(700);
+  const before = await fenced.store.read((journal) => journal.events.last());
+
+  const young = openSqliteStore(file);
+  await fenced.clock.advance(600_000);
+  // The old one copied on, could not journal the hand-over, and let go: its source took the guest back or waits.
+  const left = await young.read((journal) => journal.operations.get(operationId));
+  expect(left?.state).toBe("running");
+  expect(await young.read((journal) => journal.events.last())).toBe(before);
+  expect(fenced.world.violations).toEqual([]);
+  await young.close();
+  await fenced.store.close();
+  rmSync(folder, { recursive: true });
 });
 
 async function shepherdSays(operationId: string): Promise<string> {
