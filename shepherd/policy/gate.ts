@@ -13,7 +13,14 @@ import type { Operation, OperationKind, Plan } from "#model/plan";
 import type { Decision, Grant, Request } from "#model/request";
 import type { Ms } from "#model/units";
 import { History } from "#policy/history";
-import { Judge, type Judged, type JudgeOptions, operationsOn, unfinished } from "#policy/judge";
+import {
+  Judge,
+  type Judged,
+  type JudgeOptions,
+  operationsOn,
+  roomIsOnItsWay,
+  unfinished,
+} from "#policy/judge";
 import type { Journal } from "#ports/store";
 
 export interface Gate {
@@ -68,6 +75,9 @@ const patienceMs: Record<Request["subject"]["type"], Ms> = {
   stack: 600_000,
   shepherd: 600_000,
 };
+/** A guest gives its balloon pages back within seconds; a no for lack of room waits for those that are on their way. */
+const roomPatienceMs: Ms = 10_000;
+const roomPauseMs: Ms = 500;
 /** What a request becomes when policy grants it. */
 const operationKinds: Record<Request["kind"], OperationKind> = {
   create: "create",
@@ -153,22 +163,31 @@ class SerialGate implements Gate {
 
   async #answer(request: Request): Promise<GateAnswer> {
     const { clock } = this.#options;
-    const untilMs = clock.nowMs() + patienceMs[request.subject.type];
+    const startMs = clock.nowMs();
+    const patience = {
+      idleUntilMs: startMs + patienceMs[request.subject.type],
+      roomUntilMs: startMs + roomPatienceMs,
+    };
     for (;;) {
-      await this.#untilIdle(request, untilMs);
-      const answer = await this.#inTurn(async () => {
-        // The decision before this one may have started work on the same machine: back to waiting, out of the queue.
-        const [running] = await operationsOn(this.#options.store, request, unfinished);
-        if (running !== undefined && clock.nowMs() < untilMs) return undefined;
-        return await this.#decide(request);
-      });
-      if (answer !== undefined) return answer;
+      await this.#untilIdle(request, patience.idleUntilMs);
+      const answer = await this.#inTurn(() => this.#decide(request, patience));
+      if (answer === "room_on_its_way") await clock.sleep(roomPauseMs);
+      else if (answer !== "busy") return answer;
     }
   }
 
-  async #decide(request: Request): Promise<GateAnswer> {
+  /** Or why it is worth waiting outside of the queue first. */
+  async #decide(
+    request: Request,
+    patience: { readonly idleUntilMs: Ms; readonly roomUntilMs: Ms },
+  ): Promise<GateAnswer | "busy" | "room_on_its_way"> {
+    const { clock, store } = this.#options;
+    // The decision before this one may have started work on the same machine.
+    const [running] = await operationsOn(store, request, unfinished);
+    if (running !== undefined && clock.nowMs() < patience.idleUntilMs) return "busy";
     for (let attempt = 0; ; attempt++) {
       const judged = await this.#judge.judge(request);
+      if (roomIsOnItsWay(judged) && clock.nowMs() < patience.roomUntilMs) return "room_on_its_way";
       const answer = await this.#commit(request, judged);
       if (answer !== undefined) return answer;
       if (attempt < maxRetries) continue;

@@ -8,6 +8,7 @@ import type { Operation, Plan } from "#model/plan";
 import type { Consent, Decision, Grant, Request } from "#model/request";
 import type { HostId, MachineId, Ms, SiteId } from "#model/units";
 import { plan as planFor, sealPlan } from "#planner/plan";
+import { hasSettled, memoryToleranceMib } from "#planner/target";
 import { builtInFor } from "#policy/built-in";
 import { combine, meet, type Verdict } from "#policy/combine";
 import { explainDenial, failedFindings, seesAll } from "#policy/disclose";
@@ -51,6 +52,17 @@ export interface Judged {
   readonly grant: Grant | undefined;
   /** The request as granted: its lease cut to what policy allows. */
   readonly granted: Request;
+}
+
+/** True when it was refused for room, and balloons are giving room back right now: asked again in a moment it may fit. */
+export function roomIsOnItsWay({ decisions, facts }: Judged): boolean {
+  if (decisions.at(-1)?.code !== "placement.no_host_fits") return false;
+  return facts.machines.some((machine) => {
+    const seen = facts.observed[machine.id];
+    const granted = machine.effective.memoryMib;
+    if (seen === undefined || !seen.running || hasSettled(machine, seen)) return false;
+    return seen.memoryMib > granted && seen.memoryTargetMib <= granted + memoryToleranceMib;
+  });
 }
 
 const none = { plan: undefined, grant: undefined };

@@ -2,7 +2,7 @@ import type { Request } from "@drover/shepherd/model/request";
 import type { GateAnswer } from "@drover/shepherd/policy/gate";
 import { placeHold } from "@drover/shepherd/policy/hold";
 import { describe, expect, test } from "@jest/globals";
-import { host, link, machine, nowMs, request } from "../planner/fleet.ts";
+import { host, link, machine, nowMs, request, seen } from "../planner/fleet.ts";
 import { type Says, type SmallShepherd, smallShepherd } from "./small-shepherd.ts";
 
 const at = (hostId: string) => ({ hostId, siteId: hostId.split("-")[0] ?? "" });
@@ -369,6 +369,30 @@ describe("one at a time", () => {
     shepherd.brake.on = false;
     const { plan } = await shepherd.clock.until(second);
     expect(plan?.actions).toMatchObject([{ kind: "set_memory", fromMib: 320, toMib: 400 }]);
+  });
+
+  test("an ask for room that a balloon is just giving back waits for it, and holds up nobody", async () => {
+    const lazy = machine("lazy", at("north-1"), { effective: { settlingFromMib: 900 } });
+    const shepherd = await smallShepherd({ hosts: hosts.slice(0, 1), machines: [rank, lazy] });
+    const seenMib = (memoryMib: number) => {
+      Object.assign(shepherd.observed, seen(lazy, { memoryMib, memoryTargetMib: 256 }));
+    };
+    seenMib(700);
+    const waiting = shepherd.gate.submit(
+      ask("resize", { machines: [{ machineId: rank.id, memoryMib: 600 }] }),
+    );
+    await shepherd.clock.advance(1_000);
+    const other = ask("resize", { machines: [{ machineId: lazy.id, cpuPercent: 40 }] });
+    expect((await submit(shepherd, other)).decision.effect).toBe("allow");
+    seenMib(256);
+    expect((await shepherd.clock.until(waiting)).decision.effect).toBe("allow");
+
+    seenMib(700);
+    const never = await submit(
+      shepherd,
+      ask("resize", { machines: [{ machineId: rank.id, memoryMib: 700 }] }),
+    );
+    expect(never.decision.code).toBe("placement.no_host_fits");
   });
 
   test("and is told so when that takes too long", async () => {
