@@ -52,6 +52,30 @@ function anchorsOf(text: string): ReadonlySet<string> {
   ]);
 }
 
+test("every file and function that the documents name exists", () => {
+  const missing = documents.flatMap((path) => {
+    const text = read(path).replaceAll(/^```[\s\S]*?^```/gm, "");
+    const named = [
+      ...text.matchAll(/`([\w.-]+(?:\/[\w.-]+)+\.(?:ts|rego|sh|yaml))`(?: `#?(\w+)`)?/g),
+    ];
+    return named.flatMap(([, file = "", word]) => {
+      const found = placesOf(file, path).find((place) => existsSync(join(root, place)));
+      if (found === undefined) return [`${path}: ${file}`];
+      return word === undefined || read(found).includes(word)
+        ? []
+        : [`${path}: ${file} has no ${word}`];
+    });
+  });
+  expect(missing).toEqual([]);
+});
+
+/** Rooms are named from their package's folder, neighbours from the document's own. */
+function placesOf(file: string, document: string): readonly string[] {
+  return ["", "shepherd", "provider", "shepherd/libvirt", dirname(document)].map((folder) =>
+    join(folder, file),
+  );
+}
+
 test("every attribute of an HCL example is in the schema", () => {
   const declared = new Map(
     resources.map(({ name, attributes }) => [name as string, Object.keys(attributes)]),
