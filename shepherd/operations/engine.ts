@@ -200,17 +200,23 @@ class Engine {
   }
 
   async #lookAndDo(n: number, step: Step, resumed: boolean): Promise<void> {
+    // Looking is part of a step's time: over a slow line it may be most of it.
+    const startedAtMs = this.#records.get(n)?.startedAtMs ?? this.#nowMs();
     // Where something may have happened already, silence is waited out; a fresh step on a silent host just fails.
     const before = await this.#look(n, step, { phase: "before", patient: resumed, resumed });
     if (before.verdict === "done") {
-      await this.#finishStep(n, step, before.seen ?? {}, before.outcome ?? {});
+      await this.#finishStep(n, step, {
+        seen: before.seen ?? {},
+        outcome: before.outcome ?? {},
+        startedAtMs,
+      });
       return;
     }
     const observed = this.#records.get(n)?.observed ?? before.seen ?? {};
     await this.#record(n, {
       state: "doing",
       observed,
-      startedAtMs: this.#records.get(n)?.startedAtMs ?? this.#nowMs(),
+      startedAtMs,
     });
     let outcome: StepData | undefined;
     let fault: unknown;
@@ -234,10 +240,10 @@ class Engine {
     const after = await this.#look(n, step, { phase, patient: true, resumed });
     if (after.verdict === "done") {
       const journaled = (this.#records.get(n)?.outcome ?? {}) as StepData;
-      await this.#finishStep(n, step, after.seen ?? {}, {
-        ...journaled,
-        ...after.outcome,
-        ...outcome,
+      await this.#finishStep(n, step, {
+        seen: after.seen ?? {},
+        outcome: { ...journaled, ...after.outcome, ...outcome },
+        startedAtMs,
       });
       return;
     }
@@ -318,7 +324,11 @@ class Engine {
     if (record.state === "done") return true;
     const look = await this.#look(n, step, { phase: "after_fault", patient: true, resumed: true });
     if (look.verdict !== "done") return false;
-    await this.#finishStep(n, step, look.seen ?? {}, (record.outcome ?? {}) as StepData);
+    await this.#finishStep(n, step, {
+      seen: look.seen ?? {},
+      outcome: (record.outcome ?? {}) as StepData,
+      startedAtMs: record.startedAtMs ?? this.#nowMs(),
+    });
     return true;
   }
 
@@ -369,7 +379,11 @@ class Engine {
     );
   }
 
-  async #finishStep(n: number, step: Step, seen: StepData, outcome: StepData): Promise<void> {
+  async #finishStep(
+    n: number,
+    step: Step,
+    { seen, outcome, startedAtMs }: { seen: StepData; outcome: StepData; startedAtMs: Ms },
+  ): Promise<void> {
     const context = this.#context(n, step, { phase: "after", resumed: false });
     const record = this.#records.get(n);
     await this.#record(
@@ -378,7 +392,7 @@ class Engine {
         state: "done",
         observed: record?.observed ?? seen,
         outcome,
-        startedAtMs: record?.startedAtMs ?? this.#nowMs(),
+        startedAtMs,
         endedAtMs: this.#nowMs(),
       },
       (journal) => step.commit?.(journal, context, seen),
