@@ -20,6 +20,7 @@ import type {
 import { readConfiguration } from "@drover/shepherd/configuration/configuration";
 import { type Shepherd, startShepherd } from "@drover/shepherd/main";
 import { createScaledClock } from "@drover/shepherd/simulated/clock";
+import type { Speeds } from "@drover/shepherd/simulated/machinery";
 import { createWorld, type World } from "@drover/shepherd/simulated/world";
 import { pino } from "pino";
 import { minimalQcow2 } from "./qcow2-file.ts";
@@ -42,7 +43,8 @@ const hosts = [
   { id: "south-1", site: "south", cpu: 800, memory: 4096 },
 ];
 
-export async function run(extra = ""): Promise<Running> {
+/** `extra` are lines of drover.yaml; `speeds` make the simulated hosts slower where a test wants to come in between. */
+export async function run(extra = "", slower: Partial<Speeds> = {}): Promise<Running> {
   const folder = mkdtempSync(join(tmpdir(), "drover-api-"));
   mkdirSync(join(folder, "stack"));
   const clock = createScaledClock({ scale: 1, originMs: Date.now() });
@@ -56,6 +58,7 @@ export async function run(extra = ""): Promise<Running> {
       copyMbps: 100_000,
       switchMs: 1,
       balloonMibPerS: 1e6,
+      ...slower,
     },
     hosts: hosts.map(({ id, cpu, memory }) => ({
       id,

@@ -167,3 +167,36 @@ test("an unknown command is exit 2 and offers help", async () => {
     err: expect.stringContaining("--help"),
   });
 });
+
+test("a move that is under way is pending (4), can be cancelled, and leaves the machine where it was", async () => {
+  const slow = await run("", { copyMbps: 100 });
+  try {
+    const { machines } = await declareRing(slow, 1);
+    const before = machines[0]?.effective.host;
+    const at = ["--endpoint", slow.endpoint, "--json"];
+    const command = async (...argv: string[]) => {
+      let out = "";
+      const code = await runCommand([...argv, ...at], {
+        out: (text) => {
+          out += text;
+        },
+        err: () => undefined,
+      });
+      return { code, answer: JSON.parse(out) };
+    };
+    const asked = await command("move", "ring/rank-0", "--to", "south", "--no-wait");
+    expect([asked.code, asked.answer.verdict]).toEqual([4, "pending"]);
+    const { operation } = asked.answer;
+    expect((await command("operations", "cancel", operation)).code).toBe(0);
+    const ended = await command("operations", "wait", operation);
+    expect([ended.code, ended.answer.state]).toEqual([1, "cancelled"]);
+    const { answer } = await command("status");
+    expect(answer.environments[0].machines[0].effective).toMatchObject({
+      host: before,
+      state: "running",
+    });
+    expect(slow.world.violations).toEqual([]);
+  } finally {
+    await slow.end();
+  }
+});
