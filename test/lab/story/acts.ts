@@ -334,9 +334,10 @@ async function askTooMuch(story: Story): Promise<void> {
   if (guests === undefined) return;
 
   const seq = await story.lastSeq();
+  // drover-guest opens the port exclusively and lets go a moment after its answer
   const port = "/dev/virtio-ports/dev.drover.0";
   const flood = guests("rank-1").run(
-    `i=0; while [ $i -lt 1000 ]; do i=$((i+1)); echo '{"jsonrpc":"2.0","id":"f'$i'","method":"resize","params":{"cpu_percent":60}}'; done > /run/flood; ( exec 3<>${port}; cat /run/flood >&3; timeout 5 cat <&3 > /run/flood.out; true ); grep -c '"id"' /run/flood.out`,
+    `i=0; while [ $i -lt 1000 ]; do i=$((i+1)); echo '{"jsonrpc":"2.0","id":"f'$i'","method":"resize","params":{"cpu_percent":60}}'; done > /run/flood; until ( exec 3<>${port} ) 2>/dev/null; do sleep 0.2; done; ( exec 3<>${port}; cat /run/flood >&3; timeout 5 cat <&3 > /run/flood.out; true ); grep -c '"id"' /run/flood.out`,
     { timeoutMs: 120_000 },
   );
   const honest: { code: number; ms: number }[] = [];
@@ -378,7 +379,7 @@ async function askTooMuch(story: Story): Promise<void> {
   ];
   await new Promise((resolve) => setTimeout(resolve, 3_000)); // the flood's token bucket fills again
   const bad = await guests("rank-1").run(
-    `( exec 3<>${port}; (timeout 25 cat <&3 > /run/bad.out) & ${lines.map((line) => `${line} >&3; sleep 1`).join("; ")}; sleep 3; wait ); cat /run/bad.out`,
+    `until ( exec 3<>${port} ) 2>/dev/null; do sleep 0.2; done; ( exec 3<>${port}; (timeout 25 cat <&3 > /run/bad.out) & ${lines.map((line) => `${line} >&3; sleep 1`).join("; ")}; sleep 3; wait ); cat /run/bad.out`,
     { timeoutMs: 90_000 },
   );
   const answers = bad.stdout.split("\n").filter((line) => line.startsWith("{"));
