@@ -152,10 +152,10 @@ test("a wrong configuration names the line", async () => {
   expect(err).toContain(`${file}:3: unknown key idd in sites[0]; did you mean id?`);
 });
 
-test.each([["--help"], ["resize", "--help"], ["lab", "up", "--help"], ["image", "push", "--help"]])(
-  "drover %s %s explains itself",
-  async (...argv) => {
-    const { code, out } = await drover(...argv);
+test.each(["--help", "resize --help", "lab up --help", "image push --help"])(
+  "drover %s explains itself",
+  async (line) => {
+    const { code, out } = await drover(...line.split(" "));
     expect(code).toBe(0);
     expect(out).toContain("Usage: drover");
   },
