@@ -95,6 +95,14 @@ test("every attribute of an HCL example is in the schema", () => {
   expect(unknown).toEqual([]);
 });
 
+test("the README's stack is the example's, line by line", () => {
+  const lines = (text: string) => text.split("\n").map((line) => line.trim());
+  const example = new Set(lines(read("stacks/examples/ring/main.ts")));
+  const [shown = ""] = blocksOf(read("README.md"), "ts");
+  expect(lines(shown).length).toBeGreaterThan(10);
+  expect(lines(shown).filter((line) => !example.has(line))).toEqual([]);
+});
+
 test("every drover command that is shown exists", async () => {
   const shown = new Set(
     documents.flatMap((path) =>
