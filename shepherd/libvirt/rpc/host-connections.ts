@@ -171,7 +171,8 @@ export class HostConnections {
   }
 
   #unreachable(error: unknown): Fault {
-    if (isFault(error, "host.unreachable") || isFault(error, "host.key_mismatch")) return error;
+    // What the shell room says of a host (wrong key, refused login) is more exact than ours.
+    if (isFault(error) && error.code.startsWith("host.")) return error;
     const problem = error instanceof Error ? error.message : String(error);
     return new Fault("host.unreachable", { host: this.#options.hostId, problem }, { cause: error });
   }

@@ -5,6 +5,7 @@ import { programs } from "@drover/shepherd/libvirt/rpc/frame";
 import { HostConnections } from "@drover/shepherd/libvirt/rpc/host-connections";
 import { remote } from "@drover/shepherd/libvirt/rpc/procedures";
 import { domainOf } from "@drover/shepherd/libvirt/rpc/references";
+import { Fault } from "@drover/shepherd/model/fault";
 import type { Clock } from "@drover/shepherd/ports/clock";
 import { expect, test } from "@jest/globals";
 import { encoded, ScriptedDaemon } from "./scripted-daemon.ts";
@@ -39,6 +40,8 @@ class ScriptedHost {
   up = true;
   readonly daemons: ScriptedDaemon[] = [];
   dials = 0;
+  /** What dialling fails with while the host is down. */
+  problem: Error = new Error("connection refused");
   readonly clock = new HandClock();
   readonly connections = new HostConnections({
     hostId: "north-1",
@@ -54,7 +57,7 @@ class ScriptedHost {
   }
   #dial(): Promise<Duplex> {
     this.dials += 1;
-    if (!this.up) return Promise.reject(new Error("connection refused"));
+    if (!this.up) return Promise.reject(this.problem);
     const daemon = new ScriptedDaemon();
     this.daemons.push(daemon);
     return Promise.resolve(daemon.transport);
@@ -96,6 +99,18 @@ test("a host that is down is not stormed: askers share the last answer until the
   host.up = true;
   await host.clock.pass(800);
   expect((await host.connections.kept("control")).isOpen).toBe(true);
+});
+
+test.each([
+  { said: new Fault("host.key_mismatch", { host: "north-1" }), code: "host.key_mismatch" },
+  { said: new Fault("host.login_refused", { host: "north-1" }), code: "host.login_refused" },
+  { said: new Fault("libvirt.protocol", { problem: "HTTP" }), code: "host.unreachable" },
+  { said: new Error("reset"), code: "host.unreachable" },
+])("dialling that fails with $said.message is told as $code", async ({ said, code }) => {
+  const host = new ScriptedHost();
+  host.up = false;
+  host.problem = said;
+  await expect(host.connections.kept("control")).rejects.toMatchObject({ code });
 });
 
 test("every job of its own gets a connection of its own", async () => {
