@@ -17,7 +17,8 @@ step_npm() {
   command -v npm >/dev/null || fail "npm is missing. It comes with Node; install Node's own package."
   if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
     say "npm packages (about a minute the first time)"
-    npm ci --no-audit --no-fund --loglevel=error
+    # not `npm ci`: it refuses a lock file that leaves out other platforms' optional binaries; install keeps to the lock
+    npm install --no-audit --no-fund --loglevel=error
     touch node_modules/.package-lock.json
   fi
 }
