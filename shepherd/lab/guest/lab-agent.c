@@ -120,6 +120,9 @@ static void start(char *message) {
   if (command->pid == 0) {
     setsid();
     signal(SIGPIPE, SIG_DFL);
+    sigset_t none; /* a shell that inherits a blocked SIGCHLD waits for its children for ever */
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
     int nothing = open("/dev/null", O_RDONLY);
     dup2(nothing, 0);
     dup2(ends[1], 1);
