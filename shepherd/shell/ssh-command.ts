@@ -16,6 +16,12 @@ import { type Connection, unreachable } from "#shell/ssh-connection";
 
 /** How long a killed command may take to end before the caller is told anyway. */
 const killGraceMs = 1_000;
+/**
+ * sshd counts a session until it has reaped its process, a moment after we have seen it close: a refused one may be asked
+ * for again, since nothing of its command has begun.
+ */
+const maxOpenTries = 6;
+const openPauseMs = 50;
 
 /** Resolves with any exit code; the faults are those of `HostShell.run`. */
 export function runCommand(
@@ -31,6 +37,7 @@ export function runCommand(
   return new Promise((resolve, reject) => {
     const output = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
     let bytes = 0;
+    let tries = 0;
     let channel: ClientChannel | undefined;
     let ended: { readonly exitCode: number } | undefined;
     let tooLate: NodeJS.Timeout | undefined;
@@ -64,6 +71,10 @@ export function runCommand(
     };
     const start = (error: Error | undefined, opened: ClientChannel): void => {
       if (error !== undefined) {
+        if (tries < maxOpenTries && tooLate === undefined) {
+          setTimeout(open, openPauseMs * tries);
+          return;
+        }
         settle(() =>
           reject(unreachable(hostId, `no session for \`${line}\`: ${error.message}`, error)),
         );
@@ -94,12 +105,19 @@ export function runCommand(
       });
       opened.end(options.input ?? "");
     };
-    try {
-      connection.client.exec(limited, start);
-    } catch (error) {
-      settle(() =>
-        reject(unreachable(hostId, error instanceof Error ? error.message : String(error), error)),
-      );
-    }
+    const open = (): void => {
+      if (tooLate !== undefined) return; // nobody waits for it any more
+      tries += 1;
+      try {
+        connection.client.exec(limited, start);
+      } catch (error) {
+        settle(() =>
+          reject(
+            unreachable(hostId, error instanceof Error ? error.message : String(error), error),
+          ),
+        );
+      }
+    };
+    open();
   });
 }
