@@ -16,6 +16,15 @@
  *   PATCH  /v1/environments/:id /v1/machines/:id /v1/links/:id     body …Patch -> Mutation<…View>
  *   DELETE /v1/networks/:id /v1/machines/:id /v1/links/:id /v1/images/:id       -> Mutation<null>
  *   POST   /v1/requests         body RequestBody -> 200|202 RequestAnswer; ?dry_run=1 decides and plans, changes nothing
+ *   GET    /v1/approvals?environment=&state=             ApprovalView[]: requests that wait (or waited) for named people
+ *   GET    /v1/requests/:id/approval?wait_ms=            ApprovalView; returns when it is no longer pending or the wait is over
+ *   POST   /v1/requests/:id/approve|reject|withdraw      body VoteBody -> ApprovalView
+ *   POST   /v1/requests/:id/plan                         RequestAnswer: planned whatever policy says, nothing granted (what break-glass names)
+ *   POST   /v1/requests/:id/break-glass                  body BreakGlassBody -> RequestAnswer
+ *   POST   /v1/what-if          body WhatIfBody -> WhatIfAnswer     POST /v1/machines/:id/why-not  body WhyNotBody -> WhyNotAnswer
+ *   GET    /v1/recalls          POST /v1/recalls  body RecallBody -> RecallView     DELETE /v1/recalls/:id
+ *   GET    /v1/exemptions       POST /v1/exemptions  body ExemptionBody -> ExemptionView     DELETE /v1/exemptions/:id
+ *   GET    /v1/audit            AuditReport: standing state against the policies of now
  *   GET    /v1/requests/:id     GET /v1/decisions  GET /v1/decisions/:id   GET /v1/decisions/:id/explanation -> Explanation
  *   GET    /v1/operations       GET /v1/operations/:id?wait_ms=  (returns when it ended or the wait is over)   POST /v1/operations/:id/cancel
  *   GET    /v1/operations/:id/steps                      StepView[]
@@ -157,6 +166,8 @@ export interface LinkView extends LinkBody {
 export interface Mutation<View> {
   object: View | null;
   operation: OperationView | null;
+  /** Set (with 202, and no operation) when named people must approve first; the same call again attaches to it. */
+  approval?: ApprovalView | null;
 }
 export type OperationView = Wire<Omit<Operation, "fault">> & { fault: FaultData | null };
 export type StepView = Wire<StepRecord>;
@@ -187,6 +198,41 @@ export interface RequestAnswer {
   message: string;
   findings: Wire<Finding>[];
   plan: Wire<Plan> | null;
+}
+
+/**
+ * A request that waits for named people. An approval is for exactly the plan of `plan_digest`; when the world has changed
+ * so that another plan would be made, the votes are void and the new plan is shown. Nothing is reserved meanwhile.
+ */
+export interface ApprovalView {
+  request: string;
+  environment: string;
+  kind: string;
+  asked_by: { type: string; name: string };
+  reason: string;
+  state: "pending" | "approved" | "rejected" | "expired" | "withdrawn" | "denied";
+  /** Distinct people that must say yes. */
+  needs: number;
+  /** Whose policies want it: `operator`, `owner:alice`, `site:north`. */
+  wanted_by: string[];
+  decision: string;
+  /** What would be done. */
+  plan: Wire<Plan>;
+  plan_digest: string;
+  /** Why it waits, and anything else that rules said. */
+  findings: Wire<Finding>[];
+  votes: { by: string; verdict: "approve" | "reject"; reason: string; at_ms: number }[];
+  asked_at_ms: number;
+  expires_at_ms: number;
+  /** Set once approved; the operation that carries it out. */
+  operation: string | null;
+  /** One line: for whom it waits, or how it ended. */
+  message: string;
+}
+export interface VoteBody {
+  reason: string;
+  /** What the voter read; when it is another now, `approval.plan_changed` and no vote. */
+  plan_digest?: string;
 }
 
 export type SiteView = Wire<SiteFacts>;
