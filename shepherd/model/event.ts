@@ -18,6 +18,7 @@ export type EventKind =
   | "adaptation.ended"
   | "hold.changed"
   | "host.state"
+  | "host.marked"
   | "shepherd.started";
 
 export interface NewEvent {

@@ -1,5 +1,5 @@
 /** Sites and their hosts as the owner declares them in drover.yaml. Knows nothing of what a host answers. */
-import type { CpuPercent, Gib, HostId, Mib, SiteId } from "#model/units";
+import type { CpuPercent, Gib, HostId, Mib, Ms, SiteId } from "#model/units";
 
 /** What the owner lends of a host; never more than this is used, whatever the host has. */
 export interface Lend {
@@ -24,4 +24,18 @@ export interface Site {
   /** Folder or bundle of the site owner's policy. */
   readonly policy: string;
   readonly hosts: readonly HostRecord[];
+}
+
+/**
+ * A person's word about a host. dead: it is off for good and nothing of ours runs there, whatever it may say later; it is
+ * neither asked nor used until it is taken back. draining: it takes nothing more, and its machines move away.
+ */
+export interface HostMark {
+  readonly hostId: HostId;
+  readonly kind: "dead" | "draining";
+  readonly by: string;
+  readonly reason: string;
+  /** dead: how it was made sure that it cannot come back by itself (`power off at the rack`). */
+  readonly fencedBy?: string | undefined;
+  readonly sinceMs: Ms;
 }

@@ -7,7 +7,8 @@ import type { Hold } from "#model/facts";
 import type { AnyObjectRecord, ObjectKind, ObjectRecord } from "#model/objects";
 import type { Operation, Plan, Reservation, StepRecord } from "#model/plan";
 import type { Adaptation, Decision, Grant, Request } from "#model/request";
-import type { Digest, EnvironmentId, MachineId, Ms, OperationId } from "#model/units";
+import type { HostMark } from "#model/site";
+import type { Digest, EnvironmentId, HostId, MachineId, Ms, OperationId } from "#model/units";
 
 export interface Journal {
   readonly objects: {
@@ -80,6 +81,12 @@ export interface Journal {
     list(): Promise<readonly Hold[]>;
     put(hold: Hold): Promise<void>;
     remove(scope: Hold["scope"]): Promise<void>;
+  };
+  /** What people said about hosts; at most one of a kind a host. */
+  readonly hostMarks: {
+    list(): Promise<readonly HostMark[]>;
+    put(mark: HostMark): Promise<void>;
+    remove(hostId: HostId, kind: HostMark["kind"]): Promise<void>;
   };
   readonly events: {
     append(event: NewEvent): Promise<Event>;

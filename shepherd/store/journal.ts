@@ -9,6 +9,7 @@ import { Fault } from "#model/fault";
 import type { AnyObjectRecord, ObjectKind, ObjectRecord } from "#model/objects";
 import type { Operation, Plan, Reservation, StepRecord } from "#model/plan";
 import type { Adaptation, Decision, Grant, Request } from "#model/request";
+import type { HostMark } from "#model/site";
 import type { Journal } from "#ports/store";
 import type { Tables } from "#store/schema";
 
@@ -394,7 +395,7 @@ function createWork(
 function createStanding(
   db: Transaction<Tables>,
   { epoch }: JournalContext,
-): Pick<Journal, "adaptations" | "holds" | "addresses"> {
+): Pick<Journal, "adaptations" | "holds" | "hostMarks" | "addresses"> {
   return {
     adaptations: {
       async put(adaptation) {
@@ -433,6 +434,32 @@ function createStanding(
       },
       async remove(id) {
         await db.deleteFrom("adaptations").where("id", "=", id).execute();
+      },
+    },
+    hostMarks: {
+      async list() {
+        const rows = await db
+          .selectFrom("host_marks")
+          .select("body")
+          .orderBy("host_id")
+          .orderBy("kind")
+          .execute();
+        return rows.map((row) => parse<HostMark>(row));
+      },
+      async put(mark) {
+        const row = { body: JSON.stringify(mark), epoch };
+        await db
+          .insertInto("host_marks")
+          .values({ host_id: mark.hostId, kind: mark.kind, ...row })
+          .onConflict((conflict) => conflict.columns(["host_id", "kind"]).doUpdateSet(row))
+          .execute();
+      },
+      async remove(hostId, kind) {
+        await db
+          .deleteFrom("host_marks")
+          .where("host_id", "=", hostId)
+          .where("kind", "=", kind)
+          .execute();
       },
     },
     holds: {

@@ -8,7 +8,7 @@ type Counter = Generated<number>;
 type Nullable<T> = ColumnType<T | null, T | null | undefined, T | null>;
 
 export interface Tables {
-  shepherd: { id: number; epoch: number };
+  shepherd: { id: number; epoch: number; lineage: string };
   objects: {
     kind: string;
     id: string;
@@ -76,6 +76,7 @@ export interface Tables {
     epoch: number;
   };
   holds: { scope: string; body: Json; epoch: number };
+  host_marks: { host_id: string; kind: string; body: Json; epoch: number };
   events: {
     seq: Counter;
     kind: string;

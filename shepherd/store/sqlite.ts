@@ -4,6 +4,7 @@
  * overtaken can write no more. Knows tables, not rules; journal.ts holds the statements.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
+import { randomUUID } from "node:crypto";
 import Database from "better-sqlite3";
 import { Kysely, SqliteDialect, type Transaction } from "kysely";
 import { Fault } from "#model/fault";
@@ -15,6 +16,8 @@ import type { Tables } from "#store/schema";
 export interface SqliteStore extends Store {
   /** Fencing epoch of this opening; greater than of any before. */
   readonly epoch: number;
+  /** The name of this journal's line: kept by copies and backups, another for another installation. */
+  readonly lineage: string;
 }
 
 /** How long a second process waits for a writer, for instance a backup. */
@@ -27,11 +30,11 @@ export function openSqliteStore(file: string): SqliteStore {
   database.pragma("synchronous = FULL");
   database.pragma(`busy_timeout = ${busyTimeoutMs}`);
   migrate(database);
-  const { epoch } = database
-    .prepare<[], { epoch: number }>(
-      "update shepherd set epoch = epoch + 1 where id = 1 returning epoch",
+  const { epoch, lineage } = database
+    .prepare<[string], { epoch: number; lineage: string }>(
+      "update shepherd set epoch = epoch + 1, lineage = case lineage when '' then ? else lineage end where id = 1 returning epoch, lineage",
     )
-    .get() as { epoch: number };
+    .get(randomUUID()) as { epoch: number; lineage: string };
 
   const kysely = new Kysely<Tables>({ dialect: new SqliteDialect({ database }) });
   const listeners = new Set<(lastSeq: number) => void>();
@@ -55,6 +58,7 @@ export function openSqliteStore(file: string): SqliteStore {
 
   return {
     epoch,
+    lineage,
     async transaction(work) {
       const appended = { last: undefined as number | undefined };
       const result = await run(async (transaction) => {

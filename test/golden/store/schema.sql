@@ -63,6 +63,14 @@ CREATE TABLE holds (
   epoch integer not null
 );
 
+CREATE TABLE host_marks (
+  host_id text not null,
+  kind text not null,
+  body text not null,
+  epoch integer not null,
+  primary key (host_id, kind)
+);
+
 CREATE TABLE migrations (number integer primary key, name text not null, digest text not null);
 
 CREATE TABLE objects (
@@ -126,7 +134,7 @@ CREATE TABLE reservations (
 CREATE TABLE shepherd (
   id integer primary key check (id = 1),
   epoch integer not null
-);
+, lineage text not null default '');
 
 CREATE TABLE steps (
   operation_id text not null,
