@@ -1,6 +1,11 @@
 /** Everything a user can write with this provider; adding a resource means adding its line here. */
+import { adaptations } from "./data-sources/adaptations.ts";
+import { decision } from "./data-sources/decision.ts";
+import { decisions } from "./data-sources/decisions.ts";
+import { hosts } from "./data-sources/hosts.ts";
 import { machineStatus } from "./data-sources/machine-status.ts";
 import { site } from "./data-sources/site.ts";
+import { sites } from "./data-sources/sites.ts";
 import { environment } from "./resources/environment.ts";
 import { image } from "./resources/image.ts";
 import { link } from "./resources/link.ts";
@@ -10,7 +15,15 @@ import { attributes } from "./schema/attribute.ts";
 import type { DataSourceType, ResourceType } from "./schema/resource.ts";
 
 export const resources: readonly ResourceType[] = [environment, network, image, machine, link];
-export const dataSources: readonly DataSourceType[] = [site, machineStatus];
+export const dataSources: readonly DataSourceType[] = [
+  site,
+  sites,
+  hosts,
+  machineStatus,
+  adaptations,
+  decision,
+  decisions,
+];
 
 /** The provider block. Each may come from the environment instead; the block wins. */
 export const providerAttributes = attributes({

@@ -1,0 +1,5 @@
+data "drover_decisions" "denied" {
+  environment = "ring"
+  effect      = "deny"
+  limit       = 20
+}

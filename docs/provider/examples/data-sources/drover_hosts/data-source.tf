@@ -1,0 +1,3 @@
+data "drover_hosts" "north" {
+  site = "north"
+}

@@ -1,0 +1,3 @@
+data "drover_sites" "mine" {
+  owner = "nora"
+}
