@@ -2,6 +2,7 @@
  * Answers the calls of protocol 6 from the declared resources: decodes, validates, plans, applies, encodes. Knows no
  * resource by name. Whatever is thrown becomes a diagnostic, so that one bug does not take the whole run down.
  */
+import { randomUUID } from "node:crypto";
 import { dataSources, providerAttributes, resources } from "./catalogue.ts";
 import { type Connection, connect, type ProviderConfig } from "./configuration.ts";
 import type { Environment } from "./plugin/handshake.ts";
@@ -38,6 +39,7 @@ export function createProvider(options: {
   readonly environment: Environment;
 }): Provider {
   const stop = new AbortController();
+  const runId = randomUUID();
   let config: ProviderConfig = { endpoint: null, token: null, ca_file: null };
   let toolVersion = "";
   let connection: Connection | undefined;
@@ -51,6 +53,7 @@ export function createProvider(options: {
         ...connection,
         report,
         signal: stop.signal,
+        runId,
         log: (message, fields) => options.log("info", message, fields),
       }
     );
@@ -263,12 +266,16 @@ async function apply(
   if (!isObject(planned)) {
     if (!isObject(prior)) return { state: null };
     const state = asStateOf(prior);
-    await type.remove(working, state);
+    await type.remove(working, state, kept);
     return { state: working.report.failed ? state : null };
   }
-  const wanted = { planned: asStateOf(planned), config: asStateOf(isObject(config) ? config : {}) };
+  const wanted = {
+    planned: asStateOf(planned),
+    config: asStateOf(isObject(config) ? config : {}),
+    private: kept,
+  };
   if (!isObject(prior)) return await type.create(working, wanted);
-  return await type.update(working, { ...wanted, prior: asStateOf(prior), private: kept });
+  return await type.update(working, { ...wanted, prior: asStateOf(prior) });
 }
 
 function resourceNamed(name: string): ResourceType {

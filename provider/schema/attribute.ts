@@ -3,7 +3,7 @@
  * the protocol's schema, validation, plans, documentation, and the TypeScript type of state and plan.
  */
 import type { Report } from "#schema/report";
-import type { Unknown, Value } from "#schema/value";
+import type { ObjectValue, Unknown, Value } from "#schema/value";
 
 export type Primitive = "string" | "number" | "bool";
 /** Terraform's type constraints, in the shape of their JSON. */
@@ -17,7 +17,12 @@ export type ValueType =
 export interface Nested {
   readonly nesting: "single" | "list" | "set" | "map";
   readonly attributes: Attributes;
+  /** Rules between the attributes of one such object. */
+  readonly rules?: readonly Rule[];
 }
+
+/** Looks at the attributes of one object together; each may be unknown or null. Reports at `report`'s path. */
+export type Rule = (values: ObjectValue, report: Report) => void;
 
 /** Looks at one known, non-null value; reports what is wrong with it at `report`'s path. */
 export type Validator = (value: Value, report: Report) => void;
@@ -30,11 +35,21 @@ export interface Attribute {
   readonly optional?: true;
   readonly computed?: true;
   readonly sensitive?: true;
+  /** Given at apply, kept nowhere: null in every plan and state. Needs Terraform 1.11 or OpenTofu 1.11. */
+  readonly writeOnly?: true;
+  /** What to use instead, as a sentence; Terraform warns with it. */
+  readonly deprecated?: string;
   /** Planned when the configuration is silent; needs optional and computed. */
   readonly default?: Value;
-  /** A change of it cannot be made in place. */
-  readonly replaces?: true;
+  /** A change of it cannot be made in place: never, or where the function says so (both values are known). */
+  readonly replaces?:
+    | true
+    | ((change: { readonly prior: Value; readonly planned: Value }) => boolean);
   readonly validators?: readonly Validator[];
+  /** Whether two spellings mean the same value: then the one that stands in the state stays, and nothing is planned. */
+  readonly same?: (left: Value, right: Value) => boolean;
+  /** Computed: known only after apply once one of these attributes beside it changes. */
+  readonly follows?: readonly string[];
 }
 export type Attributes = Readonly<Record<string, Attribute>>;
 
@@ -56,7 +71,11 @@ export type KnownOf<T> = T extends "string"
           ? StateOf<A>
           : T extends { nesting: "list" | "set"; attributes: infer A }
             ? readonly StateOf<A>[]
-            : Value;
+            : T extends readonly ["map", infer Item]
+              ? Readonly<Record<string, KnownOf<Item>>>
+              : T extends { nesting: "map"; attributes: infer A }
+                ? Readonly<Record<string, StateOf<A>>>
+                : Value;
 
 /** A resource's state: everything known; null where an attribute that is not required is unset. */
 export type StateOf<A> = {
