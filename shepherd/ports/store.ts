@@ -2,6 +2,7 @@
  * The journal. Everything durable goes through a transaction; what is committed survives a kill at any instruction.
  * Implemented by store/ on SQLite; PostgreSQL later passes the same tests. Knows records, not rules.
  */
+import type { Approval, ApprovalState, Exemption, Recall } from "#model/consent";
 import type { Event, NewEvent } from "#model/event";
 import type { Hold } from "#model/facts";
 import type { AnyObjectRecord, ObjectKind, ObjectRecord } from "#model/objects";
@@ -87,6 +88,32 @@ export interface Journal {
     list(): Promise<readonly HostMark[]>;
     put(mark: HostMark): Promise<void>;
     remove(hostId: HostId, kind: HostMark["kind"]): Promise<void>;
+  };
+  readonly approvals: {
+    put(approval: Approval): Promise<void>;
+    get(requestId: string): Promise<Approval | undefined>;
+    /** The one that waits for this very ask. */
+    findPending(askDigest: Digest): Promise<Approval | undefined>;
+    /** Newest first. */
+    list(filter: {
+      environmentId?: EnvironmentId;
+      states?: readonly ApprovalState[];
+      limit?: number;
+    }): Promise<readonly Approval[]>;
+  };
+  /** Standing ones; a lifted or done recall lives on in events. */
+  readonly recalls: {
+    put(recall: Recall): Promise<void>;
+    get(id: string): Promise<Recall | undefined>;
+    list(): Promise<readonly Recall[]>;
+    remove(id: string): Promise<void>;
+  };
+  /** Proposed, approved and expired ones, until somebody removes them. */
+  readonly exemptions: {
+    put(exemption: Exemption): Promise<void>;
+    get(id: string): Promise<Exemption | undefined>;
+    list(): Promise<readonly Exemption[]>;
+    remove(id: string): Promise<void>;
   };
   readonly events: {
     append(event: NewEvent): Promise<Event>;

@@ -11,6 +11,7 @@ import type { Operation, Plan, Reservation, StepRecord } from "#model/plan";
 import type { Adaptation, Decision, Grant, Request } from "#model/request";
 import type { HostMark } from "#model/site";
 import type { Journal } from "#ports/store";
+import { createConsents } from "#store/consents";
 import type { Tables } from "#store/schema";
 
 export interface JournalContext {
@@ -25,6 +26,7 @@ export function createJournal(db: Transaction<Tables>, context: JournalContext):
     ...createAsks(db, context),
     ...createWork(db, context),
     ...createStanding(db, context),
+    ...createConsents(db, context),
     ...createFeeds(db, context),
   };
 }

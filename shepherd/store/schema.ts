@@ -77,6 +77,17 @@ export interface Tables {
   };
   holds: { scope: string; body: Json; epoch: number };
   host_marks: { host_id: string; kind: string; body: Json; epoch: number };
+  approvals: {
+    request_id: string;
+    environment_id: string;
+    state: string;
+    ask_digest: string;
+    asked_at_ms: number;
+    body: Json;
+    epoch: number;
+  };
+  recalls: { id: string; site_id: string; body: Json; epoch: number };
+  exemptions: { id: string; expires_at_ms: number; body: Json; epoch: number };
   events: {
     seq: Counter;
     kind: string;

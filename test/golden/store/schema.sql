@@ -16,6 +16,16 @@ CREATE TABLE addresses (
   primary key (network_id, address)
 );
 
+CREATE TABLE approvals (
+  request_id text primary key,
+  environment_id text not null,
+  state text not null,
+  ask_digest text not null,
+  asked_at_ms integer not null,
+  body text not null,
+  epoch integer not null
+);
+
 CREATE TABLE decisions (
   n integer primary key autoincrement,
   id text not null unique,
@@ -44,6 +54,13 @@ CREATE TABLE evidence (
   body_digest text not null,
   previous_hash text not null,
   hash text not null,
+  epoch integer not null
+);
+
+CREATE TABLE exemptions (
+  id text primary key,
+  expires_at_ms integer not null,
+  body text not null,
   epoch integer not null
 );
 
@@ -112,6 +129,13 @@ CREATE TABLE plans (
   epoch integer not null
 );
 
+CREATE TABLE recalls (
+  id text primary key,
+  site_id text not null,
+  body text not null,
+  epoch integer not null
+);
+
 CREATE TABLE requests (
   id text primary key,
   environment_id text not null,
@@ -144,6 +168,10 @@ CREATE TABLE steps (
   epoch integer not null,
   primary key (operation_id, n)
 );
+
+CREATE INDEX approvals_by_ask on approvals (ask_digest, state);
+
+CREATE INDEX approvals_by_state on approvals (state, asked_at_ms);
 
 CREATE INDEX decisions_of_environment on decisions (environment_id, n);
 
