@@ -4,16 +4,29 @@
  */
 import type {
   EnvironmentRecord,
+  GroupRecord,
   ImageRecord,
   LinkRecord,
   MachineRecord,
   NetworkRecord,
   Sizing,
+  VolumeRecord,
 } from "#model/objects";
 import type { Reservation } from "#model/plan";
-import type { Decision, RequestKind } from "#model/request";
+import type { Decision, RequestKind, SubjectType } from "#model/request";
 import type { Lend } from "#model/site";
-import type { Bytes, CpuPercent, HostId, Mbps, Mib, Ms, SiteId } from "#model/units";
+import type {
+  Bytes,
+  CpuPercent,
+  EnvironmentId,
+  HostId,
+  MachineId,
+  Mbps,
+  Mib,
+  Ms,
+  OperationId,
+  SiteId,
+} from "#model/units";
 
 /** Capacity taken on a host by domains that are not ours; they count as used room. */
 export interface ForeignUse {
@@ -27,6 +40,8 @@ export interface HostFacts {
   readonly siteId: SiteId;
   /** degraded: it does not answer; nothing new is placed there and nothing is concluded about its machines. */
   readonly state: "up" | "degraded";
+  /** A person's word: dead counts as not answering; draining takes nothing more, and what is there may only shrink or leave. */
+  readonly mark?: "dead" | "draining" | undefined;
   readonly lend: Lend;
   /** What the host itself says is free; admission counts min(lend left, this). Undefined when not observed. */
   readonly freeMemoryMib?: Mib | undefined;
@@ -63,6 +78,25 @@ export interface RecentRequest {
   readonly subject: string;
   readonly kind: RequestKind;
   readonly effect: Decision["effect"];
+  readonly machineIds: readonly MachineId[];
+}
+/** A move of the last 24 hours, of any environment; also of one that is gone by now. */
+export interface RecentMove {
+  readonly operationId: OperationId;
+  readonly environmentId: EnvironmentId;
+  /** The environment's owner when it was decided; "" when nobody knows any more. */
+  readonly owner: string;
+  readonly machineId: MachineId;
+  readonly machineName: string;
+  /** Who asked for it. */
+  readonly cause: SubjectType;
+  readonly atMs: Ms;
+  readonly fromSiteId: SiteId;
+  readonly toSiteId: SiteId;
+  /** Measured when it has ended, else predicted. */
+  readonly bytes: Bytes;
+  readonly downtimeMs: Ms;
+  readonly outcome: "running" | "done" | "failed";
 }
 export interface Hold {
   readonly scope: "everything" | { readonly siteId: SiteId } | { readonly environmentId: string };
@@ -80,11 +114,15 @@ export interface Facts {
   readonly images: readonly ImageRecord[];
   readonly machines: readonly MachineRecord[];
   readonly links: readonly LinkRecord[];
+  readonly groups: readonly GroupRecord[];
+  readonly volumes: readonly VolumeRecord[];
   readonly reservations: readonly Reservation[];
   /** What hosts last said about our machines, by machine id; absent = not observed. May differ from `effective`: drift. */
   readonly observed: Readonly<Record<string, ObservedMachine>>;
   readonly loads: Readonly<Record<string, MachineLoad>>;
   readonly recent: readonly RecentRequest[];
+  /** Moves of the last 24 hours in the whole fleet, oldest first. */
+  readonly moves: readonly RecentMove[];
   /** Smallest effective sizes within the last hour, by machine id; absent = as now. What growth is measured from. */
   readonly hourLow: Readonly<Record<string, Sizing>>;
   readonly holds: readonly Hold[];

@@ -337,6 +337,18 @@ export const faultCatalogue = {
   ),
 
   // networks (network/) and commands on hosts (shell/)
+  "host.answers": entry(
+    409,
+    "never",
+    "Host {host} answers: it is not dead",
+    "Drain it with `drover drain {host}`, or switch it off first and confirm then.",
+  ),
+  "host.dead": entry(
+    409,
+    "never",
+    "Host {host} was confirmed dead",
+    "When it is back and repaired: `drover host return {host}`.",
+  ),
   "host.unknown": entry(
     404,
     "never",
@@ -604,6 +616,12 @@ export const faultCatalogue = {
     "never",
     "The lab's addresses {cidr} are routed elsewhere on this machine: {route}",
     "Choose another lab name with DROVER_LAB (each name has its own addresses), or remove the route.",
+  ),
+  "lab.wan_invalid": entry(
+    400,
+    "never",
+    "The path {text} between sites is no good: {problem}",
+    "Write it as `north:south=50ms,200mbit,1%`: 0 to 150 ms of round trip, 10 to 1000 Mbit/s, up to 50 % loss.",
   ),
   "lab.state_directory_foreign": entry(
     409,

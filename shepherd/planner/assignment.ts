@@ -27,6 +27,7 @@ import { compareText, type Target } from "#planner/target";
 /** Why a host was not taken; the words of `refusedBy`. */
 export type RefusalReason =
   | "degraded"
+  | "draining"
   | "site_not_allowed"
   | "owner_denied"
   | "lacks_cpu"
@@ -122,8 +123,8 @@ class Search {
     }
   }
 
-  mustBePlaced({ machine, siteId }: Target): boolean {
-    if (machine.effective.hostId === "") return true;
+  mustBePlaced({ machine, siteId, leaves }: Target): boolean {
+    if (machine.effective.hostId === "" || leaves === true) return true;
     return siteId !== undefined && siteId !== this.#siteOf(machine.effective.hostId);
   }
 
@@ -230,6 +231,7 @@ class Search {
     if (!this.#allowedSites(target).has(host.siteId)) return "site_not_allowed";
     if (this.#options.deniedSites.has(host.siteId)) return "owner_denied";
     if (host.state !== "up") return "degraded";
+    if (host.mark === "draining") return "draining";
     const short = this.#shortage(host.id, target);
     if (short[0] !== undefined) return reasonOf[short[0]];
     const { maxDowntimeMs } = this.#options.limits;

@@ -61,6 +61,8 @@ export function plan(
     case "resize":
     case "rate":
     case "move":
+    case "scale":
+    case "topology":
       return planPlaced(targets, rateActions(links), facts, options);
   }
 }
@@ -182,6 +184,7 @@ function stateRefusal({ machine }: Target, facts: Facts): PlanRefusal | undefine
 
 const reasonWords: Record<string, string> = {
   degraded: "not answering",
+  draining: "draining",
   site_not_allowed: "outside its sites",
   owner_denied: "denied by its owner",
   lacks_cpu: "short of CPU",

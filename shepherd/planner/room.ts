@@ -76,11 +76,13 @@ function hostRoom(
   host: HostFacts,
   takenBy: ReadonlyMap<MachineId, Amounts>,
 ): HostRoom {
-  const capacity = {
+  const lent = {
     cpuPercent: host.lend.cpuPercent - host.foreign.cpuPercent,
     memoryMib: host.lend.memoryMib - host.foreign.memoryMib,
     diskBytes: host.lend.diskGib * bytesPerGib,
   };
+  // A host that drains lends nothing more: nothing comes, nothing grows.
+  const capacity = host.mark === undefined ? lent : nothing;
   const left = subtract(capacity, sum(takenBy.values()));
   return { host, capacity, takenBy, free: smaller(left, observedFree(facts, host, takenBy)) };
 }

@@ -20,6 +20,8 @@ export interface Target {
   readonly touched: readonly SizingAttribute[];
   /** The site it must be at; undefined = wherever it may live. */
   readonly siteId: SiteId | undefined;
+  /** A move that names no site: anywhere but where it is. */
+  readonly leaves?: true;
 }
 export interface LinkTarget {
   readonly link: LinkRecord;
@@ -76,6 +78,7 @@ export function targetsOf(request: Request, facts: Facts): readonly Target[] {
             wanted: askedOver(ask, granted),
             touched: sizingAttributes.filter((attribute) => ask[attribute] !== undefined),
             siteId: ask.siteId,
+            ...(request.kind === "move" && ask.siteId === undefined ? { leaves: true as const } : {}),
           };
       }
     })

@@ -36,6 +36,8 @@ export interface Observer {
   observedMachine(id: MachineId): ObservedMachine | undefined;
   observed(): Readonly<Record<MachineId, ObservedMachine>>;
   loads(): Readonly<Record<MachineId, MachineLoad>>;
+  /** Whether the host itself answered at the last look, whatever people said of it. */
+  answers(hostId: HostId): boolean;
   /** Called after a look that changed what is known of a host. */
   onChange(listener: (hostId: HostId) => void): () => void;
 }
@@ -46,6 +48,8 @@ export interface ObserverOptions {
   readonly clock: Clock;
   readonly store: Store;
   readonly log: Logger;
+  /** What people said about hosts; a dead one is degraded whatever it answers. */
+  readonly markOf?: ((hostId: HostId) => HostFacts["mark"]) | undefined;
 }
 
 export function createObserver(options: ObserverOptions): Observer {
@@ -87,6 +91,7 @@ export function createObserver(options: ObserverOptions): Observer {
         owner: site.owner,
         hosts: site.hosts.flatMap(({ id }) => watches.get(id)?.facts() ?? []),
       })),
+    answers: (hostId) => watches.get(hostId)?.answers() ?? false,
     observed,
     observedMachine: (id) => observed()[id],
     loads: () => Object.assign({}, ...[...watches.values()].map((watch) => watch.loads())),
@@ -156,14 +161,20 @@ class HostWatch {
     return this.#again;
   }
 
+  answers(): boolean {
+    return this.#state === "up";
+  }
+
   facts(): HostFacts {
+    const mark = this.#options.markOf?.(this.#record.id);
     const foreign = (this.#said?.domains ?? []).filter(
       (domain) => domain.ours === undefined && holdsMemory(domain),
     );
     return {
       id: this.#record.id,
       siteId: this.#record.siteId,
-      state: this.#state,
+      state: mark === "dead" ? "degraded" : this.#state,
+      ...(mark === undefined ? {} : { mark }),
       lend: this.#record.lend,
       ...(this.#said === undefined
         ? {}
@@ -187,6 +198,8 @@ class HostWatch {
   }
 
   machines(): readonly (ObservedMachine & { readonly id: MachineId })[] {
+    // What a dead host said last, or says again, is nobody's present.
+    if (this.#options.markOf?.(this.#record.id) === "dead") return [];
     return (this.#said?.domains ?? [])
       .filter((domain) => domain.ours !== undefined)
       .map((domain) => ({

@@ -1,0 +1,51 @@
+/**
+ * Hosts as operations see them: a host that a person confirmed dead holds nothing and takes nothing. It answers "not
+ * here" to every question, so that what waited for it can end, and refuses every change. The real host is never called:
+ * should it come back to life, nothing of ours has touched it. Knows the port, not the journal.
+ */
+import { Fault } from "#model/fault";
+import type { HostId } from "#model/units";
+import type { Host, Hosts } from "#ports/host";
+import type { HostNetwork } from "#ports/host-network";
+
+export function withGraves(hosts: Hosts, isDead: (hostId: HostId) => boolean): Hosts {
+  return {
+    get: (id) => (isDead(id) ? grave(id) : hosts.get(id)),
+    network: (id) => (isDead(id) ? silentNetwork : hosts.network(id)),
+  };
+}
+
+/** Nothing to differ from, nothing to change. */
+const silentNetwork: HostNetwork = { audit: async () => [], apply: async () => [] };
+
+function grave(id: HostId): Host {
+  const refuse = async (): Promise<never> => {
+    throw new Fault("host.dead", { host: id });
+  };
+  const nothing = async () => undefined;
+  return {
+    id,
+    observe: refuse,
+    listDomains: async () => [],
+    findDomain: nothing,
+    findDomainByName: nothing,
+    startDomain: refuse,
+    stopDomain: nothing,
+    resumeDomain: refuse,
+    setMemory: refuse,
+    setVcpus: refuse,
+    setCpuPercent: refuse,
+    volumes: {
+      find: nothing,
+      list: async () => [],
+      upload: refuse,
+      createOverlay: refuse,
+      remove: nothing,
+    },
+    migrateFrom: refuse,
+    migrateTo: refuse,
+    openChannel: refuse,
+    watch: () => () => undefined,
+    close: nothing,
+  };
+}
