@@ -7,6 +7,7 @@ import { Compile as CompileJsonSchema } from "typebox/schema";
 import { PolicyData } from "#policy/data";
 import { PolicyInput } from "#policy/input";
 import { PolicyOutput, PolicySelf } from "#policy/output";
+import type { PolicyEntrypoint } from "#ports/policy-engine";
 
 /** Enough to see what is wrong; a broken input can have thousands. */
 const problemLimit = 5;
@@ -17,11 +18,14 @@ const data = Compile(PolicyData);
 const self = Compile(PolicySelf);
 
 /** Problems of an input at an entrypoint. */
-export function inputProblems(entrypoint: "decision" | "plan_check", value: unknown): string[] {
+export function inputProblems(entrypoint: PolicyEntrypoint, value: unknown): string[] {
   if (!input.Check(value)) return list(input.Errors(value));
   const known = value as PolicyInput;
   const planning = entrypoint === "plan_check";
-  if ((known.point === "plan") !== planning)
+  if (
+    (known.point === "plan") !== planning ||
+    (known.point === "audit") !== (entrypoint === "audit")
+  )
     return [`point ${known.point} does not belong to ${entrypoint}`];
   if ((known.plan !== undefined) !== planning)
     return [planning ? "plan is missing" : "plan has no place before planning"];

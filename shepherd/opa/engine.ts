@@ -6,15 +6,41 @@ import { Fault, toFaultData } from "#model/fault";
 import type { Finding, Limits } from "#model/request";
 import { buildBundle, type PolicyBundle } from "#opa/bundle";
 import { inputProblems, instanceProblems, outputProblems, selfProblems } from "#opa/door";
-import { Sandbox, type SandboxLimits, type SandboxOutcome, standardLimits } from "#opa/sandbox";
+import {
+  Sandbox,
+  type SandboxLimits,
+  type SandboxOutcome,
+  selfEntrypoint,
+  standardLimits,
+} from "#opa/sandbox";
 import { sorted } from "#opa/sorted";
 import type { PolicyInput } from "#policy/input";
 import type { PolicyOutput, PolicySelf } from "#policy/output";
-import type { PolicyAnswer, PolicyEngine, PolicyEntrypoint } from "#ports/policy-engine";
+import type {
+  PolicyAnswer,
+  PolicyEngine,
+  PolicyEntrypoint,
+  PolicyQuery,
+  PolicyValue,
+} from "#ports/policy-engine";
 
 /** Longer inputs are refused; 128 machines take 100 KiB. */
 const inputLimitChars = 4 << 20;
-const entrypoints = ["decision", "plan_check", "self"];
+/** What every bundle must answer; `audit`, `roles` and the mask may be missing, and then have no value. */
+const entrypoints = ["drover/main/decision", "drover/main/plan_check", selfEntrypoint];
+const queryPaths: Readonly<Record<PolicyQuery, string>> = {
+  roles: "drover/main/roles",
+  mask: "system/log/mask",
+};
+
+/** An engine with its worker's figures; what replay and benches want to know beyond the port. */
+export interface LoadedPolicy extends PolicyEngine {
+  readonly bundle: PolicyBundle;
+  /** Contract version and rules, as the module said when it was loaded. */
+  readonly self: PolicySelf;
+  /** WASM memory after the last answer. */
+  readonly memoryBytes: number;
+}
 
 /**
  * Loads a bundle: starts its worker, checks contract version, entrypoints, built-ins and the parameters of all
@@ -23,17 +49,24 @@ const entrypoints = ["decision", "plan_check", "self"];
 export async function loadPolicy(
   bundle: PolicyBundle,
   limits: SandboxLimits = standardLimits,
-): Promise<PolicyEngine> {
+): Promise<LoadedPolicy> {
   const sandbox = new Sandbox({ wasm: bundle.wasm, data: bundle.data, entrypoints }, limits);
+  let self: PolicySelf;
   try {
-    checkSelf(bundle, await sandbox.open());
+    self = checkSelf(bundle, await sandbox.open());
   } catch (error) {
     await sandbox.close();
     throw error;
   }
   return {
     owner: bundle.owner,
+    bundle,
+    self,
+    get memoryBytes() {
+      return sandbox.memoryBytes;
+    },
     evaluate: (entrypoint, input) => evaluate({ bundle, sandbox }, entrypoint, input),
+    query: (query, input) => ask(sandbox, query, input),
     close: () => sandbox.close(),
   };
 }
@@ -42,7 +75,7 @@ export async function loadPolicy(
 export async function openPolicy(source: {
   readonly owner: string;
   readonly folder: string;
-}): Promise<PolicyEngine> {
+}): Promise<LoadedPolicy> {
   return loadPolicy(await buildBundle(source));
 }
 
@@ -57,11 +90,16 @@ export function absentPolicy(owner: string, why: unknown): PolicyEngine {
         "policy.absent",
         `no policy of ${owner} is loaded: ${code}: ${message}`,
       ),
+    query: async () => ({
+      kind: "undecided",
+      code: "policy.absent",
+      problem: `no policy of ${owner} is loaded: ${code}: ${message}`,
+    }),
     close: async () => {},
   };
 }
 
-function checkSelf(bundle: PolicyBundle, outcome: SandboxOutcome): void {
+function checkSelf(bundle: PolicyBundle, outcome: SandboxOutcome): PolicySelf {
   const { owner } = bundle;
   if (outcome.kind !== "results")
     throw new Fault("policy.bundle_invalid", { owner, problem: outcome.problem });
@@ -75,6 +113,7 @@ function checkSelf(bundle: PolicyBundle, outcome: SandboxOutcome): void {
   const misfits = instanceProblems(bundle.data, said as PolicySelf);
   if (misfits.length > 0)
     throw new Fault("policy.data_invalid", { owner, problem: misfits.join("; ") });
+  return said as PolicySelf;
 }
 
 async function evaluate(
@@ -90,24 +129,67 @@ async function evaluate(
     dataDigest: bundle.dataDigest,
     durationMs: Math.round((performance.now() - begunMs) * 1_000) / 1_000,
   });
-  const unfit = inputProblems(entrypoint, input);
-  if (unfit.length > 0) return denial(asked(), "policy.input_invalid", unfit.join("; "));
-  const text = JSON.stringify(input);
-  if (text.length > inputLimitChars)
-    return denial(asked(), "policy.input_invalid", `input of ${text.length} characters`);
-  const outcome = await sandbox.evaluate(entrypoint, text);
-  if (outcome.kind === "timeout") return denial(asked(), "policy.timeout", outcome.problem);
-  if (outcome.kind === "overloaded") return denial(asked(), "policy.overloaded", outcome.problem);
-  if (outcome.kind === "trap") return denial(asked(), "policy.error", outcome.problem);
+  const prepared = prepare(entrypoint, input);
+  if (prepared.problem !== undefined)
+    return denial(asked(), "policy.input_invalid", prepared.problem);
+  const outcome = await sandbox.evaluate(`drover/main/${entrypoint}`, prepared.text);
+  if (outcome.kind !== "results") return denial(asked(), codeOf(outcome), outcome.problem);
   const said = onlyResult(outcome.results);
   const nonsense = outputProblems(said);
   if (nonsense.length > 0)
     return denial(
       asked(),
-      "policy.error",
+      "policy.indeterminate",
       `the answer breaks the contract: ${nonsense.join("; ")}`,
     );
   return { ...asked(), ...toAnswer(bundle.owner, said as PolicyOutput) };
+}
+
+/** Why there is no verdict. */
+function codeOf({ kind }: Exclude<SandboxOutcome, { readonly kind: "results" }>): string {
+  switch (kind) {
+    case "timeout":
+      return "policy.timeout";
+    case "overloaded":
+      return "policy.overloaded";
+    case "trap":
+      return "policy.trap";
+  }
+}
+
+async function ask(sandbox: Sandbox, query: PolicyQuery, input: unknown): Promise<PolicyValue> {
+  const outcome = await sandbox.evaluate(queryPaths[query], JSON.stringify(input));
+  if (outcome.kind !== "results")
+    return { kind: "undecided", code: codeOf(outcome), problem: outcome.problem };
+  const value = onlyResult(outcome.results);
+  return value === undefined
+    ? { kind: "undecided", code: "policy.absent", problem: `${queryPaths[query]} has no value` }
+    : { kind: "value", value: sorted(value) };
+}
+
+type Prepared =
+  | { readonly text: string; readonly problem?: undefined }
+  | { readonly problem: string };
+
+/** One decision asks several owners about the same facts: checked and written once. Inputs are never changed after. */
+const preparedInputs = new WeakMap<PolicyInput, Map<PolicyEntrypoint, Prepared>>();
+
+function prepare(entrypoint: PolicyEntrypoint, input: PolicyInput): Prepared {
+  const known = preparedInputs.get(input) ?? new Map<PolicyEntrypoint, Prepared>();
+  const before = known.get(entrypoint);
+  if (before !== undefined) return before;
+  const made = checkAndWrite(entrypoint, input);
+  preparedInputs.set(input, known.set(entrypoint, made));
+  return made;
+}
+
+function checkAndWrite(entrypoint: PolicyEntrypoint, input: PolicyInput): Prepared {
+  const unfit = inputProblems(entrypoint, input);
+  if (unfit.length > 0) return { problem: unfit.join("; ") };
+  const text = JSON.stringify(input);
+  return text.length > inputLimitChars
+    ? { problem: `input of ${text.length} characters` }
+    : { text };
 }
 
 function toAnswer(

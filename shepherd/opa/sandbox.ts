@@ -1,14 +1,11 @@
 /**
- * Runs one compiled policy in a worker with a limit on time and on memory. One question at a time; a worker that
- * overruns or traps is terminated and the next question gets a fresh one. Knows modules, not contracts.
+ * Runs one compiled policy in a worker with a limit on time and on memory. Questions are answered in order, a few of
+ * them under way at once; a worker that overruns or traps is terminated, and a warm one takes over what was waiting.
+ * Knows modules, not contracts.
  */
-import {
-  MessageChannel,
-  type MessagePort,
-  receiveMessageOnPort,
-  Worker,
-} from "node:worker_threads";
+import { receiveMessageOnPort } from "node:worker_threads";
 import type { Ms } from "#model/units";
+import { dismissSpare, type EmptyWorker, enlistSpare, takeWorker } from "#opa/spare-workers";
 
 export interface SandboxLimits {
   /** CPU time of one evaluation. Waiting for a core on a busy machine is not the policy's fault. */
@@ -35,14 +32,20 @@ export type SandboxOutcome =
   | { readonly kind: "timeout"; readonly problem: string }
   | { readonly kind: "overloaded"; readonly problem: string };
 
-/** What crosses to the worker (worker.ts), as structured clones. */
-export interface WorkerOrder {
+/** One compiled policy with the data it runs on. */
+export interface SandboxModule {
   readonly wasm: Uint8Array<ArrayBuffer>;
+  readonly data: object;
+  /** Paths such as `drover/main/decision` that must be there. */
+  readonly entrypoints: readonly string[];
+}
+
+/** What crosses to the worker (worker.ts) first. The compiled module is shared, not compiled again. */
+export interface WorkerOrder {
+  readonly module: WebAssembly.Module;
   readonly data: object;
   readonly entrypoints: readonly string[];
   readonly memoryPages: SandboxLimits["memoryPages"];
-  readonly port: MessagePort;
-  readonly startedCpu: SharedArrayBuffer;
 }
 export interface Question {
   readonly id: number;
@@ -51,35 +54,62 @@ export interface Question {
   readonly input: string;
 }
 export type Answer =
-  | { readonly id: number; readonly kind: "results"; readonly results: unknown }
+  | {
+      readonly id: number;
+      readonly kind: "results";
+      readonly results: unknown;
+      readonly memoryBytes: number;
+    }
   | { readonly id: number; readonly kind: "trap"; readonly problem: string };
 
-/** Start of a thread and compilation of the module, on a machine under load. */
-const startMs = 20_000;
+/** The entrypoint that every module answers when it is loaded. */
+export const selfEntrypoint = "drover/main/self";
 
-interface Running {
-  readonly worker: Worker;
-  readonly port: MessagePort;
-  readonly startedCpu: Float64Array;
-  /** What the module said to the entrypoint `self` when it was loaded. */
+/** Start of a thread and instantiation of the module, on a machine under load. */
+const startMs = 20_000;
+/** Questions handed to the worker ahead of the one it works on: enough that it never waits for our loop. */
+const ahead = 4;
+
+/** Node's types name the module, not the function that makes one. */
+const { compile } = (
+  globalThis as unknown as {
+    readonly WebAssembly: { compile(wasm: Uint8Array): Promise<WebAssembly.Module> };
+  }
+).WebAssembly;
+
+interface Waiting extends Question {
+  readonly resolve: (outcome: SandboxOutcome) => void;
+}
+
+interface Running extends EmptyWorker {
+  /** What the module said to `self` when it was loaded; anything but results: it cannot be asked. */
   readonly self: SandboxOutcome;
 }
 
 export class Sandbox {
-  readonly #module: Pick<WorkerOrder, "wasm" | "data" | "entrypoints">;
+  readonly #module: SandboxModule;
   readonly #limits: SandboxLimits;
-  #running: Promise<Running> | undefined;
-  #tail: Promise<unknown> = Promise.resolve();
-  #waiting = 0;
+  #compiled: Promise<WebAssembly.Module> | undefined;
+  #starting: Promise<Running> | undefined;
+  #running: Running | undefined;
+  /** Not sent yet, and sent but not answered, oldest first. */
+  readonly #queue: Waiting[] = [];
+  #sent: Waiting[] = [];
+  #deadline: NodeJS.Timeout | undefined;
+  #headSinceMs = 0;
   #lastId = 0;
   #closed = false;
+  #memoryBytes = 0;
 
-  constructor(
-    module: Pick<WorkerOrder, "wasm" | "data" | "entrypoints">,
-    limits: SandboxLimits = standardLimits,
-  ) {
+  constructor(module: SandboxModule, limits: SandboxLimits = standardLimits) {
     this.#module = module;
     this.#limits = limits;
+    enlistSpare();
+  }
+
+  /** WASM memory of the running module after its last answer; it grows and never shrinks. */
+  get memoryBytes(): number {
+    return this.#memoryBytes;
   }
 
   /** Starts the worker and returns what the module says of itself. */
@@ -88,94 +118,160 @@ export class Sandbox {
   }
 
   /** Never rejects. */
-  async evaluate(entrypoint: string, input: string): Promise<SandboxOutcome> {
-    if (this.#waiting >= this.#limits.queued)
-      return { kind: "overloaded", problem: `${this.#waiting} decisions are waiting` };
-    this.#waiting += 1;
-    const mine = this.#tail.then(() => this.#ask(entrypoint, input));
-    this.#tail = mine;
-    try {
-      return await mine;
-    } finally {
-      this.#waiting -= 1;
+  evaluate(entrypoint: string, input: string): Promise<SandboxOutcome> {
+    if (this.#closed) return Promise.resolve(closedOutcome);
+    const waiting = this.#queue.length + this.#sent.length;
+    if (waiting >= this.#limits.queued) {
+      return Promise.resolve({
+        kind: "overloaded",
+        problem: `${waiting} decisions are waiting`,
+      });
     }
-  }
-
-  async close(): Promise<void> {
-    this.#closed = true;
-    await this.#drop();
-  }
-
-  async #ask(entrypoint: string, input: string): Promise<SandboxOutcome> {
-    if (this.#closed) return { kind: "trap", problem: "the engine is closed" };
-    const running = await this.#start();
-    if (running.self.kind !== "results") {
-      await this.#drop();
-      return running.self;
-    }
-    const id = ++this.#lastId;
-    const outcome = await this.#answerOf(running, { id, entrypoint, input });
-    // after a trap the module's memory is in an unknown state
-    if (outcome.kind !== "results") await this.#drop();
-    return outcome;
-  }
-
-  #answerOf(running: Running, question: Question): Promise<SandboxOutcome> {
-    const { worker, port } = running;
-    const begunMs = performance.now();
     return new Promise((resolve) => {
-      let deadline: NodeJS.Timeout;
-      const end = (outcome: SandboxOutcome): void => {
-        clearTimeout(deadline);
-        port.off("message", onMessage);
-        worker.off("exit", onExit);
-        worker.off("error", onError);
-        port.unref();
-        resolve(outcome);
-      };
-      const onMessage = (answer: Answer): void => {
-        if (answer.id === question.id) end(answer);
-      };
-      const onExit = (): void => end({ kind: "trap", problem: "the policy worker ended" });
-      const onError = (error: unknown): void =>
-        end({ kind: "trap", problem: error instanceof Error ? error.message : String(error) });
-      const onDeadline = async (): Promise<void> => {
-        // our own loop may have been late: an answer that is already here counts
-        const pending = receiveMessageOnPort(port) as { message: Answer } | undefined;
-        if (pending !== undefined) return onMessage(pending.message);
-        const wallMs = performance.now() - begunMs;
-        const usedMs = await cpuMsOf(running, wallMs);
-        if (usedMs >= this.#limits.budgetMs || wallMs >= this.#limits.wallMs)
-          return end({
-            kind: "timeout",
-            problem: `no answer after ${Math.round(usedMs)} ms of CPU, ${Math.round(wallMs)} ms in all`,
-          });
-        wait(Math.min(this.#limits.budgetMs - usedMs, this.#limits.wallMs - wallMs) + 1);
-      };
-      const wait = (ms: Ms): void => {
-        deadline = setTimeout(() => void onDeadline(), ms);
-      };
-      port.on("message", onMessage);
-      worker.on("exit", onExit);
-      worker.on("error", onError);
-      wait(Math.min(this.#limits.budgetMs, this.#limits.wallMs));
-      port.postMessage(question);
+      this.#queue.push({ id: ++this.#lastId, entrypoint, input, resolve });
+      this.#pump();
     });
   }
 
-  #start(): Promise<Running> {
-    this.#running ??= startWorker(this.#module, this.#limits);
-    return this.#running;
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    const running = this.#running ?? (await this.#starting);
+    this.#forget();
+    for (const { resolve } of [...this.#sent.splice(0), ...this.#queue.splice(0)]) {
+      resolve(closedOutcome);
+    }
+    if (running !== undefined) await end(running);
+    await dismissSpare();
   }
 
-  async #drop(): Promise<void> {
+  /** Hands over what is waiting, as far as the worker may be ahead. */
+  #pump(): void {
     const running = this.#running;
-    this.#running = undefined;
-    if (running === undefined) return;
-    const { worker, port } = await running;
-    port.close();
-    await worker.terminate();
+    if (running === undefined) {
+      if (this.#queue.length > 0) void this.#start().then(() => this.#pump());
+      return;
+    }
+    if (running.self.kind !== "results") {
+      // it cannot even be loaded: everybody who waits is told why, the next one tries again
+      for (const { resolve } of this.#queue.splice(0)) resolve(running.self);
+      this.#drop();
+      return;
+    }
+    while (this.#sent.length < ahead) {
+      const next = this.#queue.shift();
+      if (next === undefined) break;
+      this.#sent.push(next);
+      const { id, entrypoint, input } = next;
+      running.port.postMessage({ id, entrypoint, input } satisfies Question);
+      if (this.#sent.length === 1) this.#watchHead(running);
+    }
   }
+
+  /** The oldest question has its budget from now on. */
+  #watchHead(running: Running): void {
+    clearTimeout(this.#deadline);
+    if (this.#sent.length === 0) return running.port.unref();
+    running.port.ref();
+    this.#headSinceMs = performance.now();
+    this.#wait(Math.min(this.#limits.budgetMs, this.#limits.wallMs));
+  }
+
+  #wait(ms: Ms): void {
+    this.#deadline = setTimeout(() => void this.#onDeadline(), ms);
+  }
+
+  async #onDeadline(): Promise<void> {
+    const running = this.#running;
+    if (running === undefined) return;
+    // our own loop may have been late: an answer that is already here counts
+    const pending = receiveMessageOnPort(running.port) as { message: Answer } | undefined;
+    if (pending !== undefined) return this.#onAnswer(running, pending.message);
+    const [head] = this.#sent;
+    const wallMs = performance.now() - this.#headSinceMs;
+    const usedMs = await cpuMsOf(running, wallMs);
+    // answered while the thread's clock was read
+    if (this.#running !== running || head === undefined || this.#sent[0] !== head) return;
+    if (usedMs < this.#limits.budgetMs && wallMs < this.#limits.wallMs) {
+      return this.#wait(Math.min(this.#limits.budgetMs - usedMs, this.#limits.wallMs - wallMs) + 1);
+    }
+    this.#fail({
+      kind: "timeout",
+      problem: `no answer after ${Math.round(usedMs)} ms of CPU, ${Math.round(wallMs)} ms in all`,
+    });
+  }
+
+  #onAnswer(running: Running, answer: Answer): void {
+    const [head] = this.#sent;
+    if (this.#running !== running || head?.id !== answer.id) return;
+    // after a trap the module's memory is in an unknown state
+    if (answer.kind !== "results") return this.#fail(answer);
+    this.#sent.shift();
+    this.#memoryBytes = answer.memoryBytes;
+    this.#pump();
+    this.#watchHead(running);
+    head.resolve(answer);
+  }
+
+  /** The oldest question ends so; the worker is given up, and those behind it are asked again of a fresh one. */
+  #fail(outcome: SandboxOutcome): void {
+    const [head, ...behind] = this.#sent;
+    this.#sent = [];
+    this.#queue.unshift(...behind);
+    this.#drop();
+    head?.resolve(outcome);
+    this.#pump();
+  }
+
+  #start(): Promise<Running> {
+    this.#starting ??= this.#load();
+    return this.#starting;
+  }
+
+  async #load(): Promise<Running> {
+    const { wasm, data, entrypoints } = this.#module;
+    const { memoryPages } = this.#limits;
+    const empty = takeWorker();
+    let self: SandboxOutcome;
+    try {
+      const module = await (this.#compiled ??= compile(wasm));
+      self = await loadInto(empty, { module, data, entrypoints, memoryPages });
+    } catch (error) {
+      self = { kind: "trap", problem: `not a module: ${String(error)}` };
+    }
+    const running: Running = { ...empty, self };
+    if (this.#closed) return running;
+    this.#running = running;
+    running.port.on("message", (answer: Answer) => this.#onAnswer(running, answer));
+    running.port.unref();
+    const onEnd = (problem: string): void => {
+      if (this.#running === running) this.#fail({ kind: "trap", problem });
+    };
+    running.worker.on("exit", () => onEnd("the policy worker ended"));
+    running.worker.on("error", (error: unknown) =>
+      onEnd(error instanceof Error ? error.message : String(error)),
+    );
+    return running;
+  }
+
+  #forget(): void {
+    clearTimeout(this.#deadline);
+    this.#running = undefined;
+    this.#starting = undefined;
+  }
+
+  #drop(): void {
+    const running = this.#running;
+    this.#forget();
+    if (running !== undefined) void end(running);
+  }
+}
+
+const closedOutcome: SandboxOutcome = { kind: "trap", problem: "the engine is closed" };
+
+async function end({ worker, port }: Running): Promise<void> {
+  port.close();
+  await worker.terminate();
 }
 
 /** CPU that the running question has used. A Node without per-worker figures counts the wall. */
@@ -190,42 +286,27 @@ async function cpuMsOf(running: Running, wallMs: Ms): Promise<Ms> {
   }
 }
 
-function startWorker(
-  module: Pick<WorkerOrder, "wasm" | "data" | "entrypoints">,
-  limits: SandboxLimits,
-): Promise<Running> {
-  const { port1: port, port2 } = new MessageChannel();
-  const startedCpu = new SharedArrayBuffer(Float64Array.BYTES_PER_ELEMENT);
-  const order: WorkerOrder = {
-    ...module,
-    memoryPages: limits.memoryPages,
-    port: port2,
-    startedCpu,
-  };
-  const worker = new Worker(new URL("./worker.ts", import.meta.url), {
-    workerData: order,
-    transferList: [port2],
-    resourceLimits: { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 16 },
-  });
+/** Resolves to the module's answer to `self`, or to why there is none. */
+function loadInto({ worker, port }: EmptyWorker, order: WorkerOrder): Promise<SandboxOutcome> {
   return new Promise((resolve) => {
-    const end = (self: SandboxOutcome): void => {
+    const finish = (self: SandboxOutcome): void => {
       clearTimeout(timer);
+      port.off("message", finish);
       worker.off("exit", onExit);
-      port.off("message", end);
-      // an idle policy keeps no process alive
-      worker.unref();
-      port.unref();
-      resolve({ worker, port, startedCpu: new Float64Array(startedCpu), self });
+      worker.off("error", onError);
+      resolve(self);
     };
-    const onExit = (): void => end({ kind: "trap", problem: "the policy worker did not start" });
+    const onExit = (): void => finish({ kind: "trap", problem: "the policy worker did not start" });
+    const onError = (error: unknown): void =>
+      finish({ kind: "trap", problem: error instanceof Error ? error.message : String(error) });
     const timer = setTimeout(
-      () => end({ kind: "timeout", problem: `the policy worker did not start in ${startMs} ms` }),
+      () =>
+        finish({ kind: "timeout", problem: `the policy worker did not start in ${startMs} ms` }),
       startMs,
     );
-    worker.on("error", (error: unknown) =>
-      end({ kind: "trap", problem: error instanceof Error ? error.message : String(error) }),
-    );
     worker.on("exit", onExit);
-    port.on("message", end);
+    worker.on("error", onError);
+    port.on("message", finish);
+    port.postMessage(order);
   });
 }

@@ -1,15 +1,19 @@
 /**
- * The worker that runs one compiled policy. It knows one module and its data, answers one question at a time, and may
- * be terminated at any instruction: sandbox.ts holds the clock and the queue. Loaded as a file of its own, from source.
+ * The worker that runs one compiled policy. It starts empty, is given a module with its data once, then answers one
+ * question after the other, and may be terminated at any instruction: sandbox.ts holds the clock and the queue.
+ * Loaded as a file of its own, from source.
  */
 import { createRequire } from "node:module";
 import { type MessagePort, workerData } from "node:worker_threads";
 import type { Answer, Question, WorkerOrder } from "#opa/sandbox";
 
-const order = workerData as WorkerOrder;
-const port: MessagePort = order.port;
+const given = workerData as {
+  readonly port: MessagePort;
+  readonly startedCpu: SharedArrayBuffer;
+};
+const { port } = given;
 /** Read by the sandbox: CPU that this thread had used when the question began, in microseconds. */
-const startedCpu = new Float64Array(order.startedCpu);
+const startedCpu = new Float64Array(given.startedCpu);
 
 // CommonJS underneath: its declarations promise a named export that its ES module does not have
 const opaWasm = createRequire(import.meta.url)(
@@ -18,16 +22,17 @@ const opaWasm = createRequire(import.meta.url)(
 
 type LoadedPolicy = ReturnType<typeof opaWasm.loadPolicySync>;
 
-function load(): LoadedPolicy {
-  const policy = opaWasm.loadPolicySync(order.wasm, {
+const selfEntrypoint = "drover/main/self";
+
+function load(order: WorkerOrder): LoadedPolicy {
+  const policy = opaWasm.loadPolicySync(order.module, {
     initial: order.memoryPages.initial,
     maximum: order.memoryPages.maximum,
   });
   const missing = Object.keys(readBuiltins(policy));
   if (missing.length > 0) throw new Error(`built-ins are not offered: ${missing.join(", ")}`);
   for (const entrypoint of order.entrypoints)
-    if (!(`drover/main/${entrypoint}` in policy.entrypoints))
-      throw new Error(`entrypoint drover/main/${entrypoint} is missing`);
+    if (!(entrypoint in policy.entrypoints)) throw new Error(`entrypoint ${entrypoint} is missing`);
   policy.setData(order.data);
   return policy;
 }
@@ -46,13 +51,16 @@ function readBuiltins(policy: LoadedPolicy): object {
   return JSON.parse(new TextDecoder().decode(bytes.slice(start, end))) as object;
 }
 
-function evaluate(policy: LoadedPolicy, question: Question): Answer {
+const encoder = new TextEncoder();
+
+function evaluate(policy: LoadedPolicy, { id, entrypoint, input }: Question): Answer {
   try {
-    const text = new TextEncoder().encode(question.input);
-    const results = policy.evaluate(text.buffer, `drover/main/${question.entrypoint}`) as unknown;
-    return { id: question.id, kind: "results", results };
+    if (!(entrypoint in policy.entrypoints))
+      return { id, kind: "results", results: [], memoryBytes: 0 };
+    const results = policy.evaluate(encoder.encode(input).buffer, entrypoint) as unknown;
+    return { id, kind: "results", results, memoryBytes: policy.mem.buffer.byteLength };
   } catch (error) {
-    return { id: question.id, kind: "trap", problem: messageOf(error) };
+    return { id, kind: "trap", problem: messageOf(error) };
   }
 }
 
@@ -69,14 +77,21 @@ function threadCpuUs(): number {
   return user + system;
 }
 
-try {
-  const policy = load();
-  const self = evaluate(policy, { id: 0, entrypoint: "self", input: "{}" });
-  port.on("message", (question: Question) => {
-    startedCpu[0] = threadCpuUs();
-    port.postMessage(evaluate(policy, question));
-  });
-  port.postMessage(self);
-} catch (error) {
-  port.postMessage({ id: 0, kind: "trap", problem: messageOf(error) } satisfies Answer);
-}
+port.once("message", (order: WorkerOrder) => {
+  try {
+    const policy = load(order);
+    const self = evaluate(policy, { id: 0, entrypoint: selfEntrypoint, input: "{}" });
+    let trapped = self.kind === "trap";
+    port.on("message", (question: Question) => {
+      // those behind a trap are asked of another worker
+      if (trapped) return;
+      startedCpu[0] = threadCpuUs();
+      const answer = evaluate(policy, question);
+      trapped = answer.kind === "trap";
+      port.postMessage(answer);
+    });
+    port.postMessage(self);
+  } catch (error) {
+    port.postMessage({ id: 0, kind: "trap", problem: messageOf(error) } satisfies Answer);
+  }
+});

@@ -7,8 +7,16 @@ import type { Effect, Finding, Limits, Obligation } from "#model/request";
 import type { Digest, Ms } from "#model/units";
 import type { PolicyInput } from "#policy/input";
 
-/** `decision` before planning; `plan_check` on the finished plan, just before it is granted. */
-export type PolicyEntrypoint = "decision" | "plan_check";
+/** `decision` before planning; `plan_check` on the finished plan, just before it is granted; `audit` on standing state. */
+export type PolicyEntrypoint = "decision" | "plan_check" | "audit";
+
+/** Questions whose answers are not verdicts: who may do what through the API; what a decision log must not show. */
+export type PolicyQuery = "roles" | "mask";
+
+/** `undecided`: a code such as `policy.timeout` or `policy.absent` (no such entrypoint); whoever asked must fail closed. */
+export type PolicyValue =
+  | { readonly kind: "value"; readonly value: unknown }
+  | { readonly kind: "undecided"; readonly code: string; readonly problem: string };
 
 export interface PolicyAnswer {
   /** Whose bundle: `operator`, `site:north`, `owner:alice`. */
@@ -29,5 +37,7 @@ export interface PolicyEngine {
   readonly owner: string;
   /** Never rejects. Refused input, timeout, trap and bad output are answers that deny, with a finding of rule `policy`. */
   evaluate(entrypoint: PolicyEntrypoint, input: PolicyInput): Promise<PolicyAnswer>;
+  /** Never rejects. The value is the policy's own words, checked by nobody yet. */
+  query(query: PolicyQuery, input: unknown): Promise<PolicyValue>;
   close(): Promise<void>;
 }

@@ -201,7 +201,7 @@ test.each(["operator", "owner", "site-north", "site-south"])(
     const differences: unknown[] = [];
     const effects = new Map<string, number>();
     for (const [index, { entrypoint, input }] of questions.entries()) {
-      const outcome = await sandbox.evaluate(entrypoint, JSON.stringify(input));
+      const outcome = await sandbox.evaluate(`drover/main/${entrypoint}`, JSON.stringify(input));
       const ours =
         outcome.kind === "results"
           ? (outcome.results as { result: PolicyOutput }[])[0]?.result

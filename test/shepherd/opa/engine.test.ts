@@ -183,7 +183,7 @@ list := numbers.range(1, 3000000) if input.request.reason == "greed"`;
   const answer = await engine.evaluate("decision", request("greed"));
   expect(summary(answer)).toEqual({
     effect: "deny",
-    findings: [{ rule: "policy", code: "policy.error", ok: false }],
+    findings: [{ rule: "policy", code: "policy.trap", ok: false }],
   });
   expect((await engine.evaluate("decision", request("calm"))).effect).toBe("allow");
 });
@@ -199,7 +199,7 @@ verdict := true if input.request.reason != "both"`;
   const engine = await engineOf(ownRule(torn));
   const answer = await engine.evaluate("decision", request("both"));
   expect(answer.effect).toBe("deny");
-  expect(answer.findings[0]?.code).toBe("policy.error");
+  expect(answer.findings[0]?.code).toBe("policy.trap");
   expect(answer.findings[0]?.msg).toMatch(/own\.rego:\d+:\d+: .*conflict/);
   expect((await engine.evaluate("decision", request("one"))).effect).toBe("allow");
 });
@@ -222,7 +222,7 @@ test.each([
 test("an answer of another shape is nonsense and denies", async () => {
   const engine = await engineOf(ownRule(`checks.i := {"ok": true, "msg": 5, "params": {}}`));
   const answer = await engine.evaluate("decision", exampleInput);
-  expect(answer.findings.map(({ code }) => code)).toEqual(["policy.error"]);
+  expect(answer.findings.map(({ code }) => code)).toEqual(["policy.indeterminate"]);
   expect(answer.findings[0]?.msg).toContain("findings.0.msg");
 });
 
@@ -249,6 +249,45 @@ test("more questions than may wait are denied at once, the others answered in tu
     ["deny", "policy.overloaded"],
     ["deny", "policy.overloaded"],
   ]);
+});
+
+test("those who wait behind a trap and a timeout are answered by a warm worker", async () => {
+  const torn = `checks.i := {"ok": verdict, "msg": "torn", "params": {}}
+
+verdict := true if input.request.kind == "resize"
+
+verdict := false if input.request.reason == "both"
+
+${looping.split("\n").slice(2).join("\n")}
+
+spun if count([1 | spin; some a in digits; some b in digits; some c in digits; a * b * c < 0]) > 0
+
+verdict := true if spun`;
+  const engine = await engineOf(ownRule(torn), { ...standardLimits, budgetMs: 60 });
+  const asked = ["one", "both", "two", "spin", "three", "four", "five"];
+  const answers = await Promise.all(
+    asked.map((reason) => engine.evaluate("decision", request(reason))),
+  );
+  expect(answers.map(({ findings }) => findings[0]?.code)).toEqual([
+    "policy.allowed",
+    "policy.trap",
+    "policy.allowed",
+    "policy.timeout",
+    "policy.allowed",
+    "policy.allowed",
+    "policy.allowed",
+  ]);
+});
+
+test("a question that is no verdict gets the policy's own words, and one it does not know has none", async () => {
+  const engine = await engineOf(ownRule(passing));
+  expect(await engine.query("mask", {})).toMatchObject({ kind: expect.any(String) });
+  await engine.close();
+  expect(await engine.query("roles", {})).toEqual({
+    kind: "undecided",
+    code: "policy.trap",
+    problem: "the engine is closed",
+  });
 });
 
 test("a closed engine denies", async () => {
@@ -396,7 +435,7 @@ test("a module that wants a clock of its host is refused when it is loaded", asy
     "package drover.main\n\nself := time.now_ns()\n",
     "drover/main/self",
   );
-  const sandbox = new Sandbox({ wasm, data: {}, entrypoints: ["self"] });
+  const sandbox = new Sandbox({ wasm, data: {}, entrypoints: ["drover/main/self"] });
   expect(await sandbox.open()).toMatchObject({
     kind: "trap",
     problem: "built-ins are not offered: time.now_ns",

@@ -133,7 +133,7 @@ const ownersWish: ReadonlySet<string> = new Set([
 ]);
 
 test("no mutated instance turns a denial into a grant", async () => {
-  const sandbox = new Sandbox({ wasm, data: {}, entrypoints: ["self"] });
+  const sandbox = new Sandbox({ wasm, data: {}, entrypoints: ["drover/main/self"] });
   const opened = await sandbox.open();
   await sandbox.close();
   const self =

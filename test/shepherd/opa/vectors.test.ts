@@ -31,8 +31,8 @@ test("every vector passes the door", () => {
 test.each(vectors.map((vector, index) => ({ ...vector, index })))(
   "as expected, and as native OPA says: $name",
   async (vector) => {
-    const sandbox = new Sandbox({ wasm, data: vector.data, entrypoints: ["decision"] });
-    const outcome = await sandbox.evaluate(vector.entrypoint, JSON.stringify(vector.input));
+    const sandbox = new Sandbox({ wasm, data: vector.data, entrypoints: ["drover/main/decision"] });
+    const outcome = await sandbox.evaluate(`drover/main/${vector.entrypoint}`, JSON.stringify(vector.input));
     await sandbox.close();
     const answer =
       outcome.kind === "results"

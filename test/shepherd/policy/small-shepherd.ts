@@ -116,6 +116,7 @@ function engineOf(owner: string, says: Says, asked: SmallShepherd["asked"]): Pol
   return {
     owner,
     close: async () => undefined,
+    query: async () => ({ kind: "undecided", code: "policy.absent", problem: "not asked here" }),
     async evaluate(entrypoint, input) {
       asked.push({ owner, entrypoint, input });
       const said = says(input, entrypoint);
