@@ -265,13 +265,13 @@ export const faultCatalogue = {
     409,
     "later",
     "{question}",
-    "Answer it on the hosts; the operation goes on when they say so, a stuck one with the next start of the shepherd.",
+    "Answer it on the hosts; the operation goes on when they say so, a stuck one with `drover stuck retry`.",
   ),
   "operation.machine_stuck": entry(
     409,
     "later",
     "Machine {machine} waits for a human: {question}",
-    "Answer the question of operation {operation}, then start the shepherd again, or destroy the machine.",
+    "`drover stuck` shows the question and its commands; then `drover stuck retry {operation}`, or destroy the machine.",
   ),
   "operation.object_gone": entry(
     409,
@@ -685,6 +685,104 @@ export const faultCatalogue = {
     "never",
     "The policy of {owner} cannot be loaded: {problem}",
     "Build it again from sources of contract 1.",
+  ),
+  // what people add to a decision (policy/approvals, recalls, exemptions, break-glass)
+  "approval.unknown": entry(
+    404,
+    "never",
+    "No approval is wanted for request {request}",
+    "`drover approvals list` shows what waits.",
+  ),
+  "approval.ended": entry(
+    409,
+    "never",
+    "The approval of request {request} is over: {state}",
+    "Ask again; a new request waits for new votes.",
+  ),
+  "approval.own_request": entry(
+    403,
+    "never",
+    "{by} asked for request {request}; another person must approve it",
+    "Ask a colleague whose token has the role approver.",
+  ),
+  "approval.voted": entry(
+    409,
+    "never",
+    "{by} has approved request {request} already; {needs} different people must",
+    "Ask another person whose token has the role approver.",
+  ),
+  "approval.plan_changed": entry(
+    409,
+    "never",
+    "Request {request} would be carried out by another plan now ({now}, not {read}); votes for the old one are void",
+    "Read it again with `drover approvals show` and vote on what it says now.",
+  ),
+  "approval.not_yours": entry(
+    403,
+    "never",
+    "{by} did not ask for request {request} and cannot withdraw it",
+    "`drover reject` says no as an approver.",
+  ),
+  // an answer, not a failure: decisions carry these two codes
+  "consent.recalled": entry(
+    403,
+    "later",
+    "The site's owner has recalled its consent",
+    "Choose another site, or ask the site's owner to lift the recall.",
+  ),
+  "policy.advised": entry(
+    403,
+    "never",
+    "The stack wants advice only",
+    "Put the advised values into the stack, or set the mode to auto or approve.",
+  ),
+  "recall.unknown": entry(
+    404,
+    "never",
+    "There is no recall {recall}",
+    "`drover recall --list` shows those that stand.",
+  ),
+  "recall.not_owner": entry(
+    403,
+    "never",
+    "{principal} does not own site {site}; {owner} does",
+    "Use the token of the site's owner, or the shepherd's own socket.",
+  ),
+  "exemption.unknown": entry(
+    404,
+    "never",
+    "There is no exemption {exemption}",
+    "`drover exempt --list` shows them.",
+  ),
+  "exemption.own_proposal": entry(
+    403,
+    "never",
+    "{by} proposed exemption {exemption}; another person must approve it",
+    "Ask a colleague whose token has the role approver or security.",
+  ),
+  "exemption.not_owner": entry(
+    403,
+    "never",
+    "{by} does not speak for {owner}, whose rule this is",
+    "Use the token of that owner, or exempt from a rule of the operator.",
+  ),
+  "break_glass.no_key": entry(
+    403,
+    "never",
+    "No break-glass key is configured",
+    "Put the public key into drover.yaml: break_glass: { public_key_files: [FILE] }.",
+  ),
+  "break_glass.invalid": entry(
+    403,
+    "never",
+    "The break-glass document is not accepted: {problem}",
+    "Sign the plan of now: `drover break-glass plan ID`, then `drover break-glass sign`.",
+  ),
+  "break_glass.plan_changed": entry(
+    409,
+    "never",
+    "The document names plan {named}, but request {request} would be carried out by {now}",
+    "Print the plan of now with `drover break-glass plan` and have it signed.",
   ),
   // the gate and intake (policy/gate, intake/)
   "gate.busy": entry(

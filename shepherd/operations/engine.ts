@@ -44,9 +44,11 @@ export interface Run {
 /** The end of the operation that only a human can go on from. */
 class Stuck extends Error {
   readonly question: string;
-  constructor(question: string) {
+  readonly commands: readonly string[];
+  constructor(question: string, commands: readonly string[] = []) {
     super(question);
     this.question = question;
+    this.commands = commands;
   }
 }
 /** The shepherd stops; nothing failed. */
@@ -118,9 +120,11 @@ class Engine {
     } catch (error) {
       if (error instanceof Stopped) return;
       if (error instanceof Stuck) {
+        const { question } = error;
+        const commands = [...error.commands, `drover stuck retry ${this.#operation.id}`];
         await this.#end(
           "stuck",
-          toFaultData(new Fault("operation.question", { question: error.question })),
+          toFaultData(new Fault("operation.question", { question, commands })),
         );
         return;
       }
@@ -268,7 +272,7 @@ class Engine {
         );
         if (look.verdict === "broken") {
           await this.#setMachineUnknown(step, true);
-          throw new Stuck(look.question);
+          throw new Stuck(look.question, look.commands);
         }
         if (look.verdict !== "unknown") {
           if (attempt > 1) await this.#setMachineUnknown(step, false);

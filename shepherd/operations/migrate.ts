@@ -55,6 +55,10 @@ export function migrateStep(
         return {
           verdict: "broken",
           question: `${name} runs on neither ${fromHostId} (${both.source}) nor ${toHostId} (${both.destination}): did it stop by itself? Start or destroy it.`,
+          commands: [
+            `ssh ${fromHostId} virsh start ${machineId}   # its disk is there until the move has ended`,
+            "drover host confirm-dead HOST --fenced-by HOW   # when the host that had it is gone for good",
+          ],
         };
       case "unknown":
         return { verdict: "unknown", question: `${name}: ${found.why}` };

@@ -15,5 +15,14 @@ export function waitingFor(hostId: HostId): Look {
 export function bothSuspected(name: string, action: MoveAction): Look {
   const { fromHostId, toHostId } = action;
   const question = `${name} runs on ${fromHostId} and ${toHostId}: which of the two is the machine? Stop the other there.`;
-  return { verdict: "broken", question };
+  return {
+    verdict: "broken",
+    question,
+    commands: [
+      `ssh ${fromHostId} virsh dominfo ${action.machineId}`,
+      `ssh ${toHostId} virsh dominfo ${action.machineId}`,
+      `ssh ${toHostId} virsh destroy ${action.machineId}   # when ${fromHostId} is right`,
+      `ssh ${fromHostId} virsh destroy ${action.machineId}   # when ${toHostId} is right`,
+    ],
+  };
 }

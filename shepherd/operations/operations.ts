@@ -13,6 +13,7 @@ import { createExclusives } from "#operations/exclusives";
 import { expand } from "#operations/expand";
 import { tellChange } from "#operations/records";
 import { reservationsOf } from "#operations/reservations";
+import { schedule, type Work, workOf } from "#operations/schedule";
 import type { OperationWorld } from "#operations/step";
 import type { Journal } from "#ports/store";
 
@@ -38,6 +39,11 @@ export interface Operations {
   wait(id: OperationId, timeoutMs: Ms, signal?: AbortSignal): Promise<Operation>;
   /** Asks it to end: what can be undone is, a switch that happened stays. No effect on one that ended. */
   cancel(id: OperationId): Promise<Operation>;
+  /**
+   * Looks again at one that is stuck: goes on when the answer is there now, is stuck again when not. Fault
+   * `operation.unknown`; one that is not stuck is returned as it is.
+   */
+  retry(id: OperationId): Promise<Operation>;
   /** On start: observes, then resumes or undoes everything that had not ended; stuck ones are tried again. */
   recover(): Promise<void>;
   /** Leaves running operations where they are, for the next start. */
@@ -45,8 +51,6 @@ export interface Operations {
 }
 
 const unfinished: readonly OperationState[] = ["pending", "running", "undoing"];
-/** Each holds a connection or two to a host, and the daemons serve a limited number. */
-const mostAtOnce = 8;
 /** After that long a step that hangs is left to the journal. */
 const stopPatienceMs = 5_000;
 
@@ -54,12 +58,13 @@ export function createOperations(world: OperationWorld): Operations {
   const exclusives = createExclusives();
   const running = new Map<OperationId, Run & { readonly machineIds: readonly MachineId[] }>();
   const waiting = new Map<OperationId, Set<() => void>>();
+  const works = new Map<OperationId, Work>();
   let stopped = false;
   /** One scheduling pass at a time, and one more when something changed meanwhile. */
   let passing = false;
   let again = false;
 
-  async function schedule(): Promise<void> {
+  async function pass(): Promise<void> {
     if (passing) {
       again = true;
       return;
@@ -79,14 +84,36 @@ export function createOperations(world: OperationWorld): Operations {
     const open = await world.store.read((journal) =>
       journal.operations.list({ states: unfinished }),
     );
-    const taken = new Set<MachineId>();
+    for (const id of works.keys()) if (!open.some((one) => one.id === id)) works.delete(id);
+    for (const operation of open) await learn(operation);
+    const ofOpen = open.flatMap((operation) => works.get(operation.id) ?? []);
+    const { start: first, waiting: held } = schedule(ofOpen, new Set(running.keys()));
     for (const operation of open) {
-      const free = operation.machineIds.every((id) => !taken.has(id));
-      // In order of admission: a later one never overtakes an earlier one of the same machine.
-      for (const id of operation.machineIds) taken.add(id);
-      if (!free || running.has(operation.id) || running.size >= mostAtOnce || stopped) continue;
-      await start(operation);
+      if (stopped) return;
+      if (first.includes(operation.id)) await start(operation);
+      const why = held.get(operation.id);
+      if (why !== undefined && why !== operation.progress.message)
+        await tellWaiting(operation, why);
     }
+  }
+
+  async function learn(operation: Operation): Promise<void> {
+    if (works.has(operation.id)) return;
+    const { plan, request } = await world.store.read(async (journal) => ({
+      plan: await journal.plans.get(operation.planId),
+      request: await journal.requests.get(operation.requestId),
+    }));
+    if (plan === undefined) throw new Error(`operation ${operation.id} has no plan`);
+    works.set(operation.id, workOf(operation, plan, request));
+  }
+
+  /** Back-pressure that people can see. */
+  async function tellWaiting({ id }: Operation, message: string): Promise<void> {
+    await world.store.transaction(async (journal) => {
+      const stored = await journal.operations.get(id);
+      if (stored?.state !== "pending") return;
+      await journal.operations.put({ ...stored, progress: { percent: 0, message } });
+    });
   }
 
   async function start(operation: Operation): Promise<void> {
@@ -120,7 +147,7 @@ export function createOperations(world: OperationWorld): Operations {
 
   async function kickSafely(): Promise<void> {
     try {
-      await schedule();
+      await pass();
     } catch (error) {
       world.log.error({ fault: toFaultData(error) }, "operations could not be scheduled");
     }
@@ -168,6 +195,18 @@ export function createOperations(world: OperationWorld): Operations {
       running.get(id)?.cancel();
       return operation;
     },
+    async retry(id) {
+      const operation = await world.store.transaction(async (journal) => {
+        const stored = await journal.operations.get(id);
+        if (stored === undefined) throw new Fault("operation.unknown", { operation: id });
+        if (stored.state !== "stuck") return stored;
+        const again: Operation = { ...stored, state: "undoing", endedAtMs: undefined };
+        await journal.operations.put(again);
+        return again;
+      });
+      await kickSafely();
+      return operation;
+    },
     async recover() {
       const left = await world.store.transaction(async (journal) => {
         const stuck = await journal.operations.list({ states: ["stuck"] });
@@ -178,7 +217,7 @@ export function createOperations(world: OperationWorld): Operations {
         return journal.operations.list({ states: unfinished });
       });
       world.log.info({ operations: left.length }, "recovering operations");
-      await schedule();
+      await pass();
     },
     async stop() {
       stopped = true;

@@ -36,13 +36,19 @@ export type StepData = Readonly<Record<string, unknown>>;
 
 /**
  * What the world says about a step.
- * unknown: a host has not answered; ask again, do nothing. broken: only a human can answer, `question` says what.
+ * unknown: a host has not answered; ask again, do nothing. broken: only a person can answer, `question` says what and
+ * `commands` how.
  */
 export type Look =
   | { readonly verdict: "done"; readonly seen?: StepData; readonly outcome?: StepData }
   | { readonly verdict: "todo"; readonly seen?: StepData }
   | { readonly verdict: "unknown"; readonly question: string }
-  | { readonly verdict: "broken"; readonly question: string };
+  | {
+      readonly verdict: "broken";
+      readonly question: string;
+      /** What a person may run to find or give the answer, most likely first. */
+      readonly commands: readonly string[];
+    };
 
 export interface StepContext {
   readonly world: OperationWorld;

@@ -6,6 +6,7 @@ import type { Request } from "@drover/shepherd/model/request";
 import type { HostRecord } from "@drover/shepherd/model/site";
 import { derive } from "@drover/shepherd/network/derive";
 import { macAddress, tapName } from "@drover/shepherd/network/names";
+import { withGraves } from "@drover/shepherd/operations/graves";
 import { readNetworkState } from "@drover/shepherd/operations/networks";
 import { createOperations, type Operations } from "@drover/shepherd/operations/operations";
 import type { Clock } from "@drover/shepherd/ports/clock";
@@ -44,7 +45,9 @@ export interface Fleet {
   readonly store: Store;
   readonly hosts: readonly HostRecord[];
   /** A shepherd of its own; with `death` it dies then. */
-  start(death?: Omit<Death, "onDeath">): Shepherd;
+  start(
+    death?: Omit<Death, "onDeath"> & { readonly isDead?: (hostId: string) => boolean },
+  ): Shepherd;
   /** Journals request, plan and grant and admits them, as the gate does. */
   admit(
     shepherd: Shepherd,
@@ -101,7 +104,7 @@ export async function createFleet(
             });
       const operations = createOperations({
         store: own,
-        hosts: connection.hosts,
+        hosts: withGraves(connection.hosts, death?.isDead ?? (() => false)),
         clock,
         ids,
         fleet: hosts,

@@ -104,6 +104,37 @@ describe("what only a human can answer", () => {
     );
   });
 
+  test("it names the commands that answer the question, and goes on when it is asked again", async () => {
+    const operationId = await handOver();
+    const source = at("north-1")?.domains[id];
+    const south = at("south-1");
+    if (source === undefined || south === undefined) throw new Error("gone");
+    source.state = "running";
+    south.domains[id] = { ...source };
+    shepherd = fleet.start();
+    await fleet.clock.until(shepherd.operations.recover());
+    const stuck = await until(operationId);
+    expect(stuck.fault?.details["commands"]).toEqual([
+      `ssh north-1 virsh dominfo ${id}`,
+      `ssh south-1 virsh dominfo ${id}`,
+      `ssh south-1 virsh destroy ${id}   # when north-1 is right`,
+      `ssh north-1 virsh destroy ${id}   # when south-1 is right`,
+      `drover stuck retry ${operationId}`,
+    ]);
+    // Asked too early, it is stuck again.
+    await shepherd.operations.retry(operationId);
+    expect((await until(operationId)).state).toBe("stuck");
+    delete south.domains[id];
+    await shepherd.operations.retry(operationId);
+    expect((await until(operationId)).state).toBe("failed");
+    expect((await fleet.machine(id))?.effective).toMatchObject({
+      state: "running",
+      hostId: "north-1",
+    });
+    // Nothing happens to one that has ended.
+    expect((await shepherd.operations.retry(operationId)).state).toBe("failed");
+  });
+
   test("after the answer, the next start ends it", async () => {
     const operationId = await handOver();
     const source = at("north-1")?.domains[id];

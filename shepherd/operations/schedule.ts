@@ -1,0 +1,176 @@
+/**
+ * Which pending operations may start now, and what the others wait for. Pure. A machine's operations run one at a time in
+ * the order of admission; between machines what gives back goes first, then what leaves a host, then people, then
+ * automation; among equals the environment that has least under way. Hosts, sites and the lines between sites have
+ * budgets, so that a burst of moves does not starve what already runs.
+ */
+import type { Operation, Plan } from "#model/plan";
+import type { Request } from "#model/request";
+import type { HostId, MachineId, OperationId, SiteId } from "#model/units";
+
+/** In the order in which they are served. */
+export const priorities = ["release", "evacuate", "user", "automation"] as const;
+export type Priority = (typeof priorities)[number];
+
+/** What the schedule needs to know of an operation; does not change while it lives. */
+export interface Work {
+  readonly operation: Pick<Operation, "id" | "environmentId" | "machineIds">;
+  readonly priority: Priority;
+  readonly hostIds: readonly HostId[];
+  /** Moves: what they load. `a>b`, also inside a site. */
+  readonly lines: readonly string[];
+  readonly siteIds: readonly SiteId[];
+}
+
+export interface Budgets {
+  /** Each holds a connection or two to a host, and the daemons serve a limited number. */
+  readonly operations: number;
+  readonly perHost: number;
+  /** A copy takes what the line gives; more at once only make each other longer (measured, papers.md G3). */
+  readonly movesPerHost: number;
+  readonly movesPerLine: number;
+  readonly perSite: number;
+}
+export const defaultBudgets: Budgets = {
+  operations: 8,
+  perHost: 6,
+  movesPerHost: 2,
+  movesPerLine: 2,
+  perSite: 8,
+};
+
+export interface Schedule {
+  readonly start: readonly OperationId[];
+  /** For people: what each of the others waits for. */
+  readonly waiting: ReadonlyMap<OperationId, string>;
+}
+
+export function workOf(operation: Operation, plan: Plan, request: Request | undefined): Work {
+  const hostIds = new Set<HostId>();
+  const siteIds = new Set<SiteId>();
+  const lines: string[] = [];
+  for (const action of plan.actions) {
+    if ("hostId" in action) hostIds.add(action.hostId);
+    if (action.kind === "create_machine") siteIds.add(action.siteId);
+    if (action.kind !== "move_machine") continue;
+    hostIds.add(action.fromHostId).add(action.toHostId);
+    siteIds.add(action.fromSiteId).add(action.toSiteId);
+    lines.push(`${action.fromSiteId}>${action.toSiteId}`);
+  }
+  return {
+    operation,
+    priority: priorityOf(operation, request),
+    hostIds: [...hostIds],
+    siteIds: [...siteIds],
+    lines,
+  };
+}
+
+function priorityOf({ kind }: Operation, request: Request | undefined): Priority {
+  // What ends something frees room for everybody else.
+  if (kind === "release" || kind === "destroy" || kind === "repair") return "release";
+  const type = request?.subject.type;
+  if (request?.kind === "move" && type === "shepherd") return "evacuate";
+  return type === "operator" || type === "stack" ? "user" : "automation";
+}
+
+/** `open` in the order of admission, running ones among them. */
+export function schedule(
+  open: readonly Work[],
+  running: ReadonlySet<OperationId>,
+  budgets: Budgets = defaultBudgets,
+): Schedule {
+  const waiting = new Map<OperationId, string>();
+  const use = new Use(budgets);
+  for (const work of open) if (running.has(work.operation.id)) use.take(work);
+
+  const holder = new Map<MachineId, OperationId>();
+  const free: Work[] = [];
+  for (const work of open) {
+    const { id, machineIds } = work.operation;
+    const before = machineIds.flatMap((machineId) => holder.get(machineId) ?? [])[0];
+    for (const machineId of machineIds) holder.set(machineId, holder.get(machineId) ?? id);
+    if (running.has(id)) continue;
+    // In order of admission: a later one never overtakes an earlier one of the same machine.
+    if (before === undefined) free.push(work);
+    else waiting.set(id, `waiting for operation ${before} on the same machine`);
+  }
+
+  const start: OperationId[] = [];
+  const left = new Set(free);
+  while (left.size > 0) {
+    const next = mostUrgent(left, use);
+    left.delete(next);
+    const short = use.shortOf(next);
+    if (short !== undefined) {
+      waiting.set(next.operation.id, short);
+      continue;
+    }
+    use.take(next);
+    start.push(next.operation.id);
+  }
+  return { start, waiting };
+}
+
+function mostUrgent(left: ReadonlySet<Work>, use: Use): Work {
+  let best: Work | undefined;
+  for (const work of left) {
+    // Equal ones keep the order of admission: the first stays.
+    if (best === undefined || use.compare(work, best) < 0) best = work;
+  }
+  if (best === undefined) throw new Error("nothing is left");
+  return best;
+}
+
+/** What is under way, counted. */
+class Use {
+  readonly #budgets: Budgets;
+  readonly #counts = new Map<string, number>();
+
+  constructor(budgets: Budgets) {
+    this.#budgets = budgets;
+  }
+
+  take(work: Work): void {
+    for (const key of this.#keysOf(work)) this.#counts.set(key, this.#count(key) + 1);
+  }
+
+  compare(left: Work, right: Work): number {
+    return (
+      priorities.indexOf(left.priority) - priorities.indexOf(right.priority) ||
+      this.#count(`environment ${left.operation.environmentId}`) -
+        this.#count(`environment ${right.operation.environmentId}`)
+    );
+  }
+
+  /** What it would be too much for; undefined when it may start. */
+  shortOf(work: Work): string | undefined {
+    const key = this.#keysOf(work).find((each) => this.#count(each) >= this.#limitOf(each));
+    return key && `waiting: ${key} has ${this.#count(key)} under way, the most it may`;
+  }
+
+  #keysOf(work: Work): readonly string[] {
+    return [
+      "the shepherd",
+      ...work.hostIds.map((id) => `host ${id}`),
+      ...work.siteIds.map((id) => `site ${id}`),
+      ...(work.lines.length === 0 ? [] : work.hostIds.map((id) => `moves of ${id}`)),
+      ...new Set(work.lines.map((line) => `line ${line}`)),
+      `environment ${work.operation.environmentId}`,
+    ];
+  }
+
+  #limitOf(key: string): number {
+    const { operations, perHost, perSite, movesPerHost, movesPerLine } = this.#budgets;
+    if (key === "the shepherd") return operations;
+    if (key.startsWith("host ")) return perHost;
+    if (key.startsWith("site ")) return perSite;
+    if (key.startsWith("moves of ")) return movesPerHost;
+    if (key.startsWith("line ")) return movesPerLine;
+    return Number.POSITIVE_INFINITY;
+  }
+
+  #count(key: string): number {
+    return this.#counts.get(key) ?? 0;
+  }
+}
