@@ -9,6 +9,8 @@ import { insideHost } from "#lab/host";
 import { down, type Lab, type LabStatus, openLab, status, type UpOptions, up } from "#lab/lab";
 import { hostOf, type LabPlace } from "#lab/layout";
 import type { SweepReport } from "#lab/sweep";
+import { describeWan, parseWan } from "#lab/wan";
+import { changeWan, readWan, type Wan } from "#lab/wan-control";
 import { Fault } from "#model/fault";
 
 type Write = (line: string) => void;
@@ -56,6 +58,34 @@ export function describeStatus(view: LabView): string {
     "\n",
   );
 }
+
+/**
+ * Shows the WAN, or changes pairs of it: `set` takes them as `up --wan` does, `cut` and `mend` take `north:south` and
+ * leave what the path is otherwise like. Faults `lab.wan_invalid`, `lab.not_up`.
+ */
+export async function labWan(
+  options: LabPlace & {
+    readonly action: "show" | "set" | "cut" | "mend";
+    readonly paths: readonly string[];
+  },
+): Promise<Wan | undefined> {
+  let wan = readWan(options);
+  if (options.action === "show") return wan;
+  for (const asked of options.paths.map(parseWan)) {
+    wan = await changeWan(options, asked.sites, (path) =>
+      options.action === "set" ? asked : { ...path, cut: options.action === "cut" },
+    );
+  }
+  return wan;
+}
+
+export function describeWans(wan: Wan | undefined): string {
+  if (wan === undefined) return "no WAN: the sites are joined by wires (raise the lab with --wan)";
+  return [`WAN by ${wan.driver}`, ...wan.paths.map((path) => `  ${describeWan(path)}`)].join("\n");
+}
+
+/** Paths of `--wan`. Fault `lab.wan_invalid`. */
+export { parseWan };
 
 /** A shell (or a command) at a host over real SSH, on this terminal. Resolves to its exit code. */
 export async function labSsh(

@@ -77,6 +77,23 @@ async function runInGuest(
   throw new Fault("lab.guest_silent", { machine: ask.domain, timeoutMs: ask.timeoutMs });
 }
 
+/** A command over a channel whose socket is known, asked again until it is answered; undefined when nobody answers in time. */
+export async function askChannel(
+  path: string,
+  ask: { readonly command: string; readonly timeoutMs: number },
+): Promise<GuestResult | undefined> {
+  const end = performance.now() + ask.timeoutMs;
+  const id = randomUUID();
+  const line = `${id} ${Buffer.from(ask.command).toString("base64")}\n`;
+  while (performance.now() < end) {
+    const waitMs = Math.min(3_000, end - performance.now());
+    const reply = await askOnce(path, { id, line, waitMs });
+    if (reply !== undefined) return reply;
+    await sleep(100);
+  }
+  return undefined;
+}
+
 /** One connection, one question; undefined when the channel ends or stays silent. A slow command is asked for again by its id. */
 async function askOnce(
   path: string,

@@ -54,6 +54,22 @@ export async function fetchKernel(options: {
   return readKernel(folder);
 }
 
+/** Modules beyond the guests' own, dependencies first: `base` is what the guest image has already. */
+export async function fetchModules(
+  names: readonly string[],
+  cacheDirectory = "/var/cache/drover",
+): Promise<{ readonly base: readonly string[]; readonly extra: readonly string[] }> {
+  const { modules: base } = await fetchKernel({ cacheDirectory });
+  const folder = modulesFolder(join(cacheDirectory, "kernel"));
+  const all = loadingOrder(folder, [...wantedModules, ...names]);
+  return { base, extra: all.filter((path) => !base.includes(path)) };
+}
+
+function modulesFolder(folder: string): string {
+  const modules = join(folder, "root/lib/modules");
+  return join(modules, readdirSync(modules)[0] ?? "", "kernel");
+}
+
 function readKernel(folder: string): GuestKernel {
   const [archive = ""] = readdirSync(join(folder, "package"));
   const boot = join(folder, "root/boot");
@@ -72,7 +88,7 @@ function readKernel(folder: string): GuestKernel {
 }
 
 /** Dependencies first, as each module's own `depends=` says. What is not there as a file is built into the kernel. */
-function loadingOrder(folder: string): readonly string[] {
+function loadingOrder(folder: string, wanted = wantedModules): readonly string[] {
   const files = new Map(
     readdirSync(folder, { recursive: true, encoding: "utf8" })
       .filter((path) => path.endsWith(".ko"))
@@ -86,7 +102,7 @@ function loadingOrder(folder: string): readonly string[] {
     for (const dependency of dependsOf(readFileSync(file))) visit(dependency);
     ordered.add(file);
   };
-  wantedModules.forEach(visit);
+  wanted.forEach(visit);
   return [...ordered];
 }
 

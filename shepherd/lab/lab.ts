@@ -15,9 +15,11 @@ import {
   labPlace,
   layOut,
 } from "#lab/layout";
-import { identify, isAlive, must } from "#lab/process";
+import { identify, isAlive, must, type ProcessIdentity } from "#lab/process";
 import { type LabState, readState, withLock, writeState } from "#lab/state";
 import { type SweepReport, sweep } from "#lab/sweep";
+import { describeWan, type WanDriver, type WanPath } from "#lab/wan";
+import { raiseWan } from "#lab/wan-control";
 import { checkAddresses, layWires } from "#lab/wires";
 import { Fault } from "#model/fault";
 
@@ -29,6 +31,10 @@ export interface UpOptions extends LabPlace {
     | undefined;
   readonly socket?: string | undefined;
   readonly listen?: string | undefined;
+  /** What lies between pairs of sites; absent = no WAN, the sites are joined by wires. An empty list may be changed later. */
+  readonly wan?: readonly WanPath[] | undefined;
+  /** What shapes it. Default: this kernel's netem where there is one, else the router guest. */
+  readonly wanDriver?: WanDriver | undefined;
   /** A line for every thing that is being done. */
   readonly onProgress?: ((line: string) => void) | undefined;
 }
@@ -71,7 +77,9 @@ export async function up(options: UpOptions = {}): Promise<Lab> {
     await checkAddresses(layout);
     const imageDirectory = await buildImage({ onProgress: say });
     const hosts: Record<string, Partial<HostProcesses>> = {};
-    const record = (complete: boolean) => writeState({ layout, complete, hosts, imageDirectory });
+    const adopted: ProcessIdentity[] = [];
+    const record = (complete: boolean) =>
+      writeState({ layout, complete, hosts, imageDirectory }, adopted);
     record(false); // before anything exists: the mark by which a later sweep knows the folder
     mkdirSync(join(layout.stateDirectory, "ssh"), { mode: 0o700 });
     await must([
@@ -90,6 +98,17 @@ export async function up(options: UpOptions = {}): Promise<Lab> {
       `wires: ${layout.sites.map((site) => `${site.id} ${site.cidr}`).join(", ")}, joined by a router`,
     );
     await layWires(layout);
+    if (options.wan !== undefined) {
+      const { wan, router } = await raiseWan({
+        layout,
+        asked: options.wan,
+        imageDirectory,
+        driver: options.wanDriver,
+      });
+      if (router !== undefined) adopted.push(router);
+      record(false);
+      say(`WAN by ${wan.driver}: ${wan.paths.map(describeWan).join(" ")}`);
+    }
     const hostKeys = new Map<string, string>();
     await Promise.all(
       hostsOf(layout).map(async (host) => {

@@ -62,6 +62,8 @@ export interface SiteLayout {
   readonly bridge: string;
   /** The router's address on the site's bridge. */
   readonly gateway: string;
+  /** Where hosts send what is for other sites while a router guest shapes the WAN. */
+  readonly routerGuest: string;
   readonly cidr: string;
   readonly hosts: readonly HostLayout[];
 }
@@ -127,6 +129,7 @@ export function layOut(place: LabPlace, sites: readonly LabSite[] = defaultSites
         peerMigration: site.peerMigration ?? false,
         bridge: `dl-${site.id}`,
         gateway: `${subnet}.1`,
+        routerGuest: `${subnet}.2`,
         cidr: `${subnet}.0/24`,
         hosts: site.hosts.map((host, hostIndex) => ({
           id: host.id,

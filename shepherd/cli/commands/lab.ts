@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { define, exitCodes, type Streams } from "#cli/command";
 import { type ExitCode, show } from "#cli/output";
+import { Fault } from "#model/fault";
 
 interface Place {
   readonly name?: string;
@@ -19,37 +20,70 @@ export function addLab(program: Command, streams: Streams): void {
   // Loaded when used: a status call need not read the lab.
   const commands = () => import("#lab/commands");
 
-  define<[], Place & { stack?: string[]; socket?: string; listen?: string }>(group, streams, {
-    name: "up",
+  define<[], Place & { stack?: string[]; socket?: string; listen?: string; wan?: string[] }>(
+    group,
+    streams,
+    {
+      name: "up",
+      remote: false,
+      summary: "sweep, build the guest image, start every host, write drover.yaml",
+      setUp: (command) =>
+        place(command)
+          .option("--stack <environment=directory...>", "where adaptations.json is written")
+          .option("--socket <path>", "the shepherd's socket")
+          .option("--listen <address:port>", "the shepherd's TCP listener")
+          .option(
+            "--wan <site:site=values...>",
+            "what lies between two sites, such as north:south=50ms,200mbit,1%",
+          ),
+      async action(context, options) {
+        const { labUp, parseWan } = await commands();
+        const stacks = (options.stack ?? []).map((text) => {
+          const [environment = "", directory = ""] = text.split("=");
+          return { environment, directory };
+        });
+        const lab = await labUp(
+          {
+            ...placeOf(options),
+            stacks,
+            ...(options.wan === undefined ? {} : { wan: options.wan.map(parseWan) }),
+            ...(options.socket === undefined ? {} : { socket: options.socket }),
+            ...(options.listen === undefined ? {} : { listen: options.listen }),
+          },
+          (line) => context.tell(`${line}\n`),
+        );
+        show(context, lab, () =>
+          [
+            `lab ${lab.layout.name} is up`,
+            `next: drover shepherd --config ${lab.configurationFile}`,
+            `      IMAGE_DIR=${lab.imageDirectory}`,
+          ].join("\n"),
+        );
+        return exitCodes.ok;
+      },
+    },
+  );
+
+  define<[string | undefined, string[]], Place>(group, streams, {
+    name: "wan",
     remote: false,
-    summary: "sweep, build the guest image, start every host, write drover.yaml",
+    summary: "show what lies between the sites, or change, cut or mend it while the lab is up",
     setUp: (command) =>
       place(command)
-        .option("--stack <environment=directory...>", "where adaptations.json is written")
-        .option("--socket <path>", "the shepherd's socket")
-        .option("--listen <address:port>", "the shepherd's TCP listener"),
-    async action(context, options) {
-      const { labUp } = await commands();
-      const stacks = (options.stack ?? []).map((text) => {
-        const [environment = "", directory = ""] = text.split("=");
-        return { environment, directory };
-      });
-      const lab = await labUp(
-        {
-          ...placeOf(options),
-          stacks,
-          ...(options.socket === undefined ? {} : { socket: options.socket }),
-          ...(options.listen === undefined ? {} : { listen: options.listen }),
-        },
-        (line) => context.tell(`${line}\n`),
+        .argument("[action]", "show (default), set, cut or mend")
+        .argument("[site:site...]", "`set` takes values: north:south=50ms,200mbit,1%"),
+    async action(context, options, action, paths) {
+      const { describeWans, labWan } = await commands();
+      const known = (["show", "set", "cut", "mend"] as const).find(
+        (name) => name === (action ?? "show"),
       );
-      show(context, lab, () =>
-        [
-          `lab ${lab.layout.name} is up`,
-          `next: drover shepherd --config ${lab.configurationFile}`,
-          `      IMAGE_DIR=${lab.imageDirectory}`,
-        ].join("\n"),
-      );
+      if (known === undefined)
+        throw new Fault("lab.wan_invalid", {
+          text: action ?? "",
+          problem: "there are show, set, cut and mend",
+        });
+      const wan = await labWan({ ...placeOf(options), action: known, paths });
+      show(context, wan ?? null, () => describeWans(wan));
       return exitCodes.ok;
     },
   });
