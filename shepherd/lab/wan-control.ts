@@ -96,7 +96,13 @@ async function shape(layout: LabLayout, { driver, paths }: Wan, first: boolean):
   for (const host of hostsOf(layout))
     await must([
       ...inNamespace(host.namespace),
-      ...["ip", "link", "set", "dev", "uplink", "gso_max_segs", String(segments)],
+      "ip",
+      "link",
+      "set",
+      "dev",
+      "uplink",
+      "gso_max_segs",
+      String(segments),
     ]);
 }
 

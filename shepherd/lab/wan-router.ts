@@ -70,17 +70,25 @@ export async function startRouter(
     [
       ...inNamespace(layout.routerNamespace),
       "qemu-system-x86_64",
-      ...["-name", `drover-${layout.name}-wan`, "-nodefaults", "-no-user-config"],
-      ...["-machine", "q35,accel=tcg", "-cpu", "qemu64", "-m", String(memoryMib)],
-      ...["-display", "none", "-serial", `file:${join(folder, "wan-console.log")}`],
-      ...["-kernel", image.kernel, "-initrd", initrd, "-append", append],
-      ...["-device", "virtio-serial-pci"],
-      ...["-chardev", `socket,id=lab,path=${socket},server=on,wait=off`],
-      ...["-device", `virtserialport,chardev=lab,name=${labChannel}`],
-      ...cards.flatMap((card, index) => [
-        ...["-netdev", `tap,id=net${index},ifname=${card.tap},script=no,downscript=no,vnet_hdr=on`],
-        ...["-device", `virtio-net-pci,netdev=net${index},mac=${card.mac}`],
-      ]),
+      ...words(`-name drover-${layout.name}-wan -nodefaults -no-user-config -display none`),
+      ...words(`-machine q35,accel=tcg -cpu qemu64 -m ${memoryMib}`),
+      "-serial",
+      `file:${join(folder, "wan-console.log")}`,
+      "-kernel",
+      image.kernel,
+      "-initrd",
+      initrd,
+      "-append",
+      append,
+      "-chardev",
+      `socket,id=lab,path=${socket},server=on,wait=off`,
+      ...words(`-device virtio-serial-pci -device virtserialport,chardev=lab,name=${labChannel}`),
+      ...cards.flatMap((card, index) =>
+        words(
+          `-netdev tap,id=net${index},ifname=${card.tap},script=no,downscript=no,vnet_hdr=on ` +
+            `-device virtio-net-pci,netdev=net${index},mac=${card.mac}`,
+        ),
+      ),
     ],
     { logFile: join(folder, "wan-qemu.log") },
   );
@@ -108,6 +116,10 @@ export async function inRouter(
 
 function routerSocket(stateDirectory: string): string {
   return join(stateDirectory, "wan.sock");
+}
+
+function words(text: string): readonly string[] {
+  return text.split(" ");
 }
 
 /** A second archive: the kernel unpacks one after the other, and a later file takes the place of an earlier one. */

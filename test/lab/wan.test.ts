@@ -86,16 +86,13 @@ async function answers(from: string, to: string): Promise<boolean> {
   return / [1-9]\d* received/.test(await ping(from, to, ["-c", "3", "-W", "2"]));
 }
 async function leastRoundTripMs(from: string, to: string): Promise<number> {
-  const said = await must([
-    ...inHost(from),
-    ...["ping", "-q", "-c", "10", "-i", "0.1", address(to)],
-  ]);
+  const said = await must([...inHost(from), "ping", "-q", "-c", "10", "-i", "0.1", address(to)]);
   return Number(/= ([\d.]+)\//.exec(said)?.[1]);
 }
 async function throughputMbps(from: string, to: string): Promise<number> {
   const script = join(import.meta.dirname, "traffic.ts");
-  const [command = "", ...rest] = [...inHost(to), process.execPath, script, "receive", "5010"];
-  const receiver = spawn(command, rest, { stdio: ["ignore", "pipe", "inherit"] });
+  const receiverArguments = [...inHost(to).slice(1), process.execPath, script, "receive", "5010"];
+  const receiver = spawn("nsenter", receiverArguments, { stdio: ["ignore", "pipe", "inherit"] });
   try {
     let text = "";
     receiver.stdout.on("data", (chunk: Buffer) => {
