@@ -6,12 +6,20 @@ import { hosts } from "./data-sources/hosts.ts";
 import { machineStatus } from "./data-sources/machine-status.ts";
 import { site } from "./data-sources/site.ts";
 import { sites } from "./data-sources/sites.ts";
+import { cidrAddress } from "./functions/cidr-address.ts";
+import { parseRate } from "./functions/parse-rate.ts";
+import { parseSize } from "./functions/parse-size.ts";
+import { mesh, ring, star } from "./functions/topology.ts";
 import { environment } from "./resources/environment.ts";
 import { image } from "./resources/image.ts";
 import { link } from "./resources/link.ts";
 import { machine } from "./resources/machine.ts";
 import { network } from "./resources/network.ts";
+import type { ActionType } from "./schema/action.ts";
 import { attributes } from "./schema/attribute.ts";
+import type { EphemeralType } from "./schema/ephemeral.ts";
+import type { FunctionType } from "./schema/function.ts";
+import type { ListType } from "./schema/list.ts";
 import type { DataSourceType, ResourceType } from "./schema/resource.ts";
 
 export const resources: readonly ResourceType[] = [environment, network, image, machine, link];
@@ -24,6 +32,17 @@ export const dataSources: readonly DataSourceType[] = [
   decision,
   decisions,
 ];
+export const functions: readonly FunctionType[] = [
+  parseSize,
+  parseRate,
+  ring,
+  mesh,
+  star,
+  cidrAddress,
+];
+export const ephemerals: readonly EphemeralType[] = [];
+export const actions: readonly ActionType[] = [];
+export const lists: readonly ListType[] = [];
 
 /** The provider block. Each may come from the environment instead; the block wins. */
 export const providerAttributes = attributes({

@@ -1,8 +1,11 @@
 /**
- * gRPC on node:http2, as much of it as a plugin needs: unary calls, the plugin host's own services, refusals. Knows no
+ * gRPC on node:http2, as much of it as a plugin needs: unary calls, streams of answers, the plugin host's
+ * own services, refusals. Knows no
  * provider: what it answers is handed in. Source: grpc's PROTOCOL-HTTP2.md and reference/terraform.md 2.2.
  */
+import { once } from "node:events";
 import {
+  constants,
   createSecureServer,
   createServer,
   type Http2Server,
@@ -22,13 +25,18 @@ export const statuses = {
 /** go-plugin's own limit for messages of the other side. */
 const maxMessageBytes = 256 * 1024 * 1024;
 
-/** Answers a unary call; undefined when there is no such call. */
+/** Answers a call; undefined when there is no such call. */
 export type Answerer = (path: string) => Answer | undefined;
-export interface Answer {
-  readonly handle: (request: Uint8Array) => Promise<Uint8Array>;
-  /** Called once the answer has left, or the caller is gone. */
-  readonly sent?: () => void;
-}
+export type Answer =
+  | {
+      readonly handle: (request: Uint8Array) => Promise<Uint8Array>;
+      /** Called once the answer has left, or the caller is gone. */
+      readonly sent?: () => void;
+    }
+  | {
+      /** One message after the other; `cancelled` is aborted when the caller is gone. */
+      readonly stream: (request: Uint8Array, cancelled: AbortSignal) => AsyncIterable<Uint8Array>;
+    };
 
 export interface ServerOptions {
   readonly answer: Answerer;
@@ -79,34 +87,63 @@ function serve(stream: ServerHttp2Stream, path: string, options: ServerOptions):
     if (bytes <= maxMessageBytes + 5) chunks.push(chunk);
   });
   stream.on("end", () => {
-    const frame = bytes <= maxMessageBytes + 5 ? readFrame(Buffer.concat(chunks)) : undefined;
-    if (frame === undefined) {
+    const request = bytes <= maxMessageBytes + 5 ? readFrame(Buffer.concat(chunks)) : undefined;
+    if (request === undefined) {
       refuse(stream, statuses.invalidArgument, "not one uncompressed message");
       return;
     }
+    const failed = (error: unknown) => {
+      if (!(error instanceof DecodeError)) options.onBug(error);
+      const status = error instanceof DecodeError ? statuses.invalidArgument : statuses.internal;
+      refuse(stream, status, error instanceof Error ? error.message : String(error));
+    };
+    if ("stream" in answer) {
+      pour(stream, answer.stream, request).catch(failed);
+      return;
+    }
     if (answer.sent !== undefined) stream.on("close", answer.sent);
-    answer.handle(frame).then(
-      (message) => reply(stream, message),
-      (error: unknown) => {
-        if (!(error instanceof DecodeError)) options.onBug(error);
-        const status = error instanceof DecodeError ? statuses.invalidArgument : statuses.internal;
-        refuse(stream, status, error instanceof Error ? error.message : String(error));
-      },
-    );
+    answer.handle(request).then((message) => reply(stream, message), failed);
   });
+}
+
+/** Sends what the handler yields, no faster than the caller reads. */
+async function pour(
+  stream: ServerHttp2Stream,
+  handler: Extract<Answer, { stream: unknown }>["stream"],
+  request: Uint8Array,
+): Promise<void> {
+  const cancel = new AbortController();
+  stream.on("close", () => cancel.abort(new Error("the caller is gone")));
+  for await (const message of handler(request, cancel.signal)) {
+    if (stream.destroyed) return;
+    if (!stream.headersSent) begin(stream);
+    if (!stream.write(frame(message)))
+      await once(stream, "drain", { signal: cancel.signal }).catch(() => undefined); // or the caller is gone
+  }
+  if (stream.destroyed) return;
+  if (!stream.headersSent) begin(stream);
+  stream.end();
 }
 
 const responseHeaders = { ":status": 200, "content-type": "application/grpc+proto" };
 
-function reply(stream: ServerHttp2Stream, message: Uint8Array): void {
-  if (stream.destroyed) return;
+function begin(stream: ServerHttp2Stream): void {
   stream.respond(responseHeaders, { waitForTrailers: true });
   stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": String(statuses.ok) }));
+}
+
+function reply(stream: ServerHttp2Stream, message: Uint8Array): void {
+  if (stream.destroyed) return;
+  begin(stream);
   stream.end(frame(message));
 }
 
 function refuse(stream: ServerHttp2Stream, status: number, message: string): void {
-  if (stream.destroyed || stream.headersSent) return;
+  if (stream.destroyed) return;
+  if (stream.headersSent) {
+    stream.close(constants.NGHTTP2_INTERNAL_ERROR); // a stream that broke off half way is no whole answer
+    return;
+  }
   const headers = {
     ...responseHeaders,
     "grpc-status": String(status),

@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type CallName, calls, providerService } from "#protocol/service";
+import { type CallName, calls, providerService, type StreamName } from "#protocol/service";
 import { providerAddress } from "./address.ts";
 import { makeCertificate } from "./certificate.ts";
 import { type Answerer, createGrpcServer } from "./grpc.ts";
@@ -22,11 +22,15 @@ import {
   message,
 } from "./protobuf.ts";
 
-type RequestOf<Name extends CallName> = Decoded<(typeof calls)[Name]["request"]>;
-type ResponseOf<Name extends CallName> = Encodable<Decoded<(typeof calls)[Name]["response"]>>;
-/** One handler a call; each answers or throws, never hangs after StopProvider. */
+export type RequestOf<Name extends CallName> = Decoded<(typeof calls)[Name]["request"]>;
+export type ResponseOf<Name extends CallName> = Encodable<
+  Decoded<(typeof calls)[Name]["response"]>
+>;
+/** One handler a call; each answers, yields or throws, and never hangs after StopProvider. */
 export type Handlers = {
-  readonly [Name in CallName]?: (request: RequestOf<Name>) => Promise<ResponseOf<Name>>;
+  readonly [Name in CallName]?: Name extends StreamName
+    ? (request: RequestOf<Name>, cancelled: AbortSignal) => AsyncIterable<ResponseOf<Name>>
+    : (request: RequestOf<Name>) => Promise<ResponseOf<Name>>;
 };
 export interface Provider {
   readonly handlers: Handlers;
@@ -139,14 +143,27 @@ export function answerer(handlers: Handlers, shutdown: () => void): Answerer {
     if (service === "grpc.health.v1.Health" && name === "Check")
       return { handle: async () => encode(health, { status: serving }) };
     if (service !== providerService || !Object.hasOwn(calls, name)) return undefined;
-    const call: { request: Message<Fields>; response: Message<Fields> } = calls[name as CallName];
-    const handle = handlers[name as CallName] as
-      | ((request: unknown) => Promise<Readonly<Record<string, unknown>>>)
-      | undefined;
+    const call: { request: Message<Fields>; response: Message<Fields>; stream?: true } =
+      calls[name as CallName];
+    const handle = handlers[name as CallName] as UnaryHandler | StreamHandler | undefined;
     if (handle === undefined) return undefined;
+    if (call.stream === true)
+      return {
+        async *stream(request, cancelled) {
+          const events = (handle as StreamHandler)(decode(call.request, request), cancelled);
+          for await (const event of events) yield encode(call.response, event as never);
+        },
+      };
     return {
       handle: async (request) =>
-        encode(call.response, (await handle(decode(call.request, request))) as never),
+        encode(
+          call.response,
+          (await (handle as UnaryHandler)(decode(call.request, request))) as never,
+        ),
     };
   };
 }
+
+type Response = Readonly<Record<string, unknown>>;
+type UnaryHandler = (request: unknown) => Promise<Response>;
+type StreamHandler = (request: unknown, cancelled: AbortSignal) => AsyncIterable<Response>;

@@ -1,8 +1,8 @@
 /** The noun *data source*: validated and read. */
 import { field, message } from "#plugin/protobuf";
+import { clientCapabilities, deferred } from "./capability.ts";
 import { diagnostic } from "./diagnostic.ts";
 import { dynamicValue } from "./dynamic-value.ts";
-import { clientCapabilities } from "./provider.ts";
 
 export const validateDataResourceConfig = {
   request: message("ValidateDataResourceConfig.Request", {
@@ -23,5 +23,6 @@ export const readDataSource = {
   response: message("ReadDataSource.Response", {
     state: field.one(1, () => dynamicValue),
     diagnostics: field.many(2, () => diagnostic),
+    deferred: field.one(3, () => deferred),
   }),
 };

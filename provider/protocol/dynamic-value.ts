@@ -2,6 +2,7 @@
 import { decodeValue, encodeValue, readDecimal } from "#plugin/msgpack";
 import { type Decoded, DecodeError, type Encodable, field, message } from "#plugin/protobuf";
 import type { ValueType } from "#schema/attribute";
+import type { JsonObject } from "#schema/upgrade";
 import type { ObjectValue, Value } from "#schema/value";
 import { Decimal } from "#schema/value";
 
@@ -26,12 +27,22 @@ export function toDynamicValue(type: ValueType, value: Value): Encodable<Dynamic
   return { msgpack: encodeValue(type, value) };
 }
 
+/** What stands in a state file. @throws DecodeError when it is no JSON object. */
+export function fromRawState(stored: { readonly json: Uint8Array } | undefined): JsonObject {
+  if (stored === undefined || stored.json.length === 0)
+    throw new DecodeError("a state without JSON, as tools before Terraform 0.12 wrote it");
+  const json = parseJson(stored.json);
+  if (typeof json !== "object" || json === null || Array.isArray(json))
+    throw new DecodeError("a stored state that is no JSON object");
+  return json as JsonObject;
+}
+
 /**
  * A stored state as a value of the type of today: keys that it no longer has are dropped, new ones are null.
  * @throws DecodeError when a kept attribute is of another type.
  */
-export function fromRawState(type: ValueType, json: Uint8Array): Value {
-  return fromJson(type, parseJson(json), "state");
+export function stateFromJson(type: ValueType, state: JsonObject): Value {
+  return fromJson(type, state, "state");
 }
 
 function parseJson(bytes: Uint8Array): unknown {

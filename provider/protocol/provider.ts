@@ -1,22 +1,14 @@
 /** The noun *provider*: what it offers, its own configuration, its end. */
 import { field, message } from "#plugin/protobuf";
+import { actionSchema } from "./action.ts";
+import { clientCapabilities, serverCapabilities } from "./capability.ts";
 import { diagnostic } from "./diagnostic.ts";
 import { dynamicValue } from "./dynamic-value.ts";
+import { functionSignature } from "./function.ts";
 import { schema } from "./schema.ts";
 
-export const clientCapabilities = message("ClientCapabilities", {
-  deferral_allowed: field.bool(1),
-  write_only_attributes_allowed: field.bool(2),
-});
-const serverCapabilities = message("ServerCapabilities", {
-  plan_destroy: field.bool(1),
-  get_provider_schema_optional: field.bool(2),
-  move_resource_state: field.bool(3),
-  generate_resource_config: field.bool(4),
-});
 const typeName = message("TypeName", { type_name: field.string(1) });
 const functionName = message("FunctionName", { name: field.string(1) });
-const unusedSchema = message("Unused", {});
 
 export const getMetadata = {
   request: message("GetMetadata.Request", {}),
@@ -27,6 +19,8 @@ export const getMetadata = {
     resources: field.many(4, () => typeName),
     functions: field.many(5, () => functionName),
     ephemeral_resources: field.many(6, () => typeName),
+    list_resources: field.many(7, () => typeName),
+    actions: field.many(9, () => typeName),
   }),
 };
 export const getProviderSchema = {
@@ -38,20 +32,10 @@ export const getProviderSchema = {
     diagnostics: field.many(4, () => diagnostic),
     provider_meta: field.one(5, () => schema),
     server_capabilities: field.one(6, () => serverCapabilities),
-  }),
-};
-export const getResourceIdentitySchemas = {
-  request: message("GetResourceIdentitySchemas.Request", {}),
-  response: message("GetResourceIdentitySchemas.Response", {
-    identity_schemas: field.map(1, () => unusedSchema),
-    diagnostics: field.many(2, () => diagnostic),
-  }),
-};
-export const getFunctions = {
-  request: message("GetFunctions.Request", {}),
-  response: message("GetFunctions.Response", {
-    functions: field.map(1, () => unusedSchema),
-    diagnostics: field.many(2, () => diagnostic),
+    functions: field.map(7, () => functionSignature),
+    ephemeral_resource_schemas: field.map(8, () => schema),
+    list_resource_schemas: field.map(9, () => schema),
+    action_schemas: field.map(11, () => actionSchema),
   }),
 };
 export const validateProviderConfig = {

@@ -1,11 +1,13 @@
-/** The noun *managed resource*: validated, read, planned, applied, imported, upgraded. */
+/** The noun *managed resource*: validated, read, planned, applied, imported, moved, upgraded. */
 import { field, message } from "#plugin/protobuf";
+import { clientCapabilities, deferred } from "./capability.ts";
 import { attributePath, diagnostic } from "./diagnostic.ts";
 import { dynamicValue, rawState } from "./dynamic-value.ts";
-import { clientCapabilities } from "./provider.ts";
+import { identityData } from "./identity.ts";
 
 const diagnostics = (number: number) => field.many(number, () => diagnostic);
 const value = (number: number) => field.one(number, () => dynamicValue);
+const identity = (number: number) => field.one(number, () => identityData);
 
 export const validateResourceConfig = {
   request: message("ValidateResourceConfig.Request", {
@@ -33,11 +35,14 @@ export const readResource = {
     private: field.bytes(3),
     provider_meta: value(4),
     client_capabilities: field.one(5, () => clientCapabilities),
+    current_identity: identity(6),
   }),
   response: message("ReadResource.Response", {
     new_state: value(1),
     diagnostics: diagnostics(2),
     private: field.bytes(3),
+    deferred: field.one(4, () => deferred),
+    new_identity: identity(5),
   }),
 };
 export const planResourceChange = {
@@ -49,12 +54,15 @@ export const planResourceChange = {
     prior_private: field.bytes(5),
     provider_meta: value(6),
     client_capabilities: field.one(7, () => clientCapabilities),
+    prior_identity: identity(8),
   }),
   response: message("PlanResourceChange.Response", {
     planned_state: value(1),
     requires_replace: field.many(2, () => attributePath),
     planned_private: field.bytes(3),
     diagnostics: diagnostics(4),
+    deferred: field.one(6, () => deferred),
+    planned_identity: identity(7),
   }),
 };
 export const applyResourceChange = {
@@ -65,27 +73,32 @@ export const applyResourceChange = {
     config: value(4),
     planned_private: field.bytes(5),
     provider_meta: value(6),
+    planned_identity: identity(7),
   }),
   response: message("ApplyResourceChange.Response", {
     new_state: value(1),
     private: field.bytes(2),
     diagnostics: diagnostics(3),
+    new_identity: identity(5),
   }),
 };
 const importedResource = message("ImportedResource", {
   type_name: field.string(1),
   state: value(2),
   private: field.bytes(3),
+  identity: identity(4),
 });
 export const importResourceState = {
   request: message("ImportResourceState.Request", {
     type_name: field.string(1),
     id: field.string(2),
     client_capabilities: field.one(3, () => clientCapabilities),
+    identity: identity(4),
   }),
   response: message("ImportResourceState.Response", {
     imported_resources: field.many(1, () => importedResource),
     diagnostics: diagnostics(2),
+    deferred: field.one(3, () => deferred),
   }),
 };
 export const moveResourceState = {
@@ -96,10 +109,23 @@ export const moveResourceState = {
     source_state: field.one(4, () => rawState),
     target_type_name: field.string(5),
     source_private: field.bytes(6),
+    source_identity: field.one(7, () => rawState),
+    source_identity_schema_version: field.integer(8),
   }),
   response: message("MoveResourceState.Response", {
     target_state: value(1),
     diagnostics: diagnostics(2),
     target_private: field.bytes(3),
+    target_identity: identity(4),
+  }),
+};
+export const generateResourceConfig = {
+  request: message("GenerateResourceConfig.Request", {
+    type_name: field.string(1),
+    state: value(2),
+  }),
+  response: message("GenerateResourceConfig.Response", {
+    config: value(1),
+    diagnostics: diagnostics(2),
   }),
 };

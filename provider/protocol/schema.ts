@@ -70,6 +70,7 @@ export function toSchema(declared: {
   readonly version?: number;
   readonly description: string;
   readonly attributes: Attributes;
+  readonly deprecated?: string;
 }): Encodable<Decoded<typeof schema>> {
   const version = declared.version ?? 0;
   return {
@@ -79,6 +80,8 @@ export function toSchema(declared: {
       attributes: toAttributes(declared.attributes),
       description: declared.description,
       description_kind: markdown,
+      deprecated: declared.deprecated !== undefined,
+      deprecation_message: declared.deprecated,
     },
   };
 }
@@ -88,7 +91,7 @@ function toAttributes(declared: Attributes): Encodable<WireAttribute>[] {
 }
 
 function toAttribute(name: string, one: Attribute): Encodable<WireAttribute> {
-  const { type, description, required, optional, computed, sensitive } = one;
+  const { type, description, required, optional, computed, sensitive, writeOnly } = one;
   const typed = isNested(type)
     ? {
         nested_type: { attributes: toAttributes(type.attributes), nesting: nestings[type.nesting] },
@@ -102,6 +105,9 @@ function toAttribute(name: string, one: Attribute): Encodable<WireAttribute> {
     optional,
     computed,
     sensitive,
+    write_only: writeOnly,
+    deprecated: one.deprecated !== undefined,
+    deprecation_message: one.deprecated,
     ...typed,
   };
 }

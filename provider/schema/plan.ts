@@ -2,9 +2,17 @@
  * What every resource's plan has in common: defaults, what is known only after apply, what needs a replacement. Terraform
  * proposes prior values for what the configuration leaves open, so "keep it" is the rule and unknown the exception. Pure.
  */
-import { type Attribute, type Attributes, isNested } from "#schema/attribute";
+import { type Attribute, type Attributes, isNested, type Nested } from "#schema/attribute";
 import type { PathStep } from "#schema/report";
-import { equal, isList, isObject, type ObjectValue, unknown, type Value } from "#schema/value";
+import {
+  equal,
+  isList,
+  isObject,
+  isUnknown,
+  type ObjectValue,
+  unknown,
+  type Value,
+} from "#schema/value";
 
 /** The proposed state with defaults and unknowns filled in. `prior` is null at create. */
 export function completePlan(
@@ -15,7 +23,7 @@ export function completePlan(
     readonly config: ObjectValue;
   },
 ): ObjectValue {
-  return Object.fromEntries(
+  const planned: ObjectValue = Object.fromEntries(
     Object.entries(declared).map(([name, attribute]) => [
       name,
       completeValue(attribute, {
@@ -26,6 +34,15 @@ export function completePlan(
       }),
     ]),
   );
+  const { prior } = states;
+  if (prior === null) return planned;
+  const changed = (name: string) => !equal(prior[name] ?? null, planned[name] ?? null);
+  const following = Object.entries(declared).filter(
+    ([name, { follows }]) => states.config[name] === null && follows?.some(changed) === true,
+  );
+  return following.length === 0
+    ? planned
+    : { ...planned, ...Object.fromEntries(following.map(([name]) => [name, unknown])) };
 }
 
 interface Values {
@@ -38,26 +55,56 @@ interface Values {
 
 function completeValue(attribute: Attribute, values: Values): Value {
   const { isNew, prior, proposed, config } = values;
+  if (attribute.writeOnly === true) return null;
   if (config === null) {
     if (attribute.default !== undefined) return attribute.default;
     return attribute.computed === true && isNew ? unknown : proposed;
   }
+  const known = prior !== null && !isUnknown(config);
+  if (known && attribute.same?.(prior, config) === true) return prior;
   const { type } = attribute;
-  if (!isNested(type)) return proposed;
-  const complete = (item: Value, before: Value, wanted: Value): Value =>
+  return isNested(type) ? completeNested(type, values) : proposed;
+}
+
+function completeNested({ nesting, attributes }: Nested, values: Values): Value {
+  const { prior, proposed, config } = values;
+  const complete = (item: Value, before: Value | undefined, wanted: Value | undefined): Value =>
     isObject(item) && isObject(wanted)
-      ? completePlan(type.attributes, {
+      ? completePlan(attributes, {
           prior: isObject(before) ? before : null,
           proposed: item,
           config: wanted,
         })
       : item;
-  if (type.nesting === "single") return complete(proposed, prior, config);
-  if (type.nesting === "list" && isList(proposed) && isList(config))
-    return proposed.map((item, i) =>
-      complete(item, isList(prior) ? (prior[i] ?? null) : null, config[i] ?? null),
+  if (nesting === "single") return complete(proposed, prior, config);
+  if (nesting === "map" && isObject(proposed) && isObject(config)) {
+    const before = isObject(prior) ? prior : {};
+    return Object.fromEntries(
+      Object.entries(proposed).map(([key, item]) => [
+        key,
+        complete(item, before[key], config[key]),
+      ]),
     );
-  return proposed;
+  }
+  if (!isList(proposed) || !isList(config)) return proposed;
+  const before = isList(prior) ? prior : [];
+  if (nesting === "list") return proposed.map((item, i) => complete(item, before[i], config[i]));
+  // Items of a set have no place: each belongs to what says the same in everything that the user wrote.
+  return proposed.map((item) => {
+    const wanted = config.find((one) => covers(item, one));
+    return complete(item, wanted && before.find((one) => covers(one, wanted)), wanted);
+  });
+}
+
+/** Whether everything that `wanted` sets stands in `item`. */
+function covers(item: Value, wanted: Value): boolean {
+  return (
+    isObject(item) &&
+    isObject(wanted) &&
+    Object.entries(wanted).every(
+      ([name, value]) => value === null || equal(item[name] ?? null, value),
+    )
+  );
 }
 
 /** Paths of the attributes whose change cannot be made in place. */
@@ -67,9 +114,12 @@ export function replacements(
   planned: ObjectValue,
 ): readonly (readonly PathStep[])[] {
   return Object.entries(declared)
-    .filter(
-      ([name, attribute]) =>
-        attribute.replaces === true && !equal(prior[name] ?? null, planned[name] ?? null),
-    )
+    .filter(([name, { replaces }]) => {
+      const [before, after] = [prior[name] ?? null, planned[name] ?? null];
+      if (replaces === undefined || equal(before, after)) return false;
+      return (
+        replaces === true || (!isUnknown(after) && replaces({ prior: before, planned: after }))
+      );
+    })
     .map(([name]) => [name]);
 }

@@ -55,6 +55,14 @@ export interface ForeseenChange<A> {
   readonly replacing: readonly string[];
 }
 
+/** What a look ahead found out. */
+export interface Foreseen<A> {
+  /** Replaces the private data that apply gets. */
+  readonly private?: PrivateData;
+  /** Computed attributes that are known now. Not used at removal. */
+  readonly planned?: Partial<PlannedOf<A>>;
+}
+
 export interface ResourceBehaviour<A> {
   /** Rules between attributes. Anything in `config` may still be unknown. */
   readonly validate?: (config: PlannedOf<A>, report: Report) => void;
@@ -62,10 +70,9 @@ export interface ResourceBehaviour<A> {
   readonly plan?: (change: PlannedChange<A>, report: Report) => Partial<PlannedOf<A>>;
   /**
    * Looks ahead with the shepherd once a change is planned, a removal too; not for a plan without change, and not while
-   * the provider's own configuration is unknown. Reports warnings and errors; what it returns replaces the private data
-   * that apply gets (undefined: as it is).
+   * the provider's own configuration is unknown. Reports warnings and errors, and may tell what it now knows.
    */
-  readonly foresee?: (work: Work, change: ForeseenChange<A>) => Promise<PrivateData | undefined>;
+  readonly foresee?: (work: Work, change: ForeseenChange<A>) => Promise<Foreseen<A> | undefined>;
   readonly read: (work: Work, state: StateOf<A>, kept: PrivateData) => Promise<Reached<A>>;
   /** `config` holds write-only values, which `planned` never does. `private` is what `foresee` returned. */
   readonly create: (

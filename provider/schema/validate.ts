@@ -14,13 +14,13 @@ function validateValue(attribute: Attribute, value: Value, report: Report): void
   for (const validate of attribute.validators ?? []) validate(value, report);
   const { type } = attribute;
   if (!isNested(type)) return;
-  if (isList(value))
-    value.forEach((item, i) => {
-      if (isObject(item)) validateValues(type.attributes, item, report.at(i));
-    });
-  else if (isObject(value) && type.nesting === "single")
-    validateValues(type.attributes, value, report);
+  const inner = (item: Value, at: Report) => {
+    if (!isObject(item)) return;
+    validateValues(type.attributes, item, at);
+    for (const rule of type.rules ?? []) rule(item, at);
+  };
+  if (isList(value)) value.forEach((item, i) => inner(item, report.at(i)));
+  else if (type.nesting === "single") inner(value, report);
   else if (isObject(value))
-    for (const [key, item] of Object.entries(value))
-      if (isObject(item)) validateValues(type.attributes, item, report.at(key));
+    for (const [key, item] of Object.entries(value)) inner(item, report.at(key));
 }

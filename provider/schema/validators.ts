@@ -80,7 +80,8 @@ export function parseIpv4(text: string): number | undefined {
   return parts.reduce((sum, part) => sum * 256 + Number(part), 0);
 }
 
-function formatIpv4(address: number): string {
+/** Dotted form of an address that `parseIpv4` gave. */
+export function formatIpv4(address: number): string {
   return [24, 16, 8, 0].map((shift) => Math.floor(address / 2 ** shift) % 256).join(".");
 }
 
