@@ -9,12 +9,23 @@
  *   PUT    /v1/environments/:environment/networks/:name   body NetworkBody -> Mutation<NetworkView>
  *   PUT    /v1/environments/:environment/machines/:name   body MachineBody -> Mutation<MachineView>
  *   PUT    /v1/environments/:environment/links            body LinkBody -> Mutation<LinkView>
+ *   PUT    /v1/environments/:environment/groups/:name     body GroupBody -> Mutation<GroupView>; its machines and topology links with it
+ *   PUT    /v1/environments/:environment/volumes/:name    body VolumeBody -> Mutation<VolumeView>
+ *   PUT    /v1/environments/:environment/constraints/:name   body ConstraintBody -> Mutation<ConstraintView>; may only tighten
+ *   PUT    /v1/sites/:id        body SiteBody -> SiteView   PUT /v1/sites/:site/hosts/:id  body HostBody -> HostView; DELETE both
+ *   GET    /v1/hosts?site=      GET /v1/hosts/:id           HostView
  *   PUT    /v1/images/:name                               body ImageBody -> Mutation<ImageView>
  *   PUT    /v1/blobs/:sha256                              raw body; 201 once stored and verified; HEAD asks whether it is there
  *   GET    /v1/networks/:id /v1/machines/:id /v1/links/:id /v1/images/:id       the view, or 404; lists without :id take ?environment=
  *   GET    /v1/machines?environment=ring&name=rank-0      lookup by natural key (import); also networks, links (?machines=a,b), images (?name=)
  *   PATCH  /v1/environments/:id /v1/machines/:id /v1/links/:id     body …Patch -> Mutation<…View>
  *   DELETE /v1/networks/:id /v1/machines/:id /v1/links/:id /v1/images/:id       -> Mutation<null>
+ *   GET|PATCH|DELETE /v1/groups/:id /v1/volumes/:id /v1/constraints/:id         the same; lists ?environment=&name=
+ *   POST   /v1/plan-checks      body PlanCheckBody -> PlanCheckAnswer; decides dry, sums the changes of one run
+ *   GET    /v1/foreign-machines?site=&host=               ForeignMachineView[]: what other tools made, on hosts of ours
+ *   POST   /v1/foreign-machines/:domain_id/import         body ImportBody -> Mutation<MachineView>; nothing is restarted
+ *   GET    /v1/forecasts?environment=                     ForecastView[]: phases that guests announced
+ *   GET    /v1/machines/:id/console                       ConsoleView (role operator, or its owner): how to reach its console
  *   POST   /v1/requests         body RequestBody -> 200|202 RequestAnswer; ?dry_run=1 decides and plans, changes nothing
  *   GET    /v1/approvals?environment=&state=             ApprovalView[]: requests that wait (or waited) for named people
  *   GET    /v1/requests/:id/approval?wait_ms=            ApprovalView; returns when it is no longer pending or the wait is over
@@ -52,10 +63,27 @@ export interface EnvironmentBody {
   owner?: string | null;
   class: string;
   sites: string[];
+  /** What its machines inherit where they say nothing; and what its links may do. */
+  adaptation?: EnvironmentAdaptation | null;
+}
+/** Defaults of an environment. A machine's own word, attribute by attribute, goes before it. */
+export interface EnvironmentAdaptation {
+  mode?: Envelope["mode"] | null;
+  vcpus?: RangeBody | null;
+  cpu_percent?: RangeBody | null;
+  memory_mib?: RangeBody | null;
+  sites?: string[] | null;
+  /** Bounds of links that guests add, and how many they may add; absent: guests add none. */
+  links?: { max_added: number; rate_mbps: RangeBody } | null;
+}
+export interface RangeBody {
+  min: number;
+  max: number;
 }
 export type EnvironmentPatch = Partial<EnvironmentBody>;
 export interface EnvironmentView extends EnvironmentBody {
   owner: string;
+  adaptation: EnvironmentAdaptation | null;
   id: string;
   name: string;
   version: number;
@@ -94,6 +122,22 @@ export interface SizingFields {
   cpu_percent: number;
   memory_mib: number;
 }
+/** A machine's own bounds; null or absent: the environment's, else that attribute does not adapt. */
+export interface MachineAdaptation {
+  mode?: Envelope["mode"] | null;
+  vcpus?: RangeBody | null;
+  cpu_percent?: RangeBody | null;
+  memory_mib?: RangeBody | null;
+  sites?: readonly string[] | null;
+  /** These stay at their baselines whatever the ranges say. */
+  pinned_attributes?: readonly PinnableAttribute[] | null;
+}
+export type PinnableAttribute = "vcpus" | "cpu_percent" | "memory_mib" | "site";
+/** One change of the domain's XML that drover does not model: `cpu/topology@sockets` = "2", or an element's text. */
+export interface XmlPatch {
+  path: string;
+  value: string;
+}
 export interface MachineBody {
   group?: string | null;
   speaker?: boolean;
@@ -104,8 +148,22 @@ export interface MachineBody {
   cpu_percent?: number | null;
   memory_mib?: number | null;
   site?: string | null;
-  adaptation?: Wire<Envelope> | null;
+  adaptation?: MachineAdaptation | null;
   networks: { network_id: string; address?: string | null }[];
+  /** What it is booted able to reach; default: its envelope's maxima. Raising it needs a restart. */
+  ceiling?: { vcpus?: number | null; memory_mib?: number | null } | null;
+  /** Data volumes, in the order of vdb, vdc, …; they outlive the machine. */
+  disks?: { volume_id: string }[] | null;
+  /** cloud-init user data (NoCloud seed); a change needs a restart. At most 16 KiB. */
+  user_data?: string | null;
+  /** How long a guest may take to power off before it is cut off; 0: at once. Default 20. */
+  stop_timeout_s?: number | null;
+  /** Refuses to destroy it (409 `object.protected`) until this is taken back. */
+  deletion_protection?: boolean;
+  /** Lets an update restart it where a change cannot be made live; else 409 `machine.restart_needed`. */
+  allow_restart?: boolean;
+  /** The escape hatch; only paths that every site it may live at allows. A change needs a restart. */
+  raw_xml_patch?: XmlPatch[] | null;
   start_from?: (SizingFields & { site: string; adaptation_id: string }) | null;
 }
 export interface MachinePatch
@@ -135,7 +193,23 @@ export interface MachineView extends SizingFields {
   class: string;
   image_id: string;
   site: string;
+  /** In force: its own word over the environment's. */
   adaptation: Wire<Envelope>;
+  /** As declared; null: it says nothing itself and inherits the environment's. */
+  declared_adaptation: MachineAdaptation | null;
+  disks: { volume_id: string }[];
+  /** SHA-256 of the user data; the text itself may hold secrets and is not shown. */
+  user_data_sha256: string | null;
+  stop_timeout_s: number;
+  deletion_protection: boolean;
+  allow_restart: boolean;
+  raw_xml_patch: XmlPatch[];
+  /** `adaptation`: a guest added it to its group; the stack does not know it. `import`: another tool made it. */
+  origin: "stack" | "adaptation" | "import";
+  /** Who manages it: the principal (or `Drover-Manager` of the call) that claimed it; null: unclaimed. */
+  managed_by: string | null;
+  /** Declared, but not in force before its next start. */
+  restart_needed: string[];
   networks: { network_id: string; address: string; mac: string }[];
   ceiling: { vcpus: number; memory_mib: number };
   effective: MachineEffectiveView;
@@ -154,12 +228,207 @@ export interface LinkBody {
 }
 export interface LinkPatch {
   rate_mbps: number;
+  /** As in MachinePatch. */
+  planned_from?: { rate_mbps?: number };
+  planned_effective?: { rate_mbps?: number };
 }
 export interface LinkView extends LinkBody {
   id: string;
   environment_id: string;
+  origin: "stack" | "adaptation";
   effective: { rate_mbps: number; adaptation_id: string | null; lease_until_ms: number | null };
   version: number;
+}
+
+/** What every machine of a group is; names and addresses are the group's to give. */
+export type GroupTemplate = Omit<
+  MachineBody,
+  "group" | "speaker" | "start_from" | "networks" | "disks"
+> & {
+  networks: { network_id: string }[];
+};
+export type GroupTopology = "none" | "ring" | "mesh" | "star";
+export interface GroupBody {
+  template: GroupTemplate;
+  /** Baseline. Machines are called `<group>-0` and up. */
+  machine_count: number;
+  /** How many machines guests may scale it to; the baseline is the floor. Absent: the number does not adapt. */
+  adaptation?: { mode?: Envelope["mode"] | null; machine_count?: RangeBody | null } | null;
+  /** Links among its machines, kept when it scales. */
+  topology?: GroupTopology | null;
+  /** Rate of each of those links; needed with a topology. */
+  topology_rate_mbps?: number | null;
+  /** How its machines work together; `bulk_synchronous`: the slowest sets the pace. Policy and planner read it. */
+  coupling?: "independent" | "bulk_synchronous" | "pipeline" | null;
+  /** Index of the machine that may speak for all; null: none. Default 0. */
+  speaker?: number | null;
+}
+export interface GroupPatch extends Partial<GroupBody> {
+  planned_from?: { machine_count?: number };
+  planned_effective?: { machine_count?: number };
+}
+export interface GroupView {
+  id: string;
+  environment_id: string;
+  name: string;
+  template: GroupTemplate;
+  machine_count: number;
+  adaptation: { mode: Envelope["mode"]; machine_count: RangeBody | null };
+  topology: GroupTopology;
+  topology_rate_mbps: number | null;
+  coupling: "independent" | "bulk_synchronous" | "pipeline";
+  speaker: number | null;
+  effective: {
+    machine_count: number;
+    machines: { id: string; name: string; origin: "stack" | "adaptation"; state: string }[];
+    adaptation_id: string | null;
+    lease_until_ms: number | null;
+    reason: string | null;
+  };
+  version: number;
+}
+
+export interface VolumeBody {
+  size_gib: number;
+  /** Where it lives; absent: where its machine is first placed. */
+  site?: string | null;
+  deletion_protection?: boolean;
+}
+/** A volume grows, it never shrinks. */
+export type VolumePatch = Partial<VolumeBody>;
+export interface VolumeView {
+  id: string;
+  environment_id: string;
+  name: string;
+  size_gib: number;
+  deletion_protection: boolean;
+  /** Null: not placed yet. */
+  effective: { site: string | null; host: string | null; machine: string | null };
+  version: number;
+}
+
+/** A rule instance of the environment's own: judged beside all owners', so it can only say no more often. */
+export interface ConstraintBody {
+  rule: string;
+  level: "audit" | "warn" | "approve" | "deny";
+  params: Record<string, unknown>;
+}
+export interface ConstraintView extends ConstraintBody {
+  id: string;
+  environment_id: string;
+  name: string;
+  version: number;
+}
+
+export interface SiteBody {
+  owner: string;
+  /** Folder or bundle of its owner's policy, at the shepherd. */
+  policy: string;
+  raw_xml_paths?: string[];
+}
+export interface HostBody {
+  ssh: {
+    address: string;
+    user?: string | null;
+    key_file: string;
+    host_key: string;
+    jump?: string | null;
+  };
+  pool: string;
+  migration_address: string;
+  lend: { cpu_percent: number; memory_mib: number; disk_gib: number };
+}
+export interface HostView {
+  id: string;
+  site: string;
+  state: "up" | "degraded";
+  lend: { cpu_percent: number; memory_mib: number; disk_gib: number };
+  free_memory_mib: number | null;
+  free_disk_bytes: number | null;
+  foreign: { count: number; cpu_percent: number; memory_mib: number };
+  machines: string[];
+  /** Registered by the API (may be changed there), or written in drover.yaml. */
+  registered: boolean;
+}
+
+/** A dry decision on one object's change; all changes told under one `run` are summed, so that quotas see the whole. */
+export interface PlanCheckBody {
+  /** One id per provider run; forgotten after ten minutes of silence. */
+  run: string;
+  kind: "machine" | "group" | "link" | "environment" | "network" | "volume";
+  verb: "create" | "update" | "delete";
+  /** Update and delete. */
+  id?: string;
+  /** Create: name or id; absent: the environment that this same run creates. */
+  environment?: string;
+  name?: string;
+  /** What PUT or PATCH would get; what is not known yet is absent. */
+  body?: Record<string, unknown>;
+}
+export interface PlanCheckAnswer {
+  /** `unknown`: too little is known to judge; apply will. */
+  verdict: "granted" | "approval" | "denied" | "unknown";
+  code: string;
+  message: string;
+  findings: PlanCheckFinding[];
+  /** How each changed attribute would be put in force. */
+  ways: { attribute: string; way: "live" | "move" | "restart" }[];
+  predicted: { duration_ms: number; bytes: number; downtime_ms: number } | null;
+}
+export interface PlanCheckFinding {
+  severity: "error" | "warning";
+  /** In the words of the body; null: of the whole object. */
+  attribute: string | null;
+  rule: string;
+  id: string;
+  owner: string;
+  message: string;
+  nearest: Record<string, number | string> | null;
+}
+
+/** A domain on one of our hosts that is not ours. */
+export interface ForeignMachineView {
+  domain_id: string;
+  name: string;
+  site: string;
+  host: string;
+  state: string;
+  vcpus: number;
+  cpu_percent: number | null;
+  memory_mib: number;
+  memory_max_mib: number;
+  /** Another controller's mark in its metadata; null: none found. */
+  managed_by: string | null;
+}
+export interface ImportBody {
+  /** Name or id. */
+  environment: string;
+  name: string;
+  host?: string;
+  group?: string | null;
+  class?: string | null;
+}
+
+export interface ForecastView {
+  id: string;
+  environment: string;
+  machines: string[];
+  group: string | null;
+  phase: string;
+  from_ms: number;
+  until_ms: number | null;
+  vcpus: number | null;
+  cpu_percent: number | null;
+  memory_mib: number | null;
+  rate_mbps: number | null;
+  reason: string;
+  announced_at_ms: number;
+}
+export interface ConsoleView {
+  host: string;
+  /** What reaches it: run at the host. */
+  command: string;
+  log_file: string;
 }
 
 /** Answer of every mutation: the object as it is, and the operation that goes on with it (202) or did it (200). */
@@ -174,7 +443,7 @@ export type StepView = Wire<StepRecord>;
 
 /** Same methods as a guest's; `machine` and `environment` by name. */
 export interface RequestBody {
-  method: "resize" | "rate" | "move" | "release" | "forecast";
+  method: "resize" | "rate" | "move" | "release" | "scale" | "topology" | "forecast";
   environment: string;
   machine?: string;
   group?: string;
@@ -185,6 +454,13 @@ export interface RequestBody {
     peer?: string;
     rate_mbps?: number;
     site?: string;
+    /** scale: how many machines the group is to have. */
+    machines?: number;
+    /** topology: links to add or to change; those that guests added and that are not named go. */
+    links?: { machines: [string, string]; rate_mbps: number }[];
+    phase?: string;
+    in_s?: number;
+    for_s?: number;
     lease_s?: number;
     reason?: string;
   };

@@ -4,17 +4,23 @@
  */
 import { type Static, Type } from "typebox";
 import type {
+  ConstraintBody as ConstraintBodyContract,
   EnvironmentBody as EnvironmentBodyContract,
   EnvironmentPatch as EnvironmentPatchContract,
+  GroupBody as GroupBodyContract,
+  GroupPatch as GroupPatchContract,
   HoldBody as HoldBodyContract,
   ImageBody as ImageBodyContract,
+  ImportBody as ImportBodyContract,
   LinkBody as LinkBodyContract,
   LinkPatch as LinkPatchContract,
   MachineBody as MachineBodyContract,
   MachinePatch as MachinePatchContract,
   NetworkBody as NetworkBodyContract,
+  PlanCheckBody as PlanCheckBodyContract,
   RequestBody as RequestBodyContract,
   TokenBody as TokenBodyContract,
+  VolumeBody as VolumeBodyContract,
 } from "#api/contract";
 
 const closed = { additionalProperties: false };
@@ -42,8 +48,42 @@ const nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T)
 const maybe = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) =>
   Type.Optional(nullable(schema));
 
+const Range = Type.Object(
+  { min: Type.Integer({ minimum: 0 }), max: Type.Integer({ minimum: 0 }) },
+  closed,
+);
+const Mode = Type.Union([
+  Type.Literal("auto"),
+  Type.Literal("approve"),
+  Type.Literal("advise"),
+  Type.Literal("pinned"),
+]);
+const adaptationWords = {
+  mode: maybe(Mode),
+  vcpus: maybe(Range),
+  cpu_percent: maybe(Range),
+  memory_mib: maybe(Range),
+  sites: maybe(Type.Array(Label, { maxItems: 64 })),
+};
+export const EnvironmentAdaptation = Type.Object(
+  {
+    ...adaptationWords,
+    links: maybe(
+      Type.Object(
+        { max_added: Type.Integer({ minimum: 0, maximum: 4_096 }), rate_mbps: Range },
+        closed,
+      ),
+    ),
+  },
+  closed,
+);
 export const EnvironmentBody = Type.Object(
-  { owner: maybe(Label), class: Label, sites: Type.Array(Label, { minItems: 1, maxItems: 64 }) },
+  {
+    owner: maybe(Label),
+    class: Label,
+    sites: Type.Array(Label, { minItems: 1, maxItems: 64 }),
+    adaptation: maybe(EnvironmentAdaptation),
+  },
   closed,
 );
 export const EnvironmentPatch = Type.Partial(EnvironmentBody, closed);
@@ -62,34 +102,57 @@ export const ImageBody = Type.Object(
   closed,
 );
 
-const Range = Type.Object(
-  { min: Type.Integer({ minimum: 0 }), max: Type.Integer({ minimum: 0 }) },
-  closed,
-);
-const Envelope = Type.Object(
+const MachineAdaptation = Type.Object(
   {
-    mode: Type.Union([
-      Type.Literal("auto"),
-      Type.Literal("approve"),
-      Type.Literal("advise"),
-      Type.Literal("pinned"),
-    ]),
-    vcpus: maybe(Range),
-    cpu_percent: maybe(Range),
-    memory_mib: maybe(Range),
-    sites: maybe(Type.Array(Label, { maxItems: 64 })),
+    ...adaptationWords,
+    pinned_attributes: maybe(
+      Type.Array(
+        Type.Union([
+          Type.Literal("vcpus"),
+          Type.Literal("cpu_percent"),
+          Type.Literal("memory_mib"),
+          Type.Literal("site"),
+        ]),
+        { maxItems: 4 },
+      ),
+    ),
   },
   closed,
 );
-const machineFields = {
-  group: maybe(Name),
-  speaker: Type.Optional(Type.Boolean()),
+/** Longest wait for a guest that powers off. */
+const StopTimeoutS = Type.Integer({ minimum: 0, maximum: 3_600 });
+/** What a machine and the template of a group have alike. */
+const templateFields = {
   class: maybe(Label),
+
   vcpus: maybe(Vcpus),
   cpu_percent: maybe(CpuPercent),
   memory_mib: maybe(MemoryMib),
   site: maybe(Label),
-  adaptation: maybe(Envelope),
+  adaptation: maybe(MachineAdaptation),
+  ceiling: maybe(Type.Object({ vcpus: maybe(Vcpus), memory_mib: maybe(MemoryMib) }, closed)),
+  user_data: maybe(Type.String({ maxLength: 16_384 })),
+  stop_timeout_s: maybe(StopTimeoutS),
+  deletion_protection: Type.Optional(Type.Boolean()),
+  allow_restart: Type.Optional(Type.Boolean()),
+  raw_xml_patch: maybe(
+    Type.Array(
+      Type.Object(
+        {
+          path: Type.String({ minLength: 1, maxLength: 256 }),
+          value: Type.String({ maxLength: 1_024 }),
+        },
+        closed,
+      ),
+      { maxItems: 64 },
+    ),
+  ),
+};
+const machineFields = {
+  group: maybe(Name),
+  speaker: Type.Optional(Type.Boolean()),
+  ...templateFields,
+  disks: maybe(Type.Array(Type.Object({ volume_id: Id }, closed), { maxItems: 24 })),
 };
 const Networks = Type.Array(
   Type.Object({ network_id: Id, address: maybe(Type.String({ maxLength: 15 })) }, closed),
@@ -139,7 +202,111 @@ export const LinkBody = Type.Object(
   { machines: Type.Tuple([Name, Name]), rate_mbps: RateMbps },
   closed,
 );
-export const LinkPatch = Type.Object({ rate_mbps: RateMbps }, closed);
+const PlannedRate = Type.Optional(
+  Type.Object({ rate_mbps: Type.Optional(Type.Integer({ minimum: 0 })) }, closed),
+);
+export const LinkPatch = Type.Object(
+  { rate_mbps: RateMbps, planned_from: PlannedRate, planned_effective: PlannedRate },
+  closed,
+);
+const MachineCount = Type.Integer({ minimum: 0, maximum: 1_024 });
+const PlannedCount = Type.Optional(
+  Type.Object({ machine_count: Type.Optional(Type.Integer({ minimum: 0 })) }, closed),
+);
+const GroupTemplate = Type.Object(
+  {
+    ...templateFields,
+    image_id: Id,
+    networks: Type.Array(Type.Object({ network_id: Id }, closed), { maxItems: 8 }),
+  },
+  closed,
+);
+const groupFields = {
+  adaptation: maybe(Type.Object({ mode: maybe(Mode), machine_count: maybe(Range) }, closed)),
+  topology: maybe(
+    Type.Union([
+      Type.Literal("none"),
+      Type.Literal("ring"),
+      Type.Literal("mesh"),
+      Type.Literal("star"),
+    ]),
+  ),
+  topology_rate_mbps: maybe(RateMbps),
+  coupling: maybe(
+    Type.Union([
+      Type.Literal("independent"),
+      Type.Literal("bulk_synchronous"),
+      Type.Literal("pipeline"),
+    ]),
+  ),
+  speaker: maybe(Type.Integer({ minimum: 0 })),
+};
+export const GroupBody = Type.Object(
+  { template: GroupTemplate, machine_count: MachineCount, ...groupFields },
+  closed,
+);
+export const GroupPatch = Type.Object(
+  {
+    template: Type.Optional(GroupTemplate),
+    machine_count: Type.Optional(MachineCount),
+    ...groupFields,
+    planned_from: PlannedCount,
+    planned_effective: PlannedCount,
+  },
+  closed,
+);
+export const VolumeBody = Type.Object(
+  {
+    size_gib: Type.Integer({ minimum: 1, maximum: 65_536 }),
+    site: maybe(Label),
+    deletion_protection: Type.Optional(Type.Boolean()),
+  },
+  closed,
+);
+export const VolumePatch = Type.Partial(VolumeBody, closed);
+export const ConstraintBody = Type.Object(
+  {
+    rule: Type.String({ pattern: "^[a-z][a-z0-9_]{0,63}$" }),
+    level: Type.Union([
+      Type.Literal("audit"),
+      Type.Literal("warn"),
+      Type.Literal("approve"),
+      Type.Literal("deny"),
+    ]),
+    params: Type.Record(Type.String(), Type.Unknown()),
+  },
+  closed,
+);
+const Verb = Type.Union([Type.Literal("create"), Type.Literal("update"), Type.Literal("delete")]);
+export const PlanCheckBody = Type.Object(
+  {
+    run: Type.String({ minLength: 1, maxLength: 64 }),
+    kind: Type.Union([
+      Type.Literal("machine"),
+      Type.Literal("group"),
+      Type.Literal("link"),
+      Type.Literal("environment"),
+      Type.Literal("network"),
+      Type.Literal("volume"),
+    ]),
+    verb: Verb,
+    id: Type.Optional(Id),
+    environment: Type.Optional(Id),
+    name: Type.Optional(Name),
+    body: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+  },
+  closed,
+);
+export const ImportBody = Type.Object(
+  {
+    environment: Id,
+    name: Name,
+    host: Type.Optional(Label),
+    group: maybe(Name),
+    class: maybe(Label),
+  },
+  closed,
+);
 
 export const RequestBody = Type.Object(
   {
@@ -148,6 +315,8 @@ export const RequestBody = Type.Object(
       Type.Literal("rate"),
       Type.Literal("move"),
       Type.Literal("release"),
+      Type.Literal("scale"),
+      Type.Literal("topology"),
       Type.Literal("forecast"),
     ]),
     environment: Name,
@@ -161,6 +330,16 @@ export const RequestBody = Type.Object(
         peer: Type.Optional(Name),
         rate_mbps: Type.Optional(RateMbps),
         site: Type.Optional(Label),
+        machines: Type.Optional(MachineCount),
+        links: Type.Optional(
+          Type.Array(
+            Type.Object({ machines: Type.Tuple([Name, Name]), rate_mbps: RateMbps }, closed),
+            { maxItems: 4_096 },
+          ),
+        ),
+        phase: Type.Optional(Type.String({ minLength: 1, maxLength: 128 })),
+        in_s: Type.Optional(Type.Integer({ minimum: 0, maximum: 31_536_000 })),
+        for_s: Type.Optional(Type.Integer({ minimum: 1, maximum: 31_536_000 })),
         lease_s: Type.Optional(Type.Integer({ minimum: 1, maximum: 31_536_000 })),
         reason: Type.Optional(Type.String({ maxLength: 200 })),
       },
@@ -206,7 +385,31 @@ const same: [
   Same<Static<typeof HoldBody>, HoldBodyContract>,
   Same<Static<typeof TokenBody>, TokenBodyContract>,
   Same<Static<typeof RequestBody>, RequestBodyContract>,
+  Same<Static<typeof ConstraintBody>, ConstraintBodyContract>,
+  Same<Static<typeof VolumeBody>, VolumeBodyContract>,
+  Same<Static<typeof PlanCheckBody>, PlanCheckBodyContract>,
+  Same<Static<typeof ImportBody>, ImportBodyContract>,
+  Same<keyof Static<typeof GroupBody>, keyof GroupBodyContract>,
+  Same<keyof Static<typeof GroupPatch>, keyof GroupPatchContract>,
   Same<keyof Static<typeof MachineBody>, keyof MachineBodyContract>,
   Same<keyof Static<typeof MachinePatch>, keyof MachinePatchContract>,
-] = [true, true, true, true, true, true, true, true, true, true, true];
+] = [
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+];
 void same;

@@ -77,7 +77,7 @@ export function endedResult(
       ...common,
     };
   }
-  const granted = grantedOf(request, ended);
+  const granted = { ...grantedOf(request, ended), ...grantedWhole(request, ended) };
   const succeeded = operation.state === "succeeded";
   const [first] = ended.machines;
   const leaseUntilMs =
@@ -92,7 +92,9 @@ export function endedResult(
     granted,
     ...(leaseUntilMs === undefined ? {} : { lease_until_ms: leaseUntilMs }),
     ...inForceAfter(request, operation),
-    ...(request.group === undefined ? {} : { machines: rowsOf(request, ended, succeeded) }),
+    ...(request.group === undefined || request.kind === "scale"
+      ? {}
+      : { machines: rowsOf(request, ended, succeeded) }),
   };
 }
 
@@ -129,6 +131,21 @@ export function statusResult(
     lease_until_ms: effective.leaseUntilMs ?? null,
     adaptation_id: effective.adaptationId ?? null,
     now_ms: nowMs,
+  };
+}
+
+/** Of an ask about several things: the number of machines of a group, the links as they are now. */
+function grantedWhole(
+  request: Request,
+  ended: { readonly machines: readonly MachineRecord[]; readonly links: readonly LinkRecord[] },
+): Record<string, unknown> {
+  if (request.kind === "scale") return { machines: request.scale?.machineCount };
+  if (request.kind !== "topology") return {};
+  return {
+    links: ended.links.slice(0, maxRows).map(({ spec, effective }) => ({
+      machines: spec.machines,
+      rate_mbps: effective.rateMbps,
+    })),
   };
 }
 
@@ -186,19 +203,22 @@ function inForceAfter(request: Request, { endedAtMs }: Operation): { in_force_af
 }
 
 /** `60 % of a core, 800 MiB, at south`. */
-function inWords(granted: Readonly<Record<string, number | string>>): string {
+function inWords(granted: Readonly<Record<string, unknown>>): string {
   const words: Record<string, (value: number | string) => string> = {
     vcpus: (value) => `${value} vCPU${value === 1 ? "" : "s"}`,
     cpu_percent: (value) => `${value} % of a core`,
     memory_mib: (value) => `${value} MiB`,
     rate_mbps: (value) => `${value} Mbit/s`,
     site: (value) => `at ${value}`,
+    machines: (value) => `${value} machines`,
   };
-  return [...sizeKeys, "rate_mbps", "site"]
+  return [...sizeKeys, "rate_mbps", "site", "machines"]
     .flatMap((key) => {
       const value = granted[key];
-      return value === undefined ? [] : [words[key]?.(value) ?? ""];
+      const isPlain = typeof value === "number" || typeof value === "string";
+      return isPlain ? [words[key]?.(value) ?? ""] : [];
     })
+    .concat(Array.isArray(granted["links"]) ? [`${granted["links"].length} links`] : [])
     .join(", ");
 }
 

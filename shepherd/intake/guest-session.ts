@@ -5,6 +5,7 @@
  */
 import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
+import { announce } from "#intake/forecasts";
 import {
   deniedResult,
   endedResult,
@@ -208,12 +209,23 @@ export class GuestSession {
         await this.#serveAsk(id, this.#requestOf(id, call.ask, self), work);
         return;
       }
-      const result = statusResult(self, scope.environment, this.#world.clock.nowMs());
-      this.#say({ id, result });
+      this.#say({ id, result: await this.#answerOf(call, self, scope) });
     } catch (error) {
       this.#sayFault(id, error);
       if (!isFault(error)) log.error({ machine: this.machineId, err: error }, "a call failed");
     }
+  }
+
+  /** What needs no decision: nothing is changed by it. */
+  async #answerOf(
+    call: Exclude<ReturnType<typeof guestCall>, { readonly kind: "request" }>,
+    self: MachineRecord,
+    scope: Scope,
+  ): Promise<Readonly<Record<string, unknown>>> {
+    const { store, clock, ids } = this.#world;
+    if (call.kind === "status") return statusResult(self, scope.environment, clock.nowMs());
+    const by = { asker: self.spec.name, id: ids.next(), nowMs: clock.nowMs() };
+    return await store.transaction((journal) => announce(journal, call.forecast, by));
   }
 
   async #serveAsk(id: string, request: Request, work: AtWork): Promise<void> {
@@ -319,7 +331,9 @@ export class GuestSession {
       }
       const machines = await journal.objects.list("machine", { environmentId });
       const links = await journal.objects.list("link", { environmentId });
-      return { self, scope: { environment, machines, links } };
+      const groups = await journal.objects.list("group", { environmentId });
+      const newId = () => this.#world.ids.next();
+      return { self, scope: { environment, machines, links, groups, newId } };
     });
   }
 

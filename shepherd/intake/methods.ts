@@ -6,21 +6,34 @@
 
 import { inert } from "#intake/inert";
 import { Fault } from "#model/fault";
-import type { EnvironmentRecord, LinkRecord, MachineRecord } from "#model/objects";
+import type { EnvironmentRecord, GroupRecord, LinkRecord, MachineRecord } from "#model/objects";
 import type { LinkAsk, MachineAsk, Request, RequestKind, Subject } from "#model/request";
 import type { Ms } from "#model/units";
+import { changeGroup, membersOf as membersOfGroup } from "#planner/groups";
+import { compareText } from "#planner/target";
 
 /** The records that a call may be about: one environment's. */
 export interface Scope {
   readonly environment: EnvironmentRecord;
   readonly machines: readonly MachineRecord[];
   readonly links: readonly LinkRecord[];
+  readonly groups: readonly GroupRecord[];
+  /** Ids of what a call would add. */
+  readonly newId: () => string;
 }
 
 /** A request but for what its way in adds: id, subject, key and time. */
 export type Ask = Pick<
   Request,
-  "kind" | "environmentId" | "machines" | "links" | "group" | "leaseMs" | "reason"
+  | "kind"
+  | "environmentId"
+  | "machines"
+  | "links"
+  | "group"
+  | "scale"
+  | "declares"
+  | "leaseMs"
+  | "reason"
 >;
 
 /** What a call asks for once it is read. */
@@ -31,25 +44,38 @@ export type Call =
 
 /** A phase announced ahead; nothing is granted for it. */
 export interface Forecast {
-  readonly machines: readonly string[];
+  readonly environment: EnvironmentRecord;
+  readonly machines: readonly MachineRecord[];
+  readonly group: string | undefined;
+  readonly phase: string;
   readonly inMs: Ms;
   readonly forMs: Ms | undefined;
   readonly vcpus: number | undefined;
   readonly cpuPercent: number | undefined;
   readonly memoryMib: number | undefined;
+  readonly rateMbps: number | undefined;
   readonly reason: string;
 }
 
-export const methods = ["resize", "rate", "move", "release", "forecast", "status"] as const;
+export const methods = [
+  "resize",
+  "rate",
+  "move",
+  "scale",
+  "topology",
+  "release",
+  "forecast",
+  "status",
+] as const;
 export type Method = (typeof methods)[number];
-/** What a guest may call in this version; docs/guest-protocol.md names the others. */
-export const guestMethods: readonly Method[] = ["resize", "rate", "move", "release", "status"];
+/** What a guest may call. */
+export const guestMethods: readonly Method[] = methods;
 
 export function isMethod(name: string): name is Method {
   return (methods as readonly string[]).includes(name);
 }
 
-type Field = "integer" | "text";
+type Field = "integer" | "text" | "links";
 interface FieldRule {
   readonly type: Field;
   readonly min: number;
@@ -65,6 +91,9 @@ const fields = {
   lease_s: { type: "integer", min: 1, max: 2_592_000 },
   in_s: { type: "integer", min: 0, max: 31_536_000 },
   for_s: { type: "integer", min: 1, max: 31_536_000 },
+  machines: { type: "integer", min: 0, max: 1_024 },
+  /** At most so many links in one call. */
+  links: { type: "links", min: 0, max: 1_024 },
   phase: { type: "text", min: 1, max: 128 },
   group: { type: "text", min: 1, max: 128 },
   peer: { type: "text", min: 1, max: 128 },
@@ -80,13 +109,24 @@ const known: Record<Method, readonly FieldName[]> = {
   resize: [...sizes, "group", "lease_s", "reason"],
   rate: ["peer", "rate_mbps", "lease_s", "reason"],
   move: ["site", "group", "lease_s", "reason"],
+  scale: ["group", "machines", "lease_s", "reason"],
+  topology: ["group", "links", "lease_s", "reason"],
   release: ["group", "reason"],
   forecast: [...sizes, "rate_mbps", "phase", "group", "in_s", "for_s", "reason"],
   status: [],
 };
 
+interface LinkWish {
+  readonly machines: readonly [string, string];
+  readonly rateMbps: number;
+}
+interface FieldTypes {
+  readonly integer: number;
+  readonly text: string;
+  readonly links: readonly LinkWish[];
+}
 type Params = {
-  readonly [Name in FieldName]?: (typeof fields)[Name]["type"] extends "integer" ? number : string;
+  readonly [Name in FieldName]?: FieldTypes[(typeof fields)[Name]["type"]];
 };
 
 /**
@@ -174,23 +214,28 @@ function callFor(
     }
     case "rate":
       return requestFor("rate", params, scope, { links: [rateAsk(params, machines, scope)] });
+    case "scale":
+      return scaleCall(params, scope);
+    case "topology":
+      return requestFor("topology", params, scope, topologyOf(params, machines, scope));
     case "release":
-      return requestFor("release", params, scope, {
-        machines: machines.map(({ id }) => ({ machineId: id })),
-        links: raisedLinks(machines, scope),
-      });
+      return releaseCall(params, machines, scope);
     case "status":
       return { kind: "status", machines };
     case "forecast":
       return {
         kind: "forecast",
         forecast: {
-          machines: machines.map(({ id }) => id),
+          environment: scope.environment,
+          machines,
+          group: params.group,
+          phase: inert(params.phase ?? "next", 128),
           inMs: (params.in_s ?? 0) * 1_000,
           forMs: params.for_s === undefined ? undefined : params.for_s * 1_000,
           vcpus: params.vcpus,
           cpuPercent: params.cpu_percent,
           memoryMib: params.memory_mib,
+          rateMbps: params.rate_mbps,
           reason: inert(params.reason ?? ""),
         },
       };
@@ -201,7 +246,7 @@ function requestFor(
   kind: RequestKind,
   params: Params,
   scope: Scope,
-  about: { readonly machines?: readonly MachineAsk[]; readonly links?: readonly LinkAsk[] },
+  about: Partial<Pick<Ask, "machines" | "links" | "scale" | "declares">>,
 ): Call {
   return {
     kind: "request",
@@ -210,6 +255,8 @@ function requestFor(
       environmentId: scope.environment.id,
       machines: about.machines ?? [],
       links: about.links ?? [],
+      ...(about.scale === undefined ? {} : { scale: about.scale }),
+      ...(about.declares === undefined ? {} : { declares: about.declares }),
       ...(params.group === undefined ? {} : { group: params.group }),
       ...(params.lease_s === undefined ? {} : { leaseMs: params.lease_s * 1_000 }),
       reason: inert(params.reason ?? ""),
@@ -243,6 +290,115 @@ function rateAsk(params: Params, machines: readonly MachineRecord[], scope: Scop
   return { linkId: link.id, rateMbps };
 }
 
+/** So many machines of a group; those that the stack declared stay, whatever number is asked for. */
+function scaleCall(params: Params, scope: Scope): Call {
+  const { group: name, machines: wanted } = params;
+  if (name === undefined) throw invalid("group", "is missing");
+  if (wanted === undefined) throw invalid("machines", "is missing");
+  const group = groupOf(name, scope);
+  if (group === undefined) {
+    throw invalid("group", `${inert(name, 64)} was declared machine by machine and does not scale`);
+  }
+  const { machineCount } = group.spec;
+  const { declares, ...change } = changeGroup(group.spec, Math.max(wanted, machineCount), scope);
+  return requestFor("scale", params, scope, {
+    ...change,
+    declares,
+    scale: { groupId: group.id, machineCount: wanted },
+  });
+}
+
+/**
+ * The links of these machines as they are to be: named ones come or change, those that guests added and that are not
+ * named go. What the stack declared stays; with another rate it is an ask like `rate`.
+ */
+function topologyOf(
+  params: Params,
+  machines: readonly MachineRecord[],
+  scope: Scope,
+): Pick<Ask, "links" | "declares"> {
+  const { links: wishes } = params;
+  if (wishes === undefined) throw invalid("links", "is missing");
+  const own = new Set(machines.map(({ spec }) => spec.name));
+  const known = new Set(scope.machines.map(({ spec }) => spec.name));
+  const named = new Map<string, number>();
+  for (const { machines: ends, rateMbps } of wishes) {
+    const [left, right] = ends;
+    const stranger = ends.find((name) => !known.has(name));
+    if (stranger !== undefined) {
+      throw invalid(
+        "links",
+        `${scope.environment.spec.name} has no machine ${inert(stranger, 64)}`,
+      );
+    }
+    if (left === right) throw invalid("links", "a link joins two machines");
+    if (!own.has(left) && !own.has(right)) {
+      throw new Fault("request.not_yours", {
+        where: "links",
+        problem: "a guest asks for links that one end of is its own; a speaker for its group's",
+      });
+    }
+    named.set(ends.toSorted(compareText).join("--"), rateMbps);
+  }
+  const asks: LinkAsk[] = [];
+  for (const link of scope.links) {
+    const name = link.spec.machines.join("--");
+    const rateMbps = named.get(name);
+    named.delete(name);
+    if (rateMbps !== undefined) asks.push({ linkId: link.id, rateMbps });
+    else if (link.spec.origin === "adaptation" && link.spec.machines.some((end) => own.has(end))) {
+      asks.push({ linkId: link.id, rateMbps: 0 });
+    }
+  }
+  const added = [...named].map(([name, rateMbps]) => {
+    const [left = "", right = ""] = name.split("--");
+    return { id: scope.newId(), machines: [left, right] as const, rateMbps };
+  });
+  return {
+    links: [...asks, ...added.map(({ id, rateMbps }) => ({ linkId: id, rateMbps }))],
+    declares: {
+      links: added.map(({ id, machines: ends }) => ({
+        id,
+        spec: {
+          environmentId: scope.environment.id,
+          machines: ends,
+          rateMbps: 0,
+          origin: "adaptation",
+        },
+      })),
+    },
+  };
+}
+
+/** Back to the baseline: sizes, raised and added links; a whole group gives its added machines back too. */
+function releaseCall(params: Params, machines: readonly MachineRecord[], scope: Scope): Call {
+  const group = params.group === undefined ? undefined : groupOf(params.group, scope);
+  const links = raisedLinks(machines, scope);
+  const added =
+    group && membersOfGroup(group.spec, scope.machines).length > group.spec.machineCount;
+  if (group === undefined || added !== true) {
+    return requestFor("release", params, scope, {
+      machines: machines.map(({ id }) => ({ machineId: id })),
+      links,
+    });
+  }
+  const { machineCount } = group.spec;
+  const change = changeGroup(group.spec, machineCount, scope);
+  const leaving = new Set(change.machines.map(({ machineId }) => machineId));
+  const changing = new Set(change.links.map(({ linkId }) => linkId));
+  const staying = machines.filter(({ id }) => !leaving.has(id));
+  return requestFor("release", params, scope, {
+    machines: [...staying.map(({ id }) => ({ machineId: id })), ...change.machines],
+    links: [...links.filter(({ linkId }) => !changing.has(linkId)), ...change.links],
+    declares: change.declares,
+    scale: { groupId: group.id, machineCount },
+  });
+}
+
+function groupOf(name: string, scope: Scope): GroupRecord | undefined {
+  return scope.groups.find(({ spec }) => spec.name === name);
+}
+
 /** Links of these machines whose rate is above the baseline: giving back gives them back too. */
 function raisedLinks(machines: readonly MachineRecord[], scope: Scope): readonly LinkAsk[] {
   const names = new Set(machines.map(({ spec }) => spec.name));
@@ -267,7 +423,7 @@ function readParams(method: Method, params: unknown): Params {
   if (typeof params !== "object" || params === null || Array.isArray(params)) {
     throw invalid("params", "must be an object of named values");
   }
-  const read: Record<string, number | string> = {};
+  const read: Record<string, FieldTypes[Field]> = {};
   for (const [key, value] of Object.entries(params)) {
     const name = known[method].find((candidate) => candidate === key);
     if (name === undefined) {
@@ -281,8 +437,9 @@ function readParams(method: Method, params: unknown): Params {
   return read as Params;
 }
 
-function readField(name: FieldName, value: unknown): number | string {
+function readField(name: FieldName, value: unknown): FieldTypes[Field] {
   const { type, min, max }: FieldRule = fields[name];
+  if (type === "links") return readLinks(name, value, max);
   if (type === "integer") {
     if (typeof value !== "number" || !Number.isSafeInteger(value)) {
       throw invalid(name, "must be an integer");
@@ -297,6 +454,30 @@ function readField(name: FieldName, value: unknown): number | string {
     throw invalid(name, `must have ${min} to ${max} characters`);
   }
   return value;
+}
+
+/** `[{ "machines": [a, b], "rate_mbps": n }]`, each pair once. */
+function readLinks(name: FieldName, value: unknown, most: number): readonly LinkWish[] {
+  if (!Array.isArray(value)) throw invalid(name, "must be a list of links");
+  if (value.length > most) throw invalid(name, `must have at most ${most} links`, most);
+  const pairs = new Set<string>();
+  return value.map((item: unknown, index): LinkWish => {
+    const where = `${name}[${index}]`;
+    if (typeof item !== "object" || item === null) throw invalid(where, "must be an object");
+    const { machines, rate_mbps: rate, ...others } = item as Record<string, unknown>;
+    const [other] = Object.keys(others);
+    if (other !== undefined) throw invalid(`${where}.${inert(other, 64)}`, "is no part of a link");
+    const ends: readonly unknown[] = Array.isArray(machines) ? machines : [];
+    const [left, right] = ends;
+    if (ends.length !== 2 || typeof left !== "string" || typeof right !== "string") {
+      throw invalid(`${where}.machines`, "must be two machines' names");
+    }
+    const rateMbps = Number(readField("rate_mbps", rate));
+    const pair = [left, right].toSorted(compareText).join("--");
+    if (pairs.has(pair)) throw invalid(where, "names the same two machines again");
+    pairs.add(pair);
+    return { machines: [left, right], rateMbps };
+  });
 }
 
 /** `nearest`: the nearest value that would pass this check. */

@@ -2,8 +2,10 @@
  * What is known of the fleet at one moment: the only thing the planner and policy see. Pure data; may be saved to a
  * file and planned on elsewhere. Ages are kept, so that old facts can be refused.
  */
+import type { Exemption, Recall } from "#model/consent";
 import type {
   EnvironmentRecord,
+  ForecastRecord,
   GroupRecord,
   ImageRecord,
   LinkRecord,
@@ -116,6 +118,8 @@ export interface Facts {
   readonly links: readonly LinkRecord[];
   readonly groups: readonly GroupRecord[];
   readonly volumes: readonly VolumeRecord[];
+  /** Phases that guests announced and that are not over. */
+  readonly forecasts: readonly ForecastRecord[];
   readonly reservations: readonly Reservation[];
   /** What hosts last said about our machines, by machine id; absent = not observed. May differ from `effective`: drift. */
   readonly observed: Readonly<Record<string, ObservedMachine>>;
@@ -126,6 +130,10 @@ export interface Facts {
   /** Smallest effective sizes within the last hour, by machine id; absent = as now. What growth is measured from. */
   readonly hourLow: Readonly<Record<string, Sizing>>;
   readonly holds: readonly Hold[];
+  /** Consent that sites' owners took back and that still stands. */
+  readonly recalls: readonly Recall[];
+  /** Given at run time, approved and not over yet. */
+  readonly exemptions: readonly Exemption[];
   /** Measured rate between two sites (or inside one), key `a>b`; absent = the default of the planner. */
   readonly siteRates: Readonly<Record<string, Mbps>>;
 }

@@ -4,8 +4,12 @@
  */
 import type {
   AdaptationId,
+  ConstraintId,
   CpuPercent,
+  Digest,
   EnvironmentId,
+  ForecastId,
+  GroupId,
   HostId,
   ImageId,
   LinkId,
@@ -15,6 +19,7 @@ import type {
   Ms,
   NetworkId,
   SiteId,
+  VolumeId,
 } from "#model/units";
 
 export interface EnvironmentSpec {
@@ -24,6 +29,13 @@ export interface EnvironmentSpec {
   /** Default class of its machines ("batch", "sensitive"). */
   readonly class: string;
   readonly sites: readonly SiteId[];
+  /** What its machines inherit, and what guests may add to its links. */
+  readonly adaptation?: EnvironmentAdaptation | undefined;
+}
+/** Defaults; a machine's own word goes before it, attribute by attribute. */
+export interface EnvironmentAdaptation extends AdaptationWord {
+  /** Absent: guests add no links. */
+  readonly links?: { readonly maxAdded: number; readonly rateMbps: Range } | undefined;
 }
 /** Nothing of an environment itself adapts. */
 export type EnvironmentEffective = Readonly<Record<string, never>>;
@@ -74,6 +86,20 @@ export interface Range {
 }
 export type AdaptationMode = "auto" | "approve" | "advise" | "pinned";
 
+/** What a stack says of adaptation at one place; what is absent is said elsewhere or not at all. */
+export interface AdaptationWord {
+  readonly mode?: AdaptationMode | undefined;
+  readonly vcpus?: Range | undefined;
+  readonly cpuPercent?: Range | undefined;
+  readonly memoryMib?: Range | undefined;
+  readonly sites?: readonly SiteId[] | undefined;
+}
+export type PinnableAttribute = keyof Sizing | "siteId";
+export interface DeclaredAdaptation extends AdaptationWord {
+  /** Stay at their baselines whatever the ranges say. */
+  readonly pinned?: readonly PinnableAttribute[] | undefined;
+}
+
 /** The bounds that the stack allows adaptation to use. An absent range means: this attribute does not adapt. */
 export interface Envelope {
   readonly mode: AdaptationMode;
@@ -92,6 +118,13 @@ export interface StartFrom extends Sizing {
   readonly siteId: SiteId;
   readonly adaptationId: AdaptationId;
 }
+/** One change of the domain's XML beside what we model: `cpu/topology@sockets`, or an element's text. */
+export interface XmlPatch {
+  readonly path: string;
+  readonly value: string;
+}
+/** stack: declared. adaptation: a guest added it to its group or topology. import: another tool made it. */
+export type Origin = "stack" | "adaptation" | "import";
 export interface MachineSpec {
   readonly environmentId: EnvironmentId;
   readonly name: string;
@@ -102,8 +135,23 @@ export interface MachineSpec {
   readonly class?: string | undefined;
   readonly imageId: ImageId;
   readonly baseline: Baseline;
+  /** In force: `declared` over the environment's defaults. */
   readonly envelope: Envelope;
+  /** The machine's own word; absent: it inherits all of it. */
+  readonly declared?: DeclaredAdaptation | undefined;
   readonly networks: readonly NicSpec[];
+  /** Absent: stack. */
+  readonly origin?: Origin | undefined;
+  /** What it is to be booted able to reach; absent: its envelope's maxima. */
+  readonly ceiling?: Partial<Ceiling> | undefined;
+  /** Data volumes: vdb and up. */
+  readonly disks?: readonly VolumeId[] | undefined;
+  readonly userData?: string | undefined;
+  /** How long a guest may take to power off; absent: the default; 0: cut off at once. */
+  readonly stopTimeoutMs?: Ms | undefined;
+  readonly deletionProtection?: boolean | undefined;
+  readonly allowRestart?: boolean | undefined;
+  readonly xmlPatches?: readonly XmlPatch[] | undefined;
   /** A still granted adaptation that a re-created machine starts from; used at create only, through the gate. */
   readonly startFrom?: StartFrom | undefined;
 }
@@ -141,18 +189,108 @@ export interface MachineEffective extends Sizing {
   readonly adaptationId?: AdaptationId | undefined;
   readonly leaseUntilMs?: Ms | undefined;
   readonly reason?: string | undefined;
+  /** What it was started with, of what needs a restart to change; absent: as an older shepherd started it. */
+  readonly started?: Started | undefined;
+}
+/** The parts of a specification that are in force from start to start. */
+export interface Started {
+  /** Of user data, XML patches and the like; equal to that of the spec when nothing waits for a restart. */
+  readonly userDataDigest?: Digest | undefined;
+  readonly xmlDigest?: Digest | undefined;
+  readonly disks: readonly VolumeId[];
 }
 
 export interface LinkSpec {
   readonly environmentId: EnvironmentId;
   /** Two machine names of the environment, sorted. */
   readonly machines: readonly [string, string];
+  /** 0: no word of the stack; it is there because a guest added it. */
   readonly rateMbps: Mbps;
+  /** Absent: stack. */
+  readonly origin?: "stack" | "adaptation" | undefined;
+  /** The group whose topology it belongs to; it comes and goes with the group's machines. */
+  readonly group?: string | undefined;
 }
 export interface LinkEffective {
   readonly rateMbps: Mbps;
   readonly adaptationId?: AdaptationId | undefined;
   readonly leaseUntilMs?: Ms | undefined;
+}
+
+export type Topology = "none" | "ring" | "mesh" | "star";
+export type Coupling = "independent" | "bulk_synchronous" | "pipeline";
+/** What its machines share. `networks` without addresses: those are given one by one. */
+export type GroupTemplate = Pick<
+  MachineSpec,
+  | "class"
+  | "imageId"
+  | "baseline"
+  | "declared"
+  | "networks"
+  | "ceiling"
+  | "userData"
+  | "stopTimeoutMs"
+  | "deletionProtection"
+  | "allowRestart"
+  | "xmlPatches"
+>;
+export interface GroupSpec {
+  readonly environmentId: EnvironmentId;
+  readonly name: string;
+  readonly template: GroupTemplate;
+  /** Baseline: the floor, which only the stack lowers. */
+  readonly machineCount: number;
+  readonly mode: AdaptationMode;
+  /** How many guests may scale it to; absent: the number does not adapt. */
+  readonly machineCounts?: Range | undefined;
+  readonly topology: Topology;
+  readonly topologyRateMbps: Mbps;
+  readonly coupling: Coupling;
+  /** Index of the machine that speaks for all. */
+  readonly speaker?: number | undefined;
+}
+export interface GroupEffective {
+  /** What was granted; its machines are those of its name. */
+  readonly machineCount: number;
+  readonly adaptationId?: AdaptationId | undefined;
+  readonly leaseUntilMs?: Ms | undefined;
+  readonly reason?: string | undefined;
+}
+export interface VolumeSpec {
+  readonly environmentId: EnvironmentId;
+  readonly name: string;
+  readonly sizeGib: number;
+  readonly siteId?: SiteId | undefined;
+  readonly deletionProtection?: boolean | undefined;
+}
+export interface VolumeEffective {
+  /** "": not placed yet. */
+  readonly hostId: HostId;
+  readonly siteId: SiteId;
+  readonly sizeGib: number;
+}
+/** A phase that a guest announced; nothing is granted for it. */
+export interface ForecastSpec {
+  readonly environmentId: EnvironmentId;
+  /** Names. */
+  readonly machines: readonly string[];
+  readonly group?: string | undefined;
+  readonly phase: string;
+  readonly fromMs: Ms;
+  readonly untilMs?: Ms | undefined;
+  readonly vcpus?: number | undefined;
+  readonly cpuPercent?: CpuPercent | undefined;
+  readonly memoryMib?: Mib | undefined;
+  readonly rateMbps?: Mbps | undefined;
+  /** Untrusted text. */
+  readonly reason: string;
+}
+export interface ConstraintSpec {
+  readonly environmentId: EnvironmentId;
+  readonly name: string;
+  readonly rule: string;
+  readonly level: "audit" | "warn" | "approve" | "deny";
+  readonly params: Readonly<Record<string, unknown>>;
 }
 
 interface ObjectTypes {
@@ -161,6 +299,10 @@ interface ObjectTypes {
   image: { id: ImageId; spec: ImageSpec; effective: ImageEffective };
   machine: { id: MachineId; spec: MachineSpec; effective: MachineEffective };
   link: { id: LinkId; spec: LinkSpec; effective: LinkEffective };
+  group: { id: GroupId; spec: GroupSpec; effective: GroupEffective };
+  volume: { id: VolumeId; spec: VolumeSpec; effective: VolumeEffective };
+  forecast: { id: ForecastId; spec: ForecastSpec; effective: EnvironmentEffective };
+  constraint: { id: ConstraintId; spec: ConstraintSpec; effective: EnvironmentEffective };
 }
 export type ObjectKind = keyof ObjectTypes;
 
@@ -178,6 +320,8 @@ export interface ObjectRecord<Kind extends ObjectKind> {
   readonly version: number;
   /** False until a read, update or delete has presented the id; PUT adopts an unclaimed object. */
   readonly claimed: boolean;
+  /** Who claimed it; others are told by name. Absent: claimed before this was kept, or unclaimed. */
+  readonly managedBy?: string | undefined;
   readonly createdAtMs: Ms;
 }
 export type EnvironmentRecord = ObjectRecord<"environment">;
@@ -185,7 +329,33 @@ export type NetworkRecord = ObjectRecord<"network">;
 export type ImageRecord = ObjectRecord<"image">;
 export type MachineRecord = ObjectRecord<"machine">;
 export type LinkRecord = ObjectRecord<"link">;
+export type GroupRecord = ObjectRecord<"group">;
+export type VolumeRecord = ObjectRecord<"volume">;
+export type ForecastRecord = ObjectRecord<"forecast">;
+export type ConstraintRecord = ObjectRecord<"constraint">;
 export type AnyObjectRecord = { [Kind in ObjectKind]: ObjectRecord<Kind> }[ObjectKind];
+
+/** For a guest that powers off by its own means, when its stack says nothing. */
+export const defaultStopTimeoutMs: Ms = 20_000;
+
+/** The bounds in force: a machine's own word, attribute by attribute, over its environment's. */
+export function envelopeOf(
+  own: DeclaredAdaptation | undefined,
+  environment: EnvironmentAdaptation | undefined,
+): Envelope {
+  const pinned = new Set(own?.pinned);
+  const word = <Key extends keyof AdaptationWord>(key: Key, attribute?: PinnableAttribute) =>
+    attribute !== undefined && pinned.has(attribute)
+      ? undefined
+      : (own?.[key] ?? environment?.[key]);
+  return {
+    mode: word("mode") ?? "auto",
+    vcpus: word("vcpus", "vcpus"),
+    cpuPercent: word("cpuPercent", "cpuPercent"),
+    memoryMib: word("memoryMib", "memoryMib"),
+    sites: word("sites", "siteId"),
+  };
+}
 
 /** The class that policy sees: the machine's own, else its environment's. */
 export function classOf(machine: MachineSpec, environment: EnvironmentSpec): string {

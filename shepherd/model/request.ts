@@ -1,13 +1,16 @@
 /**
  * An ask, the verdict on it, and what an executed yes leaves behind. Plain data, journaled as it stands here.
  */
-import type { Baseline, Envelope, MachineSpec, Sizing } from "#model/objects";
+import type { Vote } from "#model/consent";
+import type { Baseline, Envelope, GroupSpec, LinkSpec, MachineSpec, Sizing } from "#model/objects";
 import type {
   AdaptationId,
   DecisionId,
   Digest,
   EnvironmentId,
   GrantId,
+  GroupId,
+  HostId,
   LinkId,
   MachineId,
   Mbps,
@@ -34,15 +37,30 @@ export interface Subject {
 export interface MachineAsk extends Partial<Sizing> {
   readonly machineId: MachineId;
   readonly siteId?: SiteId | undefined;
+  /** It is to be destroyed, whatever the others of the request become. */
+  readonly remove?: true | undefined;
+  /** It is to be started anew where it is, with its specification as it then is. */
+  readonly restart?: true | undefined;
 }
 export interface LinkAsk {
   readonly linkId: LinkId;
+  /** 0: it is to go. */
   readonly rateMbps: Mbps;
+}
+/**
+ * New words, stored with the grant and not before: of objects that are there, and of those that the request creates
+ * (an id that the journal does not know; a machine of that kind stands in `machines` too).
+ */
+export interface Declared {
+  readonly machines?: readonly { readonly id: MachineId; readonly spec: MachineSpec }[] | undefined;
+  readonly links?: readonly { readonly id: LinkId; readonly spec: LinkSpec }[] | undefined;
+  readonly group?: { readonly id: GroupId; readonly spec: GroupSpec } | undefined;
 }
 
 /**
  * create, update (the stack changes baselines or envelope), destroy come from the stack;
- * resize, rate, move, release from anyone; repair from the shepherd itself.
+ * resize, rate, move, scale (more or fewer machines of a group), topology (links), release from anyone;
+ * repair from the shepherd itself.
  */
 export type RequestKind =
   | "create"
@@ -51,6 +69,8 @@ export type RequestKind =
   | "resize"
   | "rate"
   | "move"
+  | "scale"
+  | "topology"
   | "release"
   | "repair";
 
@@ -64,6 +84,9 @@ export interface Request {
   readonly links: readonly LinkAsk[];
   /** Set when the whole group was asked for. */
   readonly group?: string | undefined;
+  /** The number of machines that the group is to have. */
+  readonly scale?: { readonly groupId: GroupId; readonly machineCount: number } | undefined;
+  readonly declares?: Declared | undefined;
   /** How long the change is wanted; absent = until released. */
   readonly leaseMs?: Ms | undefined;
   /** Untrusted text of the asker, at most 200 characters, inert wherever it is shown. */
@@ -104,6 +127,15 @@ export interface Limits {
   readonly maxDowntimeMs?: Ms | undefined;
   readonly maxMbps?: Mbps | undefined;
   readonly ttlMs?: Ms | undefined;
+  /** Places that the planner must not choose for these machines; staying where they are is no choice. */
+  readonly avoid?: readonly AvoidedPlace[] | undefined;
+}
+/** One of site and host is given. */
+export interface AvoidedPlace {
+  /** Name within its environment. */
+  readonly machine: string;
+  readonly siteId?: SiteId | undefined;
+  readonly hostId?: HostId | undefined;
 }
 export interface Obligation {
   readonly id: string;
@@ -133,6 +165,8 @@ export interface Decision {
   readonly obligations: readonly Obligation[];
   readonly limits: Limits;
   readonly consents: readonly Consent[];
+  /** Whose approval made a yes of it; absent when nobody had to be asked. */
+  readonly approvedBy?: readonly Vote[] | undefined;
   /** Exactly what policy saw (wire shape), for replay and explain. */
   readonly input: unknown;
   readonly decidedAtMs: Ms;
@@ -144,6 +178,7 @@ export interface Adaptation {
   readonly environmentId: EnvironmentId;
   readonly machineId?: MachineId | undefined;
   readonly linkId?: LinkId | undefined;
+  readonly groupId?: GroupId | undefined;
   /** Name of a machine that is gone: its successor of the same name may start from what was granted. */
   readonly formerMachine?: string | undefined;
   readonly decisionId: DecisionId;
@@ -151,6 +186,7 @@ export interface Adaptation {
   readonly values: Partial<Sizing> & {
     readonly siteId?: SiteId | undefined;
     readonly rateMbps?: Mbps | undefined;
+    readonly machineCount?: number | undefined;
   };
   /** Undefined: until released. */
   readonly leaseUntilMs?: Ms | undefined;
@@ -161,7 +197,7 @@ export interface Adaptation {
 /** Permission to run exactly one plan, once, for a limited time. */
 export interface Grant {
   readonly id: GrantId;
-  readonly kind: "decision" | "release" | "repair";
+  readonly kind: "decision" | "release" | "repair" | "break_glass";
   readonly planId: PlanId;
   readonly planDigest: Digest;
   readonly decisionId?: DecisionId | undefined;

@@ -187,6 +187,7 @@ const reasonWords: Record<string, string> = {
   draining: "draining",
   site_not_allowed: "outside its sites",
   owner_denied: "denied by its owner",
+  policy_avoids: "ruled out by policy",
   lacks_cpu: "short of CPU",
   lacks_memory: "short of memory",
   lacks_disk: "short of disk",

@@ -32,11 +32,14 @@ export interface LinkTarget {
 /** A balloon stops within a page of its target: this much is no difference (DESIGN 8, settling). */
 export const memoryToleranceMib = 1;
 
-/** What a machine has to reach without a restart: the upper ends of its envelope, at least its baseline. */
+/** What a machine has to reach without a restart: its word, else the upper ends of its envelope; at least its baseline. */
 export function ceilingOf(spec: MachineSpec): { vcpus: number; memoryMib: number } {
   return {
-    vcpus: Math.max(spec.baseline.vcpus, spec.envelope.vcpus?.max ?? 0),
-    memoryMib: Math.max(spec.baseline.memoryMib, spec.envelope.memoryMib?.max ?? 0),
+    vcpus: Math.max(spec.baseline.vcpus, spec.ceiling?.vcpus ?? spec.envelope.vcpus?.max ?? 0),
+    memoryMib: Math.max(
+      spec.baseline.memoryMib,
+      spec.ceiling?.memoryMib ?? spec.envelope.memoryMib?.max ?? 0,
+    ),
   };
 }
 
@@ -78,7 +81,9 @@ export function targetsOf(request: Request, facts: Facts): readonly Target[] {
             wanted: askedOver(ask, granted),
             touched: sizingAttributes.filter((attribute) => ask[attribute] !== undefined),
             siteId: ask.siteId,
-            ...(request.kind === "move" && ask.siteId === undefined ? { leaves: true as const } : {}),
+            ...(request.kind === "move" && ask.siteId === undefined
+              ? { leaves: true as const }
+              : {}),
           };
       }
     })

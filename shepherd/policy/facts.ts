@@ -4,6 +4,7 @@
  */
 import type { Facts, MachineLoad, ObservedMachine, SiteFacts } from "#model/facts";
 import type { EnvironmentId, HostId, MachineId, Ms } from "#model/units";
+import { isInForce } from "#policy/exemptions";
 import type { History } from "#policy/history";
 import type { Journal } from "#ports/store";
 
@@ -38,12 +39,20 @@ export async function gatherFacts(
     images: await journal.objects.list("image"),
     machines,
     links: await journal.objects.list("link"),
+    groups: await journal.objects.list("group"),
+    volumes: await journal.objects.list("volume"),
+    forecasts: (await journal.objects.list("forecast")).filter(
+      ({ spec }) => (spec.untilMs ?? nowMs) >= nowMs,
+    ),
     reservations: await journal.reservations.list(),
     observed,
     loads: sensed.loads(),
     recent: history.recent(environmentId, nowMs),
+    moves: await history.moves(journal, nowMs),
     hourLow: await history.hourLow(journal, environmentId, nowMs),
     holds: await journal.holds.list(),
+    recalls: await journal.recalls.list(),
+    exemptions: (await journal.exemptions.list()).filter((one) => isInForce(one, nowMs)),
     siteRates: await history.siteRates(journal, nowMs),
   };
 }

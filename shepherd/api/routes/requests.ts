@@ -44,7 +44,7 @@ export function requestRoutes(router: ApiRouter, world: ApiWorld): void {
         return {
           ...newRequest(world, { call, principal, kind: "resize", environmentId: environment.id }),
           subject: subjectOf(principal, "operator"),
-          ...(await askOf(journal, environment, body)),
+          ...(await askOf(journal, environment, body, () => world.ids.next())),
         };
       });
       if (query.dry_run === "1" || query.dry_run === "true") {
@@ -108,6 +108,7 @@ async function askOf(
   journal: Journal,
   environment: EnvironmentRecord,
   body: Static<typeof RequestBody>,
+  newId: () => string,
 ): Promise<Ask> {
   const inside = { environmentId: environment.id };
   const read = operatorCall(
@@ -118,6 +119,8 @@ async function askOf(
       environment,
       machines: await journal.objects.list("machine", inside),
       links: await journal.objects.list("link", inside),
+      groups: await journal.objects.list("group", inside),
+      newId,
     },
   );
   if (read.kind === "request") return read.ask;

@@ -1,5 +1,6 @@
 /** The drift table of docs/decisions/0006: what read and plan make of adaptations, foreign changes and edits. Pure. */
 
+import { createHash } from "node:crypto";
 import { machineAttributes } from "@drover/provider/resources/machine-attributes";
 import { patchOf, planMachine } from "@drover/provider/resources/machine-plan";
 import { stateOf } from "@drover/provider/resources/machine-state";
@@ -28,6 +29,16 @@ const declared: MachineView = {
   memory_mib: 256,
   site: "a",
   adaptation: { mode: "auto", vcpus: { min: 1, max: 8 }, sites: ["a", "b"] },
+  declared_adaptation: { mode: "auto", vcpus: { min: 1, max: 8 }, sites: ["a", "b"] },
+  disks: [],
+  user_data_sha256: null,
+  stop_timeout_s: 20,
+  deletion_protection: false,
+  allow_restart: false,
+  raw_xml_patch: [],
+  origin: "stack",
+  managed_by: null,
+  restart_needed: [],
   networks: [{ network_id: "n1", address: "10.42.0.10", mac: "52:54:00:00:00:01" }],
   ceiling: { vcpus: 8, memory_mib: 256 },
   effective: {
@@ -41,6 +52,16 @@ const declared: MachineView = {
     lease_until_ms: null,
     reason: null,
   },
+  declared_adaptation: null,
+  disks: [],
+  user_data_sha256: null,
+  stop_timeout_s: 20,
+  deletion_protection: false,
+  allow_restart: false,
+  raw_xml_patch: [],
+  origin: "stack",
+  managed_by: null,
+  restart_needed: [],
   drift: [],
   version: 3,
 };
@@ -78,6 +99,7 @@ const config: Config = {
     cpu_percent: null,
     memory_mib: null,
     sites: ["a", "b"],
+    pinned_attributes: null,
   },
 };
 
@@ -170,7 +192,14 @@ test("adding a pin puts the baselines in force, in one step", () => {
   expect(planAfter(adapted, { ...config, adaptation })).toEqual({
     changes: { adaptation, effective: promise({ vcpus: 2, site: "a" }) },
     patch: {
-      adaptation: { mode: "pinned", vcpus: { min: 1, max: 8 }, sites: ["a", "b"] },
+      adaptation: {
+        mode: "pinned",
+        vcpus: { min: 1, max: 8 },
+        cpu_percent: null,
+        memory_mib: null,
+        sites: ["a", "b"],
+        pinned_attributes: null,
+      },
       vcpus: 2,
       site: "a",
       planned_from: { vcpus: 6, site: "b" },
@@ -190,6 +219,7 @@ test("a machine that is pinned and at its baselines is left alone, also within 1
   const pinned: MachineView = {
     ...declared,
     adaptation: { ...declared.adaptation, mode: "pinned" },
+    declared_adaptation: { ...declared.declared_adaptation, mode: "pinned" },
     effective: { ...declared.effective, memory_mib: 257 },
   };
   expect(planAfter(pinned, { ...config, adaptation })).toEqual(clean);
@@ -253,17 +283,115 @@ test("start_from that appears beside an existing machine changes nothing", () =>
   expect(planAfter(adapted, { ...config, start_from })).toEqual(clean);
 });
 
-test("a stack without adaptation sees none where the shepherd keeps the default", () => {
-  const view: MachineView = { ...declared, adaptation: { mode: "auto" } };
+test("a stack without adaptation sees none, whatever its environment says", () => {
+  const view: MachineView = { ...declared, declared_adaptation: null };
   expect(stateOf(view, { adaptation: null } as Planned).state.adaptation).toBeNull();
   expect(stateOf(view, null).state.adaptation).toBeNull();
 });
 
-test("removing the envelope sends the default one", () => {
+test("removing the bounds leaves them to the environment", () => {
   const { adaptation: _, ...plain } = config;
   expect(planAfter(adapted, plain)).toEqual({
     changes: { adaptation: null },
-    patch: { adaptation: { mode: "auto" } },
+    patch: { adaptation: null },
     warnings: [],
   });
+});
+
+const bounds = (more: object) =>
+  ({ ...(config.adaptation as object), ...more }) as Planned["adaptation"];
+
+test("an attribute that is pinned goes back to its baseline, the others stay adapted", () => {
+  const adaptation = bounds({ pinned_attributes: ["site"] });
+  expect(planAfter(adapted, { ...config, adaptation })).toMatchObject({
+    changes: { adaptation, effective: promise({ vcpus: 6, site: "a" }) },
+    patch: { site: "a", planned_from: { site: "b" }, planned_effective: { site: "a" } },
+    warnings: superseded,
+  });
+});
+
+test("bounds that leave out what was granted put the baseline in force", () => {
+  const adaptation = bounds({ vcpus: { min: 1, max: 4 } });
+  expect(planAfter(adapted, { ...config, adaptation })).toMatchObject({
+    changes: { adaptation, effective: promise({ vcpus: 2 }) },
+    patch: { vcpus: 2, planned_from: { vcpus: 6 }, planned_effective: { vcpus: 2 } },
+    warnings: superseded,
+  });
+});
+
+test("wider bounds, and bounds left to the environment, keep what was granted", () => {
+  const wider = bounds({ vcpus: { min: 1, max: 16 } });
+  expect(planAfter(adapted, { ...config, adaptation: wider }).changes).toEqual({
+    adaptation: wider,
+  });
+  const open = bounds({ vcpus: null, sites: null });
+  expect(planAfter(adapted, { ...config, adaptation: open }).changes).toEqual({ adaptation: open });
+});
+
+test("an environment that pins holds for machines that say nothing of a mode", () => {
+  const view: MachineView = {
+    ...adapted,
+    adaptation: { ...adapted.adaptation, mode: "pinned" },
+    declared_adaptation: { vcpus: { min: 1, max: 8 } },
+  };
+  const adaptation = bounds({ mode: null, sites: null });
+  expect(planAfter(view, { ...config, adaptation }).changes).toMatchObject({
+    effective: promise({ vcpus: 2, site: "a" }),
+  });
+});
+
+test("a baseline that catches up with what was granted adopts it: nothing moves, nothing is warned of", () => {
+  expect(planAfter(adapted, { ...config, vcpus: 6, site: "b" })).toEqual({
+    changes: {
+      vcpus: 6,
+      site: "b",
+      effective: {
+        ...adaptedState(),
+        adaptation_id: unknown,
+        lease_until: unknown,
+        reason: unknown,
+      },
+    },
+    patch: {
+      vcpus: 6,
+      site: "b",
+      planned_from: { vcpus: 6, site: "b" },
+      planned_effective: { vcpus: 6, site: "b" },
+    },
+    warnings: [],
+  });
+});
+
+function adaptedState() {
+  const { effective } = stateOf(adapted, null).state;
+  return effective;
+}
+
+test("a network that comes first leaves the other's address with it", () => {
+  const networks = [
+    { network_id: "n2", address: null },
+    { network_id: "n1", address: null },
+  ];
+  expect(planAfter(declared, { ...config, networks })).toMatchObject({
+    changes: {
+      networks: [
+        { network_id: "n2", address: unknown },
+        { network_id: "n1", address: "10.42.0.10" },
+      ],
+    },
+    patch: {
+      networks: [
+        { network_id: "n2", address: null },
+        { network_id: "n1", address: "10.42.0.10" },
+      ],
+    },
+  });
+});
+
+test("user data that another hand has changed shows as missing, the same text does not", () => {
+  const text = "#cloud-config\n";
+  const digest = createHash("sha256").update(text).digest("hex");
+  const before = { user_data: text } as Planned;
+  expect(stateOf({ ...declared, user_data_sha256: digest }, before).state.user_data).toBe(text);
+  expect(stateOf({ ...declared, user_data_sha256: "0" }, before).state.user_data).toBeNull();
 });

@@ -14,6 +14,8 @@ const scope: Scope = {
   environment: environment(),
   machines: [speaker, member, loner],
   links: [between, raised],
+  groups: [],
+  newId: () => "new-id",
 };
 
 /** A call as one value: the ask, or the fault's code, place and problem. */
