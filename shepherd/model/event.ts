@@ -28,6 +28,10 @@ export type EventKind =
   | "audit.finding"
   | "host.state"
   | "host.marked"
+  | "tunnel.key"
+  | "tunnel.clear"
+  | "tunnel.rotated"
+  | "host.differs"
   | "shepherd.started";
 
 export interface NewEvent {

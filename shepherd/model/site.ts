@@ -1,5 +1,5 @@
 /** Sites and their hosts as the owner declares them in drover.yaml. Knows nothing of what a host answers. */
-import type { CpuPercent, Gib, HostId, Mib, Ms, SiteId } from "#model/units";
+import type { CpuPercent, Gib, HostId, Mbps, Mib, Ms, SiteId } from "#model/units";
 
 /** What the owner lends of a host; never more than this is used, whatever the host has. */
 export interface Lend {
@@ -16,6 +16,34 @@ export interface HostRecord {
   /** IP literal that other hosts reach for migration and VXLAN. */
   readonly migrationAddress: string;
   readonly lend: Lend;
+  /** How it meets hosts of other sites. Absent: in the clear (the simulated world). */
+  readonly tunnel?: HostTunnel | undefined;
+  /** What it can carry to other hosts, for promises of links. Absent: nobody counts. */
+  readonly uplinkMbps?: Mbps | undefined;
+}
+export interface HostTunnel {
+  /** UDP; the next port is used as well while keys are rotated. */
+  readonly port: number;
+  /** Sites to which traffic is not encrypted, because the operator said so. */
+  readonly clearSites: readonly SiteId[];
+}
+
+/**
+ * A host's end of the encrypted mesh between sites. Journaled, so that every host's tunnels are derived like all else;
+ * the private keys are made on the host and stay there.
+ */
+export interface TunnelEnd {
+  readonly hostId: HostId;
+  /** Its address inside the mesh; LANs' tunnels run between these. */
+  readonly address: string;
+  /** Two while keys are rotated. */
+  readonly keys: readonly TunnelKey[];
+  /** The generation of keys that it sends with. */
+  readonly generation: number;
+}
+export interface TunnelKey {
+  readonly generation: number;
+  readonly publicKey: string;
 }
 
 export interface Site {

@@ -8,7 +8,7 @@ import type { Hold } from "#model/facts";
 import type { AnyObjectRecord, ObjectKind, ObjectRecord } from "#model/objects";
 import type { Operation, Plan, Reservation, StepRecord } from "#model/plan";
 import type { Adaptation, Decision, Grant, Request } from "#model/request";
-import type { HostMark } from "#model/site";
+import type { HostMark, TunnelEnd } from "#model/site";
 import type { Digest, EnvironmentId, HostId, MachineId, Ms, OperationId } from "#model/units";
 
 export interface Journal {
@@ -40,7 +40,12 @@ export interface Journal {
     ofRequest(requestId: string): Promise<readonly Decision[]>;
     list(filter: { environmentId?: EnvironmentId; limit: number }): Promise<readonly Decision[]>;
   };
-  readonly plans: { add(plan: Plan): Promise<void>; get(id: string): Promise<Plan | undefined> };
+  readonly plans: {
+    add(plan: Plan): Promise<void>;
+    get(id: string): Promise<Plan | undefined>;
+    /** Oldest first; more than one when the world changed while it waited. */
+    ofRequest(requestId: string): Promise<readonly Plan[]>;
+  };
   readonly grants: {
     add(grant: Grant): Promise<void>;
     get(id: string): Promise<Grant | undefined>;
@@ -114,6 +119,12 @@ export interface Journal {
     get(id: string): Promise<Exemption | undefined>;
     list(): Promise<readonly Exemption[]>;
     remove(id: string): Promise<void>;
+  };
+  /** Hosts' ends of the encrypted mesh between sites; by host id. */
+  readonly tunnelEnds: {
+    list(): Promise<readonly TunnelEnd[]>;
+    put(end: TunnelEnd): Promise<void>;
+    remove(hostId: HostId): Promise<void>;
   };
   readonly events: {
     append(event: NewEvent): Promise<Event>;

@@ -9,7 +9,7 @@ import { Fault } from "#model/fault";
 import type { AnyObjectRecord, ObjectKind, ObjectRecord } from "#model/objects";
 import type { Operation, Plan, Reservation, StepRecord } from "#model/plan";
 import type { Adaptation, Decision, Grant, Request } from "#model/request";
-import type { HostMark } from "#model/site";
+import type { HostMark, TunnelEnd } from "#model/site";
 import type { Journal } from "#ports/store";
 import { createConsents } from "#store/consents";
 import type { Tables } from "#store/schema";
@@ -235,6 +235,15 @@ function createAsks(
           .executeTakeFirst();
         return row && parse<Plan>(row);
       },
+      async ofRequest(requestId) {
+        const rows = await db
+          .selectFrom("plans")
+          .select("body")
+          .where("request_id", "=", requestId)
+          .orderBy("id")
+          .execute();
+        return rows.map((row) => parse<Plan>(row));
+      },
     },
     grants: {
       async add(grant) {
@@ -397,7 +406,7 @@ function createWork(
 function createStanding(
   db: Transaction<Tables>,
   { epoch }: JournalContext,
-): Pick<Journal, "adaptations" | "holds" | "hostMarks" | "addresses"> {
+): Pick<Journal, "adaptations" | "holds" | "hostMarks" | "tunnelEnds" | "addresses"> {
   return {
     adaptations: {
       async put(adaptation) {
@@ -462,6 +471,23 @@ function createStanding(
           .where("host_id", "=", hostId)
           .where("kind", "=", kind)
           .execute();
+      },
+    },
+    tunnelEnds: {
+      async list() {
+        const rows = await db.selectFrom("tunnel_ends").select("body").orderBy("host_id").execute();
+        return rows.map((row) => parse<TunnelEnd>(row));
+      },
+      async put(end) {
+        const row = { body: JSON.stringify(end), epoch };
+        await db
+          .insertInto("tunnel_ends")
+          .values({ host_id: end.hostId, ...row })
+          .onConflict((conflict) => conflict.column("host_id").doUpdateSet(row))
+          .execute();
+      },
+      async remove(hostId) {
+        await db.deleteFrom("tunnel_ends").where("host_id", "=", hostId).execute();
       },
     },
     holds: {

@@ -77,6 +77,7 @@ export interface Tables {
   };
   holds: { scope: string; body: Json; epoch: number };
   host_marks: { host_id: string; kind: string; body: Json; epoch: number };
+  tunnel_ends: { host_id: string; body: Json; epoch: number };
   approvals: {
     request_id: string;
     environment_id: string;

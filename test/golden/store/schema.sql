@@ -169,6 +169,12 @@ CREATE TABLE steps (
   primary key (operation_id, n)
 );
 
+CREATE TABLE tunnel_ends (
+  host_id text not null primary key,
+  body text not null,
+  epoch integer not null
+);
+
 CREATE INDEX approvals_by_ask on approvals (ask_digest, state);
 
 CREATE INDEX approvals_by_state on approvals (state, asked_at_ms);
