@@ -349,6 +349,24 @@ export const faultCatalogue = {
     "Host {host} was confirmed dead",
     "When it is back and repaired: `drover host return {host}`.",
   ),
+  "host.not_dead": entry(
+    409,
+    "never",
+    "Host {host} was not confirmed dead",
+    "`drover host list` shows what is said of hosts.",
+  ),
+  "host.not_clean": entry(
+    409,
+    "later",
+    "Host {host} is back but not clean: {problem}",
+    "`drover differences` shows what is left; the host stays drained until `drover drain {host} --lift`.",
+  ),
+  "sweep.not_litter": entry(
+    409,
+    "never",
+    "{object} on {host} is no litter any more: {problem}",
+    "Nothing was removed. `drover differences` shows how things are now.",
+  ),
   "host.unknown": entry(
     404,
     "never",
@@ -783,6 +801,60 @@ export const faultCatalogue = {
     "never",
     "The document names plan {named}, but request {request} would be carried out by {now}",
     "Print the plan of now with `drover break-glass plan` and have it signed.",
+  ),
+  "policy.signature_invalid": entry(
+    400,
+    "never",
+    "The bundle of {owner} was refused: {problem}",
+    "Publish it again with `drover policy publish --key`, with a key that drover.yaml trusts for this owner.",
+  ),
+  "policy.contract_unknown": entry(
+    400,
+    "never",
+    "The bundle of {owner} speaks contract {found}; this shepherd speaks {expected}",
+    "Build it again with the `drover` command of this shepherd's version.",
+  ),
+  "policy.vectors_failed": entry(
+    409,
+    "never",
+    "{failed} of {vectors} vectors of {owner} do not hold: {problem}",
+    "Run `drover policy test` in the bundle's folder; the policy that was in force stays in force.",
+  ),
+  "policy.flips": entry(
+    409,
+    "never",
+    "{flips} of the last {replayed} decisions would turn out otherwise under the new policy of {owner}; at most {limit} may",
+    "See who with `drover policy try`; pass the limit with `drover policy activate --override REASON` as a named person.",
+  ),
+  "policy.override_unnamed": entry(
+    403,
+    "never",
+    "{principal} is no named person, so it cannot override the flip limit",
+    "Use a token with a person's name: DROVER_TOKEN of `drover token create --name NAME --role ROLE`.",
+  ),
+  "policy.source_unreachable": entry(
+    502,
+    "later",
+    "The bundle of {owner} cannot be fetched from {source}: {problem}",
+    "Look at the source; the policy in force stays in force.",
+  ),
+  "policy.no_generation": entry(
+    404,
+    "never",
+    "{owner} has no {generation} to go back to",
+    "`drover policy list` names the generations that are kept.",
+  ),
+  "policy.no_candidate": entry(
+    404,
+    "never",
+    "There is nothing new to activate for {owner}: {problem}",
+    "Publish a bundle first: `drover policy publish`.",
+  ),
+  "policy.test_failed": entry(
+    400,
+    "never",
+    "The policy of {owner} failed its tests: {problem}",
+    "Correct what is named, then run `drover policy test` again.",
   ),
   // the gate and intake (policy/gate, intake/)
   "gate.busy": entry(

@@ -9,6 +9,7 @@ import { parseDocument } from "yaml";
 import { digestOf } from "#model/canonical";
 import { Fault } from "#model/fault";
 import type { Digest } from "#model/units";
+import { revisionOf, type WholeBundle } from "#opa/archive";
 import { compileSources } from "#opa/compile";
 import { dataProblems } from "#opa/door";
 import { collectSources } from "#opa/sources";
@@ -30,16 +31,16 @@ export interface PolicyBundle {
 export async function buildBundle(source: {
   readonly owner: string;
   readonly folder: string;
-}): Promise<PolicyBundle> {
+}): Promise<WholeBundle> {
   const data = await readData(source);
-  const wasm = await compileSources(source.owner, await collectSources(source));
-  return {
-    owner: source.owner,
-    wasm,
-    data,
+  const sources = await collectSources(source);
+  const wasm = await compileSources(source.owner, sources);
+  const digests = {
     policyDigest: createHash("sha256").update(wasm).digest("hex"),
     dataDigest: digestOf(data),
   };
+  const revision = revisionOf(digests);
+  return { owner: source.owner, wasm, data, ...digests, revision, sources, vectors: undefined };
 }
 
 /** The data of a folder, in shape. Fault `policy.data_invalid` names the place. */

@@ -13,6 +13,7 @@ import { Fault } from "#model/fault";
 import { findOpa, type OpaBinary } from "#opa/binary";
 import { restrictCapabilities } from "#opa/capabilities";
 import { digestSources, libraryFolder, type RegoSource } from "#opa/sources";
+import { readTar } from "#opa/tar";
 
 const run = promisify(execFile);
 const compilerTimeoutMs = 60_000;
@@ -46,7 +47,10 @@ export async function compileSources(
     await opaOrRefuse(owner, opa, folder, checked.split(" "));
     const built = "build -b -t wasm --capabilities ../capabilities.json -o ../bundle.tar.gz .";
     await opaOrRefuse(owner, opa, join(folder, "rego"), built.split(" "));
-    return fileOfTar(gunzipSync(await readFile(join(folder, "bundle.tar.gz"))), "policy.wasm");
+    const files = readTar(gunzipSync(await readFile(join(folder, "bundle.tar.gz"))));
+    const wasm = files.get("policy.wasm");
+    if (wasm === undefined) throw new Error("opa built a bundle without policy.wasm");
+    return wasm;
   });
   await mkdir(dirname(cached), { recursive: true });
   // several shepherds and tests may compile at once: whole files only, the last one wins with equal content
@@ -104,17 +108,4 @@ function inTheOwnersWords(said: string): string {
     .replaceAll(/(?<![\w/])(?:rego\/)?own\//g, "")
     .replaceAll(/(?<![\w/])rego\//g, "policies/")
     .trim();
-}
-
-/** One file of an uncompressed tar archive. */
-function fileOfTar(archive: Buffer, name: string): Uint8Array<ArrayBuffer> {
-  for (let offset = 0; offset + 512 <= archive.length; ) {
-    const header = archive.subarray(offset, offset + 512);
-    const entry = header.toString("latin1", 0, 100).replace(/\0.*$/s, "").replace(/^\//, "");
-    const sizeBytes = Number.parseInt(header.toString("latin1", 124, 136).trim() || "0", 8);
-    if (entry === name)
-      return new Uint8Array(archive.subarray(offset + 512, offset + 512 + sizeBytes));
-    offset += 512 + Math.ceil(sizeBytes / 512) * 512;
-  }
-  throw new Error(`opa built a bundle without ${name}`);
 }

@@ -52,6 +52,8 @@ export interface Question {
   readonly entrypoint: string;
   /** JSON text: numbers keep every digit. */
   readonly input: string;
+  /** Asked about other data than the module's own: vectors bring theirs. */
+  readonly data?: object | undefined;
 }
 export type Answer =
   | {
@@ -117,8 +119,8 @@ export class Sandbox {
     return (await this.#start()).self;
   }
 
-  /** Never rejects. */
-  evaluate(entrypoint: string, input: string): Promise<SandboxOutcome> {
+  /** Never rejects. `data` stands in for the module's own in this one question. */
+  evaluate(entrypoint: string, input: string, data?: object): Promise<SandboxOutcome> {
     if (this.#closed) return Promise.resolve(closedOutcome);
     const waiting = this.#queue.length + this.#sent.length;
     if (waiting >= this.#limits.queued) {
@@ -128,7 +130,7 @@ export class Sandbox {
       });
     }
     return new Promise((resolve) => {
-      this.#queue.push({ id: ++this.#lastId, entrypoint, input, resolve });
+      this.#queue.push({ id: ++this.#lastId, entrypoint, input, data, resolve });
       this.#pump();
     });
   }
@@ -162,8 +164,8 @@ export class Sandbox {
       const next = this.#queue.shift();
       if (next === undefined) break;
       this.#sent.push(next);
-      const { id, entrypoint, input } = next;
-      running.port.postMessage({ id, entrypoint, input } satisfies Question);
+      const { resolve: _, ...question } = next;
+      running.port.postMessage(question satisfies Question);
       if (this.#sent.length === 1) this.#watchHead(running);
     }
   }

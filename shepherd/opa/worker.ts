@@ -82,10 +82,15 @@ port.once("message", (order: WorkerOrder) => {
     const policy = load(order);
     const self = evaluate(policy, { id: 0, entrypoint: selfEntrypoint, input: "{}" });
     let trapped = self.kind === "trap";
+    let isForeign = false;
     port.on("message", (question: Question) => {
       // those behind a trap are asked of another worker
       if (trapped) return;
       startedCpu[0] = threadCpuUs();
+      if (question.data !== undefined || isForeign) {
+        isForeign = question.data !== undefined;
+        policy.setData(question.data ?? order.data);
+      }
       const answer = evaluate(policy, question);
       trapped = answer.kind === "trap";
       port.postMessage(answer);
