@@ -36,13 +36,8 @@ export function combine(
     ...unsupported,
     ...answers.flatMap((answer) => answer.findings),
   ].toSorted((left, right) => rank(left) - rank(right));
-  const effects = answers.map((answer) => answer.effect);
   const effect: Effect =
-    answers.length === 0 || unsupported.length > 0 || effects.includes("deny")
-      ? "deny"
-      : effects.includes("approve")
-        ? "approve"
-        : "allow";
+    unsupported.length > 0 ? "deny" : combineEffects(answers.map((answer) => answer.effect));
   return {
     effect,
     code: codeOf(effect, findings),
@@ -61,6 +56,12 @@ export function combine(
   };
 }
 
+/** The strictest: any denial wins, then approval; nobody's word is a denial. */
+export function combineEffects(effects: readonly Effect[]): Effect {
+  if (effects.length === 0 || effects.includes("deny")) return "deny";
+  return effects.includes("approve") ? "approve" : "allow";
+}
+
 /** The strictest of each limit; an owner who sets none does not care. */
 export function meet(limits: readonly Limits[]): Limits {
   const smallest = (of: (limit: Limits) => number | undefined): number | undefined => {
@@ -71,7 +72,17 @@ export function meet(limits: readonly Limits[]): Limits {
     maxDowntimeMs: smallest((limit) => limit.maxDowntimeMs),
     maxMbps: smallest((limit) => limit.maxMbps),
     ttlMs: smallest((limit) => limit.ttlMs),
+    ...avoidedBy(limits),
   };
+}
+
+/** What one owner rules out is ruled out. */
+function avoidedBy(limits: readonly Limits[]): Pick<Limits, "avoid"> {
+  const places = new Map(
+    limits.flatMap(({ avoid = [] }) => avoid).map((place) => [canonicalJson(place), place]),
+  );
+  if (places.size === 0) return {};
+  return { avoid: [...places.keys()].toSorted().flatMap((key) => places.get(key) ?? []) };
 }
 
 function blocks(finding: Finding, effect: Effect): boolean {

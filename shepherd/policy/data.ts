@@ -4,17 +4,33 @@
  * Pure declarations; read from a bundle's data.yaml by opa/bundle.ts.
  */
 import { type Static, Type } from "typebox";
-import { points, requestKinds, subjectTypes } from "#policy/input";
+import { exemption, judgedKinds, points, subjectTypes } from "#policy/input";
+
+/** What may be done through the API; the entrypoint `roles` answers who may. */
+export const accessActions = ["read", "declare", "ask", "operate", "approve", "secure"] as const;
 
 const closed = { additionalProperties: false };
 const name = Type.String({ minLength: 1, maxLength: 128 });
 /** An empty list would excuse nothing and look as if it excused everything. */
 const names = Type.Optional(Type.Array(name, { minItems: 1 }));
 
+const Level = Type.Enum(["off", "audit", "warn", "approve", "deny"]);
+/** Another level at some points of enforcement or for some environments; of several that apply the strictest counts. */
+const Levels = Type.Object(
+  {
+    points: Type.Optional(
+      Type.Object(Object.fromEntries(points.map((point) => [point, Type.Optional(Level)])), closed),
+    ),
+    environments: Type.Optional(Type.Record(name, Level, { minProperties: 1 })),
+  },
+  closed,
+);
+
 /** One instance of a rule. */
 const Constraint = Type.Object(
   {
-    level: Type.Enum(["off", "audit", "warn", "approve", "deny"]),
+    level: Level,
+    levels: Type.Optional(Levels),
     /** Checked against the rule's own schema (METADATA custom.params). */
     params: Type.Record(Type.String(), Type.Unknown()),
     /** Absent: every request. All keys must match, any value of a key does. */
@@ -22,7 +38,7 @@ const Constraint = Type.Object(
       Type.Object(
         {
           points: Type.Optional(Type.Array(Type.Enum([...points]), { minItems: 1 })),
-          kinds: Type.Optional(Type.Array(Type.Enum([...requestKinds]), { minItems: 1 })),
+          kinds: Type.Optional(Type.Array(Type.Enum([...judgedKinds]), { minItems: 1 })),
           subjects: Type.Optional(Type.Array(Type.Enum([...subjectTypes]), { minItems: 1 })),
           environments: names,
           owners: names,
@@ -36,20 +52,7 @@ const Constraint = Type.Object(
   closed,
 );
 
-/** One instance of one rule does not deny these environments until then; what could not be decided is never excused. */
-const Exemption = Type.Object(
-  {
-    id: name,
-    rule: name,
-    instance: name,
-    environments: Type.Array(name, { minItems: 1 }),
-    expires_ms: Type.Integer({ minimum: 1 }),
-    approved_by: name,
-    ticket: name,
-  },
-  closed,
-);
-
+const Exemption = Type.Object(exemption, closed);
 const ruleName = "^[a-z][a-z0-9_]*$";
 const instanceName = "^[a-z0-9][a-z0-9._-]*$";
 
@@ -67,6 +70,12 @@ export const PolicyData = Type.Object(
           { minProperties: 1, ...closed },
         ),
         exemptions: Type.Array(Exemption),
+        /** What roles may do through the API, instead of what ships; read from the operator's bundle only. */
+        roles: Type.Optional(
+          Type.Record(name, Type.Array(Type.Enum([...accessActions])), { minProperties: 1 }),
+        ),
+        /** JSON pointers into a decision's event that decision logs leave out, beside those that ship. */
+        mask: Type.Optional(Type.Array(Type.String({ pattern: "^/(input|result)/." }))),
       },
       closed,
     ),

@@ -4,19 +4,35 @@
  * two that see the same room would both take it. Fails closed: what cannot be decided is denied, nothing running changes.
  * What the answer is, judge.ts decides; here it becomes durable. Knows no wire format and no host.
  */
+import type { KeyObject } from "node:crypto";
 import type { Logger } from "pino";
 import { digestOf } from "#model/canonical";
+import type { Approval, SignedBreakGlass, Vote } from "#model/consent";
 import type { NewEvent } from "#model/event";
 import type { Facts } from "#model/facts";
 import { Fault } from "#model/fault";
 import type { Operation, OperationKind, Plan } from "#model/plan";
 import type { Decision, Grant, Request } from "#model/request";
-import type { Ms } from "#model/units";
+import type { Digest, Ms } from "#model/units";
+import {
+  askDigestOf,
+  end,
+  isComplete,
+  mustBePending,
+  newApproval,
+  renew,
+  samePlan,
+  specDigestsOf,
+  vote,
+  withdrawOlder,
+} from "#policy/approvals";
+import { openGlass } from "#policy/break-glass";
 import { History } from "#policy/history";
 import {
   Judge,
   type Judged,
   type JudgeOptions,
+  type JudgeTerms,
   operationsOn,
   roomIsOnItsWay,
   unfinished,
@@ -30,8 +46,27 @@ export interface Gate {
    * `request.key_reused` when the key belonged to another ask.
    */
   submit(request: Request): Promise<GateAnswer>;
-  /** Decides and plans on the facts of now; journals and changes nothing, reserves nothing. */
-  preview(request: Request): Promise<GateAnswer>;
+  /**
+   * Decides and plans on the facts of now, or on `assume` of them; journals and changes nothing, reserves nothing. The
+   * same judge, but by type nothing that could act; it counts as one request of its asker.
+   */
+  preview(request: Request, options?: Pick<JudgeTerms, "assume">): Promise<Preview>;
+  /**
+   * One person's word on a request that waits; when it was the last one needed, what it waits for is decided again and
+   * started. Faults `approval.*`.
+   */
+  vote(
+    requestId: string,
+    word: Omit<Vote, "atMs"> & { readonly planDigest?: Digest | undefined },
+  ): Promise<Approval>;
+  /** The asker takes it back. Faults `approval.unknown`, `approval.ended`, `approval.not_yours`. */
+  withdraw(requestId: string, by: string): Promise<Approval>;
+  /** Ends what is over and carries on what was approved before a restart; when to look again, undefined = never. */
+  settleApprovals(): Promise<Ms | undefined>;
+  /** The plan that a denied request would have, journaled so that a document can name it. Nothing is granted. */
+  planRegardless(requestId: string): Promise<GateAnswer>;
+  /** Runs exactly the plan that the document names. Faults `break_glass.*`. */
+  breakGlass(requestId: string, signed: SignedBreakGlass): Promise<GateAnswer>;
 }
 export interface GateAnswer {
   readonly decision: Decision;
@@ -39,6 +74,13 @@ export interface GateAnswer {
   readonly plan: Plan | undefined;
   /** Undefined when nothing was granted. */
   readonly operation: Operation | undefined;
+  /** Set when named people must approve it, or had to. */
+  readonly approval?: Approval | undefined;
+}
+/** An answer that nothing follows. */
+export interface Preview extends GateAnswer {
+  readonly decisions: readonly Decision[];
+  readonly operation: undefined;
 }
 
 /** What the gate needs of operations/. */
@@ -58,6 +100,8 @@ export interface GateOperations {
 
 export interface GateOptions extends JudgeOptions {
   readonly log: Logger;
+  /** Public keys whose documents break the glass; none by default. */
+  readonly glassKeys?: readonly KeyObject[] | undefined;
   readonly operations: GateOperations;
 }
 
@@ -86,6 +130,8 @@ const operationKinds: Record<Request["kind"], OperationKind> = {
   resize: "adapt",
   rate: "adapt",
   move: "adapt",
+  scale: "adapt",
+  topology: "adapt",
   release: "release",
   repair: "repair",
 };
@@ -129,11 +175,144 @@ class SerialGate implements Gate {
     }
   }
 
-  async preview(request: Request): Promise<GateAnswer> {
-    return await this.#inTurn(async () => {
-      const judged = await this.#judge.judge(request);
-      return { decision: last(judged.decisions), plan: judged.plan, operation: undefined };
+  async preview(request: Request, { assume }: Pick<JudgeTerms, "assume"> = {}): Promise<Preview> {
+    return await this.#inTurn(() => dryRun(this.#judge, this.#history, request, assume));
+  }
+
+  async vote(
+    requestId: string,
+    word: Omit<Vote, "atMs"> & { readonly planDigest?: Digest | undefined },
+  ): Promise<Approval> {
+    const { store, clock } = this.#options;
+    const voted = await store.transaction((journal) =>
+      vote(journal, requestId, { ...word, atMs: clock.nowMs() }),
+    );
+    return isComplete(voted) ? await this.#carryOut(voted) : voted;
+  }
+
+  async withdraw(requestId: string, by: string): Promise<Approval> {
+    const { store, clock } = this.#options;
+    const atMs = clock.nowMs();
+    return await store.transaction(async (journal) => {
+      const approval = await mustBePending(journal, requestId, atMs);
+      const request = await journal.requests.get(requestId);
+      if (request?.subject.name !== by) {
+        throw new Fault("approval.not_yours", { by, request: requestId });
+      }
+      return await end(journal, approval, {
+        state: "withdrawn",
+        outcome: `withdrawn by ${by}`,
+        atMs,
+      });
     });
+  }
+
+  async settleApprovals(): Promise<Ms | undefined> {
+    const { store, clock } = this.#options;
+    const nowMs = clock.nowMs();
+    const waiting = await store.transaction(async (journal) => {
+      const left: Approval[] = [];
+      for (const approval of await journal.approvals.list({ states: ["pending"] })) {
+        if (approval.expiresAtMs > nowMs) left.push(approval);
+        else {
+          const outcome = `nobody decided within ${Math.round((approval.expiresAtMs - approval.askedAtMs) / 3_600_000)} h`;
+          await end(journal, approval, { state: "expired", outcome, atMs: nowMs });
+        }
+      }
+      return left;
+    });
+    for (const approval of waiting) if (isComplete(approval)) await this.#carryOut(approval);
+    const next = waiting.map(({ expiresAtMs }) => expiresAtMs);
+    return next.length === 0 ? undefined : Math.min(...next);
+  }
+
+  /** Enough people said yes: decided again on the facts of now, with their approval. */
+  async #carryOut(approval: Approval): Promise<Approval> {
+    const { store } = this.#options;
+    const { requestId, planId } = approval;
+    const { request, plan } = await store.read(async (journal) => ({
+      request: await journal.requests.get(requestId),
+      plan: await journal.plans.get(planId),
+    }));
+    if (request === undefined || plan === undefined) {
+      throw new Fault("approval.unknown", { request: requestId });
+    }
+    const running = this.#inFlight.get(requestId);
+    const work =
+      running ??
+      this.#answer(request, { approved: { approval, plan } }).finally(() =>
+        this.#inFlight.delete(requestId),
+      );
+    this.#inFlight.set(requestId, work);
+    await work;
+    const now = await store.read((journal) => journal.approvals.get(requestId));
+    if (now === undefined) throw new Fault("approval.unknown", { request: requestId });
+    if (now.state === "pending") {
+      throw new Fault("approval.plan_changed", {
+        request: requestId,
+        read: approval.planDigest,
+        now: now.planDigest,
+      });
+    }
+    return now;
+  }
+
+  async planRegardless(requestId: string): Promise<GateAnswer> {
+    const { store } = this.#options;
+    const request = await this.#mustKnow(requestId);
+    return await this.#inTurn(async () => {
+      const found = await this.#judge.planRegardless(request);
+      if ("decisions" in found) {
+        return { decision: last(found.decisions), plan: undefined, operation: undefined };
+      }
+      const plan = await store.transaction(async (journal) => {
+        const known = await journal.plans.ofRequest(requestId);
+        const same = known.findLast((one) => samePlan(one, found.plan));
+        if (same !== undefined) return same;
+        await journal.plans.add(found.plan);
+        const { id: planId, digest } = found.plan;
+        await journal.events.append(this.#event(request, "plan.made", { planId, digest }));
+        return found.plan;
+      });
+      const decision = await store.read(async (journal) =>
+        (await journal.decisions.ofRequest(requestId)).at(-1),
+      );
+      if (decision === undefined)
+        throw new Fault("object.unknown", { kind: "request", id: requestId });
+      return { decision, plan, operation: undefined };
+    });
+  }
+
+  async breakGlass(requestId: string, signed: SignedBreakGlass): Promise<GateAnswer> {
+    const { clock, store, glassKeys } = this.#options;
+    const document = openGlass(signed, glassKeys ?? [], clock.nowMs());
+    const request = await this.#mustKnow(requestId);
+    return await this.#inTurn(async () => {
+      const found = await this.#judge.planRegardless(request);
+      if ("decisions" in found) {
+        return { decision: last(found.decisions), plan: undefined, operation: undefined };
+      }
+      const known = await store.read((journal) => journal.plans.ofRequest(requestId));
+      const plan = known.find(({ digest }) => digest === document.plan_digest);
+      if (plan === undefined || !samePlan(plan, found.plan)) {
+        throw new Fault("break_glass.plan_changed", {
+          named: document.plan_digest,
+          request: requestId,
+          now: found.plan.digest,
+        });
+      }
+      const judged = this.#judge.brokenGlass(request, { facts: found.facts, plan, signed });
+      const answer = await this.#commit(request, judged, {}, signed);
+      if (answer === undefined) throw new Fault("gate.busy", { waiting: this.#waiting });
+      return answer;
+    });
+  }
+
+  async #mustKnow(requestId: string): Promise<Request> {
+    const request = await this.#options.store.read((journal) => journal.requests.get(requestId));
+    if (request === undefined)
+      throw new Fault("object.unknown", { kind: "request", id: requestId });
+    return request;
   }
 
   /** The earlier request of the same asker and key, with its answer if it has one; else this one, now durable. */
@@ -155,13 +334,20 @@ class SerialGate implements Gate {
         const answer = await answerOf(journal, earlier);
         return answer === undefined ? { request: earlier } : { request: earlier, answer };
       }
+      // Asked before and still waiting for people: the same ask waits there, it does not wait twice.
+      const waiting = await journal.approvals.findPending(askDigestOf(request));
+      if (waiting !== undefined && waiting.expiresAtMs > this.#options.clock.nowMs()) {
+        const asked = await journal.requests.get(waiting.requestId);
+        const answer = asked && (await answerOf(journal, asked));
+        if (asked !== undefined && answer !== undefined) return { request: asked, answer };
+      }
       await journal.requests.add(request);
       await journal.events.append(this.#event(request, "request.received", { kind: request.kind }));
       return { request };
     });
   }
 
-  async #answer(request: Request): Promise<GateAnswer> {
+  async #answer(request: Request, terms: JudgeTerms = {}): Promise<GateAnswer> {
     const { clock } = this.#options;
     const startMs = clock.nowMs();
     const patience = {
@@ -170,7 +356,7 @@ class SerialGate implements Gate {
     };
     for (;;) {
       await this.#untilIdle(request, patience.idleUntilMs);
-      const answer = await this.#inTurn(() => this.#decide(request, patience));
+      const answer = await this.#inTurn(() => this.#decide(request, patience, terms));
       if (answer === "room_on_its_way") await clock.sleep(roomPauseMs);
       else if (answer !== "busy") return answer;
     }
@@ -180,18 +366,19 @@ class SerialGate implements Gate {
   async #decide(
     request: Request,
     patience: { readonly idleUntilMs: Ms; readonly roomUntilMs: Ms },
+    terms: JudgeTerms,
   ): Promise<GateAnswer | "busy" | "room_on_its_way"> {
     const { clock, store } = this.#options;
     // The decision before this one may have started work on the same machine.
     const [running] = await operationsOn(store, request, unfinished);
     if (running !== undefined && clock.nowMs() < patience.idleUntilMs) return "busy";
     for (let attempt = 0; ; attempt++) {
-      const judged = await this.#judge.judge(request);
+      const judged = await this.#judge.judge(request, terms);
       if (roomIsOnItsWay(judged) && clock.nowMs() < patience.roomUntilMs) return "room_on_its_way";
-      const answer = await this.#commit(request, judged);
+      const answer = await this.#commit(request, judged, terms);
       if (answer !== undefined) return answer;
       if (attempt < maxRetries) continue;
-      return mustStand(await this.#commit(request, this.#judge.contended(request, judged)));
+      return mustStand(await this.#commit(request, this.#judge.contended(request, judged), terms));
     }
   }
 
@@ -214,12 +401,22 @@ class SerialGate implements Gate {
   }
 
   /** One transaction: decisions, and on a yes plan, grant, reservations, operation and the new spec. Undefined: decide again. */
-  async #commit(request: Request, judged: Judged): Promise<GateAnswer | undefined> {
+  async #commit(
+    request: Request,
+    judged: Judged,
+    terms: JudgeTerms,
+    signed?: SignedBreakGlass,
+  ): Promise<GateAnswer | undefined> {
     const { store, operations } = this.#options;
     const decision = last(judged.decisions);
     const { plan, grant, granted } = judged;
     const committed = await store.transaction(async (journal) => {
       if (plan !== undefined && !(await isStill(journal, request, judged.facts))) return undefined;
+      const waited = terms.approved && (await journal.approvals.get(request.id));
+      // Rejected, withdrawn or carried out by somebody else in this very moment: nothing more is to be done.
+      if (waited !== undefined && waited.state !== "pending") {
+        return { operation: undefined, approval: waited };
+      }
       for (const one of judged.decisions) {
         await journal.decisions.add(one);
         const { id, point, effect, code } = one;
@@ -227,24 +424,82 @@ class SerialGate implements Gate {
           this.#event(request, "decision.made", { decisionId: id, point, effect, code }),
         );
       }
-      if (plan === undefined || grant === undefined) return { operation: undefined };
-      await journal.plans.add(plan);
+      if (plan !== undefined && (await journal.plans.get(plan.id)) === undefined) {
+        await journal.plans.add(plan);
+        const { id: planId, digest } = plan;
+        await journal.events.append(this.#event(request, "plan.made", { planId, digest }));
+      }
+      if (plan === undefined || grant === undefined) {
+        return {
+          operation: undefined,
+          approval: await this.#await(journal, request, judged, waited),
+        };
+      }
+      if (waited !== undefined && !isDeclaredAsThen(waited, request, judged.facts)) {
+        const outcome = "what it is about was declared anew meanwhile; ask again";
+        const atMs = decision.decidedAtMs;
+        return {
+          operation: undefined,
+          approval: await end(journal, waited, { state: "denied", outcome, atMs }),
+        };
+      }
       await journal.grants.add(grant);
       const { id: planId, digest } = plan;
-      await journal.events.append(this.#event(request, "plan.made", { planId, digest }));
       await journal.events.append(
         this.#event(request, "grant.issued", { grantId: grant.id, planId, digest }),
       );
+      if (signed !== undefined) {
+        await journal.events.append(
+          this.#event(request, "glass.broken", { decisionId: decision.id, ...signed.document }),
+        );
+      }
       await storeLinkSpecs(journal, request);
       const kind = operationKindOf(request, grant, judged.facts);
-      return {
-        operation: await operations.admit(journal, { grant, plan, request: granted, kind }),
-      };
+      const operation = await operations.admit(journal, { grant, plan, request: granted, kind });
+      const approval =
+        waited &&
+        (await end(journal, waited, {
+          state: "approved",
+          outcome: decision.message,
+          atMs: decision.decidedAtMs,
+          operationId: operation.id,
+        }));
+      if (request.subject.type === "stack") {
+        await withdrawOlder(journal, request, decision.decidedAtMs);
+      }
+      return { operation, approval };
     });
     if (committed === undefined) return undefined;
     this.#history.add(request, decision.effect);
     if (committed.operation !== undefined) operations.kick();
-    return { decision, plan, operation: committed.operation };
+    return { decision, plan, ...committed };
+  }
+
+  /** What becomes of the approval when nothing was granted: asked for, renewed for another plan, or over. */
+  async #await(
+    journal: Journal,
+    request: Request,
+    judged: Judged,
+    waited: Approval | undefined,
+  ): Promise<Approval | undefined> {
+    const decision = last(judged.decisions);
+    const { plan, facts } = judged;
+    if (decision.effect !== "approve" || plan === undefined) {
+      if (waited === undefined) return undefined;
+      const outcome = `approved, but denied by now: ${decision.message}`;
+      return await end(journal, waited, { state: "denied", outcome, atMs: decision.decidedAtMs });
+    }
+    if (waited !== undefined) return await renew(journal, waited, { decision, plan });
+    const approval = newApproval({ request, decision, plan, facts });
+    await journal.approvals.put(approval);
+    const { needs, wantedBy, planDigest, expiresAtMs } = approval;
+    await journal.events.append(
+      this.#event(request, "approval.asked", { needs, wantedBy, planDigest, expiresAtMs }),
+    );
+    if (request.subject.type === "stack") {
+      await withdrawOlder(journal, request, decision.decidedAtMs);
+    }
+    return approval;
   }
 
   #event(
@@ -268,7 +523,9 @@ class SerialGate implements Gate {
  * release), unless it asks for a shorter one.
  */
 function operationKindOf(request: Request, grant: Grant, facts: Facts): OperationKind {
-  if (grant.kind === "decision") return operationKinds[request.kind];
+  if (grant.kind === "decision" || grant.kind === "break_glass") {
+    return operationKinds[request.kind];
+  }
   if (grant.kind === "repair" || request.kind === "release") return grant.kind;
   const { leaseMs } = request;
   if (leaseMs === undefined) return grant.kind;
@@ -282,6 +539,25 @@ function operationKindOf(request: Request, grant: Grant, facts: Facts): Operatio
       ({ effective: { leaseUntilMs } }) => facts.nowMs + leaseMs <= (leaseUntilMs ?? Infinity),
     );
   return shortens ? "adapt" : grant.kind;
+}
+
+/** The only way to a preview: it is given a judge, and neither operations nor a journal to write to. */
+async function dryRun(
+  judge: Pick<Judge, "judge">,
+  history: Pick<History, "add">,
+  request: Request,
+  assume: JudgeTerms["assume"],
+): Promise<Preview> {
+  const { decisions, plan } = await judge.judge(request, { assume });
+  const decision = last(decisions);
+  history.add(request, decision.effect);
+  return { decision, decisions, plan, operation: undefined };
+}
+
+/** True when what the ask was made on is still what is declared. */
+function isDeclaredAsThen(approval: Approval, request: Request, facts: Facts): boolean {
+  const now = specDigestsOf(request, facts);
+  return Object.entries(approval.specDigests).every(([id, digest]) => now[id] === digest);
 }
 
 function last(decisions: readonly Decision[]): Decision {
@@ -324,8 +600,10 @@ async function answerOf(journal: Journal, request: Request): Promise<GateAnswer 
   const decision = (await journal.decisions.ofRequest(request.id)).at(-1);
   if (decision === undefined) return undefined;
   const operation = (await journal.operations.list({ requestId: request.id })).at(-1);
-  const plan = operation && (await journal.plans.get(operation.planId));
-  return { decision, plan, operation };
+  const approval = await journal.approvals.get(request.id);
+  const planId = operation?.planId ?? approval?.planId;
+  const plan = planId === undefined ? undefined : await journal.plans.get(planId);
+  return { decision, plan, operation, approval };
 }
 
 /** True when the machines and links asked for are as the facts said; an operation's step or another write may have come between. */

@@ -2,13 +2,14 @@
  * What happened lately, as policy and planner need it: requests of the last hour by subject, the smallest sizes a machine
  * had within it, and how fast moves went. The journal is the truth; this keeps what was read, so that a decision does not read an hour again.
  */
-import type { RecentRequest } from "#model/facts";
+import type { RecentMove, RecentRequest } from "#model/facts";
 import type { Sizing } from "#model/objects";
 import type { Plan } from "#model/plan";
 import type { Decision, Request } from "#model/request";
 import type { Bytes, EnvironmentId, MachineId, Mbps, Ms, PlanId } from "#model/units";
 import { measured, siteRateKey } from "#planner/cost";
 import { sizingOf } from "#planner/target";
+import { Moves } from "#policy/moves";
 import type { Journal } from "#ports/store";
 
 export const hourMs: Ms = 3_600_000;
@@ -32,6 +33,7 @@ const leastBytes = 8 * 2 ** 20;
 export class History {
   readonly #rows = new Map<string, RecentRequest[]>();
   readonly #plans = new Map<PlanId, Plan>();
+  readonly #moves = new Moves();
   #rates: Readonly<Record<string, Mbps>> = {};
   #ratesAtMs: Ms = Number.NEGATIVE_INFINITY;
 
@@ -53,6 +55,7 @@ export class History {
       subject: request.subject.name,
       kind: request.kind,
       effect,
+      machineIds: request.machines.map(({ machineId }) => machineId),
     });
     if (rows.length > maxRowsOfSubject) rows.shift();
     this.#rows.set(key, rows);
@@ -90,6 +93,11 @@ export class History {
       if (plan !== undefined) lowerBy(plan, lows);
     }
     return Object.fromEntries(lows);
+  }
+
+  /** Moves of the last 24 hours in the whole fleet, oldest first. */
+  moves(journal: Journal, nowMs: Ms): Promise<readonly RecentMove[]> {
+    return this.#moves.recent(journal, nowMs);
   }
 
   /** What moves lately really reached between two sites, over the whole fleet; the median of the newest ones of each pair. */

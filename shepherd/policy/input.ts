@@ -22,11 +22,25 @@ export const requestKinds = [
   "rate",
   "move",
   "scale",
+  "topology",
   "release",
   "repair",
 ] as const;
+/** Beside the requests: nobody asks at the point `audit`, the standing state is judged. */
+export const judgedKinds = [...requestKinds, "audit"] as const;
 export const subjectTypes = ["guest", "operator", "automation", "stack", "shepherd"] as const;
 export const adaptationModes = ["auto", "approve", "advise", "pinned"] as const;
+
+/** One instance of one rule does not deny these environments until then; what could not be decided is never excused. */
+export const exemption = {
+  id: name,
+  rule: name,
+  instance: name,
+  environments: Type.Array(name, { minItems: 1 }),
+  expires_ms: Type.Integer({ minimum: 1 }),
+  approved_by: name,
+  ticket: name,
+};
 
 const sizing = { vcpus: amount, cpu_percent: amount, memory_mib: amount };
 const Sizing = Type.Object(sizing, closed);
@@ -75,6 +89,8 @@ const Machine = Type.Object(
     ),
     /** Smallest effective sizes within the last hour, now included; zeros before it was created. */
     hour_low: Sizing,
+    /** What it counts with while operations run: the larger of its effective sizes and what is reserved for it at one host. */
+    held: Type.Object({ cpu_percent: amount, memory_mib: amount }, closed),
     /**
      * What it would be after this request: equal to the effective values where nothing changes, zeros when it would be
      * destroyed. At the point `request` the host of a machine that must be placed is "" (and its site too, when the
@@ -106,6 +122,46 @@ const RecentRequest = Type.Object(
     subject: name,
     kind: Type.Enum([...requestKinds]),
     effect: Type.Enum(["allow", "approve", "deny"]),
+    /** Names of the machines it was about; those that are gone are left out. */
+    machines: Type.Array(name),
+  },
+  closed,
+);
+
+/** One move of this environment in the last 24 hours. Its cause is the type of who asked for it. */
+const RecentMove = Type.Object(
+  {
+    operation: name,
+    /** When its operation was granted. */
+    at_ms: amount,
+    machine: name,
+    cause: Type.Enum([...subjectTypes]),
+    from_site: name,
+    to_site: name,
+    /** Measured when it has ended, else predicted. */
+    bytes: amount,
+    downtime_ms: amount,
+    /** failed: the machine stayed where it was. */
+    outcome: Type.Enum(["running", "done", "failed"]),
+  },
+  closed,
+);
+
+/** What moves under way hold at their destinations while the sources still hold it. */
+const Moving = Type.Object(
+  { machines: amount, cpu_percent: amount, memory_mib: amount, disk_gib: amount },
+  closed,
+);
+
+/** What one environment takes at one site, running operations included: a move counts at both. */
+const Share = Type.Object(
+  {
+    environment: name,
+    owner: name,
+    machines: amount,
+    cpu_percent: amount,
+    memory_mib: amount,
+    disk_gib: amount,
   },
   closed,
 );
@@ -145,12 +201,15 @@ export const PolicyInput = Type.Object(
   {
     contract: Type.Literal(contractVersion),
     now_ms: amount,
-    /** Where the question is asked: before planning, on the finished plan, on a stack's text, on the standing state. */
+    /**
+     * Where the question is asked. Before planning: `request`, or `stack` for what a stack declares; `plan` on the
+     * finished plan; `audit` on the standing state, where `proposed` is what is.
+     */
     point: Type.Enum([...points]),
     request: Type.Object(
       {
         id: name,
-        kind: Type.Enum([...requestKinds]),
+        kind: Type.Enum([...judgedKinds]),
         /** Names of the machines and links it is about; each stands in `environment`. */
         machines: Type.Array(name),
         links: Type.Array(name),
@@ -184,12 +243,51 @@ export const PolicyInput = Type.Object(
         links: Type.Array(Link),
         /** `total` is the length of `requests`, a guard against lost rows. */
         recent: Type.Object({ total: amount, requests: Type.Array(RecentRequest) }, closed),
+        /** Moves of the last 24 hours, the newest ones when there are very many; `total` guards as above. */
+        moves: Type.Object({ total: amount, rows: Type.Array(RecentMove) }, closed),
+        moving: Moving,
         hold: Hold,
       },
       closed,
     ),
+    /** The owner of the environment, over all environments that are theirs. */
+    owner: Type.Object(
+      {
+        name,
+        /** Of all their environments but this one, effective or reserved. */
+        others: Type.Object(
+          {
+            environments: amount,
+            machines: amount,
+            vcpus: amount,
+            cpu_percent: amount,
+            memory_mib: amount,
+            disk_gib: amount,
+            rate_mbps: amount,
+          },
+          closed,
+        ),
+        /** Of all their environments, this one included. */
+        moving: Moving,
+        /** Copied by moves of all their environments in the last 24 hours, running ones included as predicted. */
+        moved_bytes: amount,
+      },
+      closed,
+    ),
     sites: Type.Array(
-      Type.Object({ id: name, owner: name, hold: Hold, hosts: Type.Array(Host) }, closed),
+      Type.Object(
+        {
+          id: name,
+          owner: name,
+          hold: Hold,
+          /** What this bundle is shown (visible.ts): all; own = no hosts, shares of the environment's owner; none. */
+          view: Type.Enum(["whole", "own", "none"]),
+          hosts: Type.Array(Host),
+          /** `total` is the length of `rows`, a guard against lost ones. */
+          shares: Type.Object({ total: amount, rows: Type.Array(Share) }, closed),
+        },
+        closed,
+      ),
       { minItems: 1 },
     ),
     /** Present exactly at the point `plan`. */
@@ -207,6 +305,8 @@ export const PolicyInput = Type.Object(
     ),
     /** A hold on everything; those of a site or an environment stand there. */
     hold: Hold,
+    /** Given at run time (`drover exempt`), beside those in the bundle's data. A bundle sees only those from its own rules. */
+    exemptions: Type.Array(Type.Object({ ...exemption, owner: name }, closed)),
   },
   closed,
 );
@@ -218,6 +318,9 @@ export type PolicyHost = Static<typeof Host>;
 export type PolicySite = PolicyInput["sites"][number];
 export type PolicyPlan = NonNullable<PolicyInput["plan"]>;
 export type PolicyMove = Static<typeof Move>;
+export type PolicyShare = Static<typeof Share>;
+export type PolicyMoving = Static<typeof Moving>;
+export type PolicyRecentMove = Static<typeof RecentMove>;
 export type PolicyHold = Static<typeof Hold>;
 export type PolicyPoint = PolicyInput["point"];
 

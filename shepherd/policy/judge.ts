@@ -2,23 +2,34 @@
  * Judges one request on the facts of the moment: what code refuses, what code grants (giving back, repair), what every
  * owner's policy says before and after planning. Journals nothing and starts nothing; gate.ts does, one at a time.
  */
+import type { Approval, SignedBreakGlass } from "#model/consent";
 import type { Facts } from "#model/facts";
 import type { EnvironmentRecord } from "#model/objects";
 import type { Operation, Plan } from "#model/plan";
-import type { Consent, Decision, Grant, Request } from "#model/request";
+import type { Consent, Decision, Finding, Grant, Request } from "#model/request";
 import type { HostId, MachineId, Ms, SiteId } from "#model/units";
 import { plan as planFor, sealPlan } from "#planner/plan";
 import { hasSettled, memoryToleranceMib } from "#planner/target";
-import { builtInFor } from "#policy/built-in";
-import { combine, meet, type Verdict } from "#policy/combine";
-import { explainDenial, failedFindings, seesAll } from "#policy/disclose";
+import { samePlan, wantedOf } from "#policy/approvals";
+import { type BuiltIn, builtInFor } from "#policy/built-in";
+import { combineEffects, meet } from "#policy/combine";
+import { consult, type Engines } from "#policy/consult";
+import {
+  adviceOf,
+  builtInDecision,
+  decisionOf,
+  denialOf,
+  glassDecision,
+  isAdvised,
+  planRefusalOf,
+} from "#policy/decisions";
 import { gatherFacts, type Sensed } from "#policy/facts";
 import type { History } from "#policy/history";
 import { holdAgainst } from "#policy/hold";
 import { destinationsOf, ownersOf, siteOwner, sitesOfPlan, sitesOfRequest } from "#policy/owners";
 import { policyInput } from "#policy/policy-input";
+import { recalledSites } from "#policy/recall";
 import type { Clock, Ids } from "#ports/clock";
-import type { PolicyAnswer, PolicyEngine, PolicyEntrypoint } from "#ports/policy-engine";
 import type { Store } from "#ports/store";
 
 export interface JudgeOptions {
@@ -26,8 +37,15 @@ export interface JudgeOptions {
   readonly clock: Clock;
   readonly ids: Ids;
   readonly sensed: Sensed & { refresh(hostIds?: readonly string[]): Promise<void> };
-  /** By owner: `operator`, `site:north`, `owner:alice`; `owner:*` speaks for environments' owners without one of their own. */
-  readonly engines: ReadonlyMap<string, PolicyEngine>;
+  readonly engines: Engines;
+}
+
+/** What more is known of a request than it says. */
+export interface JudgeTerms {
+  /** Enough people have approved it; `plan` is the plan that they read. */
+  readonly approved?: { readonly approval: Approval; readonly plan: Plan } | undefined;
+  /** Facts as they would be: for plan checks and what-if, never with a grant to follow. */
+  readonly assume?: ((facts: Facts) => Facts) | undefined;
 }
 
 /** A granted plan that was not started by then is void; it starts in the same transaction, so this is for crashes. */
@@ -36,23 +54,18 @@ const grantMs: Ms = 60_000;
 const maxDestinations = 4;
 /** Longest look at hosts within a decision; they answer within a few ms or not soon. */
 const lookMs: Ms = 1_000;
-/** Rules of room and pace: never a reason to keep an owner from destroying what is theirs (DESIGN 2, rule 2). */
-const neverBlocksDestroy = new Set([
-  "environment_quota",
-  "growth_factor",
-  "request_rate",
-  "host_headroom",
-]);
 
 /** A decision that stands, but is not journaled yet. */
 export interface Judged {
   readonly facts: Facts;
   readonly decisions: readonly Decision[];
+  /** Also without a grant: what waits for approval, or is advised. */
   readonly plan: Plan | undefined;
   readonly grant: Grant | undefined;
   /** The request as granted: its lease cut to what policy allows. */
   readonly granted: Request;
 }
+type Drafted = ReturnType<typeof planFor>;
 
 /** True when it was refused for room, and balloons are giving room back right now: asked again in a moment it may fit. */
 export function roomIsOnItsWay({ decisions, facts }: Judged): boolean {
@@ -92,36 +105,76 @@ export class Judge {
     this.#history = history;
   }
 
-  async judge(request: Request): Promise<Judged> {
+  async judge(request: Request, terms: JudgeTerms = {}): Promise<Judged> {
     // Drift is what these are about: look before deciding, not two seconds ago.
     if (request.kind === "update" || request.kind === "repair") {
       await this.#look(await this.#hostsOf(request));
     }
-    const facts = await this.#facts(request);
+    const facts = await this.#facts(request, terms);
     const environment = facts.environments.find(({ id }) => id === request.environmentId);
-    const early = environment && (await this.#refusedEarly(request, facts));
-    if (environment === undefined || early !== undefined) {
-      const denied =
-        early ??
-        this.#denial(request, "request", "request.unknown_object", {
-          message: "Its environment does not exist any more.",
-        });
-      return { facts, decisions: [denied], ...none, granted: request };
+    if (environment === undefined) {
+      return this.#no(
+        request,
+        facts,
+        "request.unknown_object",
+        "Its environment does not exist any more.",
+      );
     }
-    return await this.#judgeByPolicy(request, facts, environment);
+    const impossible = await this.#impossible(request, facts);
+    if (impossible !== undefined) return impossible;
+
+    const recalled = recalledFor(request, facts);
+    const drafted = planFor(request, facts, { deniedSites: recalled });
+    const plan = drafted.kind === "planned" ? this.#seal(drafted, request) : undefined;
+    const builtIn = plan === undefined ? undefined : builtInFor(request, plan, facts);
+    if (plan !== undefined && builtIn !== undefined) {
+      return this.#byCode(request, facts, builtIn, plan);
+    }
+    const stopped =
+      this.#refusedByHold(request, facts) ?? this.#refusedByRecall(request, facts, recalled, plan);
+    if (stopped !== undefined) return { facts, decisions: [stopped], ...none, granted: request };
+    return await this.#byPolicy(request, { facts, environment, drafted, recalled, terms });
+  }
+
+  /** Whatever policy says: the plan of now, for somebody who breaks the glass or wants to know which plan to have signed. */
+  async planRegardless(
+    request: Request,
+  ): Promise<{ readonly facts: Facts; readonly plan: Plan } | Judged> {
+    const facts = await this.#facts(request, {});
+    const impossible = await this.#impossible(request, facts);
+    if (impossible !== undefined) return impossible;
+    const drafted = planFor(request, facts);
+    if (drafted.kind === "refused") {
+      const decision = planRefusalOf(this.#options, request, drafted);
+      return { facts, decisions: [decision], ...none, granted: request };
+    }
+    return { facts, plan: this.#seal(drafted, request) };
+  }
+
+  /** The grant of a signed document, for the plan that it names. */
+  brokenGlass(
+    request: Request,
+    of: { readonly facts: Facts; readonly plan: Plan; readonly signed: SignedBreakGlass },
+  ): Judged {
+    const { facts, plan, signed } = of;
+    const decision = glassDecision(this.#options, request, { signed, plan });
+    const grant: Grant = { ...this.#grant(plan, decision), kind: "break_glass" };
+    return { facts, decisions: [decision], plan, grant, granted: request };
   }
 
   /** When what it is about changes faster than it can be decided. */
   contended(request: Request, judged: Judged): Judged {
-    const denied = this.#denial(request, "request", "limit.contended", {
+    const denied = denialOf(this.#options, request, {
+      point: "request",
+      code: "limit.contended",
       message: "What it is about kept changing while it was decided. Ask again.",
     });
     return { ...judged, ...none, decisions: [denied] };
   }
 
-  async #facts(request: Request): Promise<Facts> {
+  async #facts(request: Request, { assume }: JudgeTerms): Promise<Facts> {
     const { store, sensed, clock } = this.#options;
-    return await store.read((journal) =>
+    const facts = await store.read((journal) =>
       gatherFacts(journal, {
         sensed,
         history: this.#history,
@@ -129,6 +182,7 @@ export class Judge {
         environmentId: request.environmentId,
       }),
     );
+    return assume === undefined ? facts : assume(facts);
   }
 
   /** Looks at hosts again, but waits no longer than the queue can bear: a hanging host must not delay others' decisions. */
@@ -150,8 +204,8 @@ export class Judge {
     return [...new Set(hostIds)];
   }
 
-  /** What no policy can allow: objects that are gone, machines in the middle of something, an emergency stop. */
-  async #refusedEarly(request: Request, facts: Facts): Promise<Decision | undefined> {
+  /** What no policy can allow: objects that are gone, machines in the middle of something. */
+  async #impossible(request: Request, facts: Facts): Promise<Judged | undefined> {
     const unknown = [
       ...request.machines
         .map(({ machineId }) => machineId)
@@ -159,76 +213,116 @@ export class Judge {
       ...request.links.map(({ linkId }) => linkId).filter((id) => !isOf(request, facts.links, id)),
     ];
     if (unknown.length > 0) {
-      return this.#denial(request, "request", "request.unknown_object", {
-        message: "A machine or link it names does not exist in this environment any more.",
-      });
+      const message = "A machine or link it names does not exist in this environment any more.";
+      return this.#no(request, facts, "request.unknown_object", message);
     }
     const [running] = await operationsOn(this.#options.store, request, unfinished);
     if (running !== undefined) {
-      return this.#denial(request, "request", "operation.running", {
-        message: `Operation ${running.id} (${running.kind}) still runs on a machine it names. Ask again when it ended.`,
-      });
+      const message = `Operation ${running.id} (${running.kind}) still runs on a machine it names. Ask again when it ended.`;
+      return this.#no(request, facts, "operation.running", message);
     }
     const [stuck] =
       request.kind === "destroy" ? [] : await operationsOn(this.#options.store, request, ["stuck"]);
     if (stuck !== undefined) {
-      return this.#denial(request, "request", "operation.machine_stuck", {
-        message: `Operation ${stuck.id} is stuck on a machine it names; an operator must look first.`,
-      });
+      const message = `Operation ${stuck.id} is stuck on a machine it names; an operator must look first.`;
+      return this.#no(request, facts, "operation.machine_stuck", message);
     }
-    return this.#refusedByHold(request, facts);
+    return undefined;
   }
 
   /** Adaptation stops; giving back and what the stack declares go on (the stack is judged by the freeze rule). */
   #refusedByHold(request: Request, facts: Facts): Decision | undefined {
-    if (!["resize", "rate", "move"].includes(request.kind)) return undefined;
+    if (!adaptingKinds.has(request.kind)) return undefined;
     const hold = holdAgainst(request, sitesOfRequest(request, facts), facts);
     if (hold === undefined) return undefined;
-    const drafted = planFor(request, facts);
-    if (drafted.kind === "planned") {
-      const sealed = this.#seal(drafted, request);
-      if (builtInFor(request, sealed, facts) !== undefined) return undefined;
-    }
     const until =
       hold.untilMs === undefined ? "it is lifted" : new Date(hold.untilMs).toISOString();
-    return this.#denial(request, "request", "hold.active", {
+    return denialOf(this.#options, request, {
+      point: "request",
+      code: "hold.active",
       message: `hold: ${hold.reason} (until ${until})`,
     });
   }
 
-  async #judgeByPolicy(
+  /** Nothing comes to a site that recalled its consent, and nothing grows there; leaving and destroying go on. */
+  #refusedByRecall(
     request: Request,
     facts: Facts,
-    environment: EnvironmentRecord,
-  ): Promise<Judged> {
-    const givenBack = this.#builtIn(request, facts);
-    if (givenBack !== undefined) return { facts, ...givenBack, granted: request };
+    recalled: ReadonlySet<SiteId>,
+    plan: Plan | undefined,
+  ): Decision | undefined {
+    if (recalled.size === 0 || request.kind === "destroy") return undefined;
+    // A change of words alone, such as a wider envelope, takes nothing from anybody.
+    if (request.kind === "update" && plan?.actions.length === 0) return undefined;
+    const wanted = request.machines.map(({ machineId, siteId }) => {
+      const machine = facts.machines.find(({ id }) => id === machineId);
+      const stays = request.kind === "move" ? undefined : machine?.effective.siteId;
+      return siteId ?? stays;
+    });
+    const siteId = wanted.find((site) => site !== undefined && recalled.has(site));
+    if (siteId === undefined) return undefined;
+    const recall = facts.recalls.find((one) => one.siteId === siteId);
+    return denialOf(this.#options, request, {
+      point: "request",
+      code: "consent.recalled",
+      message: `Site ${siteId} has recalled its consent: ${recall?.reason ?? ""}`,
+    });
+  }
 
+  #byCode(request: Request, facts: Facts, kind: BuiltIn, plan: Plan): Judged {
+    const decision = builtInDecision(this.#options, request, { kind, plan });
+    const grant = { ...this.#grant(plan, decision), kind };
+    return { facts, decisions: [decision], plan, grant, granted: request };
+  }
+
+  async #byPolicy(request: Request, question: Question): Promise<Judged> {
+    const { facts, environment, drafted } = question;
     const input = policyInput(request, facts, environment);
     const owners = ownersOf(environment, sitesOfRequest(request, facts));
-    const verdict = await this.#ask("decision", owners, input, request);
-    const first = this.#decision(request, "request", verdict, input);
-    if (first.effect !== "allow") {
+    const { engines } = this.#options;
+    const verdict = await consult(engines, {
+      entrypoint: "decision",
+      owners,
+      input,
+      kind: request.kind,
+    });
+    const approval = question.terms.approved?.approval;
+    const first = decisionOf(this.#options, request, {
+      point: "request",
+      verdict,
+      input,
+      approval,
+    });
+    if (first.effect === "deny") {
+      if (drafted.kind === "planned" && isAdvised(first)) {
+        const plan = this.#seal(drafted, request);
+        return { facts, decisions: [adviceOf(first, plan)], ...none, plan, granted: request };
+      }
       return { facts, decisions: [first], ...none, granted: request };
     }
-    const planned = await this.#planWithConsent(request, facts, environment, first);
+    const planned = await this.#planWithConsent(request, question, {
+      ...first,
+      effect: verdict.effect,
+    });
     return { ...planned, decisions: [first, planned.decision] };
   }
 
   /** Plans and asks every owner concerned; a destination whose owner says no is left out and the next one tried. */
   async #planWithConsent(
     request: Request,
-    facts: Facts,
-    environment: EnvironmentRecord,
-    first: Decision,
+    question: Question,
+    first: Pick<Decision, "effect" | "limits" | "findings">,
   ): Promise<Omit<Judged, "decisions"> & { readonly decision: Decision }> {
-    const deniedSites = new Set<SiteId>();
-    let current = facts;
+    const { environment, terms } = question;
+    const deniedSites = new Set<SiteId>(question.recalled);
+    let current = question.facts;
     let refused: Decision | undefined;
     const looked = new Set<HostId>();
     for (let tries = 0; ; tries++) {
       const options = { limits: first.limits, deniedSites };
-      let drafted = planFor(request, current, options);
+      const isAsBefore =
+        tries === 0 && Object.values(first.limits).every((one) => one === undefined);
+      let drafted = isAsBefore ? question.drafted : planFor(request, current, options);
       // Neither a no for room nor more on a host may rest on old words: look again, at most once at each host.
       for (;;) {
         const inDoubt = new Set(hostsInDoubt(drafted, current));
@@ -236,23 +330,29 @@ export class Judge {
         if (doubtful.length === 0) break;
         for (const id of doubtful) looked.add(id);
         await this.#look(doubtful);
-        current = await this.#facts(request);
+        current = await this.#facts(request, terms);
         drafted = planFor(request, current, options);
       }
       if (drafted.kind === "refused") {
-        const decision = refused ?? this.#planRefusal(request, drafted);
+        const decision = refused ?? planRefusalOf(this.#options, request, drafted);
         return { facts: current, decision, ...none, granted: request };
       }
       const plan = this.#seal(drafted, request);
-      const input = policyInput(request, current, environment, plan);
-      const owners = ownersOf(environment, sitesOfPlan(plan, request, current));
-      const verdict = await this.#ask("plan_check", owners, input, request);
-      // What was demanded before planning holds for the plan too.
-      const limits = meet([first.limits, verdict.limits]);
-      const decision = this.#decision(request, "plan", { ...verdict, limits }, input);
+      const { decision, approvedPlan } = await this.#checkPlan(request, {
+        plan,
+        facts: current,
+        environment,
+        first,
+        approved: terms.approved,
+      });
       if (decision.effect === "allow") {
         const granted = withLease(request, decision);
-        return { facts: current, decision, plan, grant: this.#grant(plan, decision), granted };
+        const permitted = approvedPlan ?? plan;
+        const grant = this.#grant(permitted, decision);
+        return { facts: current, decision, plan: permitted, grant, granted };
+      }
+      if (decision.effect === "approve") {
+        return { facts: current, decision, plan, grant: undefined, granted: request };
       }
       const no = whoDenied(decision.consents, destinationsOf(plan));
       const decided = { facts: current, decision: refused ?? decision, ...none, granted: request };
@@ -262,112 +362,50 @@ export class Judge {
     }
   }
 
-  /** The plan of a release or a repair, granted by code; undefined when policy has to judge. */
-  #builtIn(
+  /** What was demanded before planning holds for the plan too. Votes are for one plan; another one wants new ones. */
+  async #checkPlan(
     request: Request,
-    facts: Facts,
-  ): Pick<Judged, "decisions" | "plan" | "grant"> | undefined {
-    const drafted = planFor(request, facts);
-    if (drafted.kind === "refused") return undefined;
-    const plan = this.#seal(drafted, request);
-    const kind = builtInFor(request, plan, facts);
-    if (kind === undefined) return undefined;
-    const decision: Decision = {
-      ...this.#plainDecision(request, "plan"),
-      effect: "allow",
-      code: "granted",
-      message:
-        kind === "release"
-          ? "Giving back towards the baseline needs no consent."
-          : "Brings hosts to what was granted before.",
-      input: { built_in: kind, plan_digest: plan.digest },
-    };
-    return { decisions: [decision], plan, grant: { ...this.#grant(plan, decision), kind } };
-  }
-
-  async #ask(
-    entrypoint: PolicyEntrypoint,
-    owners: readonly string[],
-    input: ReturnType<typeof policyInput>,
-    request: Request,
-  ): Promise<Verdict> {
-    const answers = await Promise.all(
-      owners.map(async (owner): Promise<PolicyAnswer> => {
-        const engine =
-          this.#options.engines.get(owner) ??
-          (owner.startsWith("owner:") ? this.#options.engines.get("owner:*") : undefined);
-        if (engine === undefined) return noPolicy(owner, entrypoint);
-        const answer = await engine.evaluate(entrypoint, input);
-        return { ...answer, owner, findings: answer.findings.map((one) => ({ ...one, owner })) };
-      }),
-    );
-    return combine(request.kind === "destroy" ? answers.map(withoutPace) : answers);
-  }
-
-  #decision(
-    request: Request,
-    point: Decision["point"],
-    verdict: Verdict,
-    input: unknown,
-  ): Decision {
-    const plain = {
-      ...this.#plainDecision(request, point),
-      findings: verdict.findings,
-      obligations: verdict.obligations,
-      limits: verdict.limits,
-      consents: verdict.consents,
+    of: {
+      readonly plan: Plan;
+      readonly facts: Facts;
+      readonly environment: EnvironmentRecord;
+      readonly first: Pick<Decision, "effect" | "limits" | "findings">;
+      readonly approved: JudgeTerms["approved"];
+    },
+  ): Promise<{ readonly decision: Decision; readonly approvedPlan: Plan | undefined }> {
+    const { plan, facts, environment, first, approved } = of;
+    const input = policyInput(request, facts, environment, plan);
+    const owners = ownersOf(environment, sitesOfPlan(plan, request, facts));
+    const { engines } = this.#options;
+    const said = await consult(engines, {
+      entrypoint: "plan_check",
+      owners,
       input,
+      kind: request.kind,
+    });
+    const effect = combineEffects([first.effect, said.effect]);
+    // Who wants an approval must stand in the decision that waits for it, also when it was wanted before planning.
+    const wanted = effect === "approve" ? first.findings.filter(wantsApproval) : [];
+    const verdict = {
+      ...said,
+      effect,
+      findings: [...wanted.filter((one) => !said.findings.some(sameAs(one))), ...said.findings],
+      limits: meet([first.limits, said.limits]),
     };
-    switch (verdict.effect) {
-      case "allow":
-        return { ...plain, effect: "allow", code: "granted", message: "Granted." };
-      case "approve": {
-        const denial = explainDenial(request, plain);
-        const message = `A named person must approve this: ${denial.message}`;
-        return { ...plain, effect: "deny", code: "policy.approval_needed", message };
-      }
-      case "deny": {
-        const { message } = explainDenial(request, plain);
-        return { ...plain, effect: "deny", code: verdict.code, message };
-      }
-    }
+    const covered =
+      approved !== undefined && samePlan(plan, approved.plan) && coversAll(approved, verdict);
+    const decision = decisionOf(this.#options, request, {
+      point: "plan",
+      verdict,
+      input,
+      approval: covered ? approved.approval : undefined,
+    });
+    return { decision, approvedPlan: covered ? approved.plan : undefined };
   }
 
-  /** No room: an operator reads which hosts lack what; others only that there is none. */
-  #planRefusal(
-    request: Request,
-    refusal: { readonly code: Decision["code"]; readonly message: string },
-  ): Decision {
-    const isRoom = refusal.code === "placement.no_host_fits";
-    const message =
-      isRoom && !seesAll(request.subject)
-        ? "No room: no host at the sites it may use can hold it now."
-        : refusal.message;
-    return this.#denial(request, "plan", refusal.code, { message });
-  }
-
-  #denial(
-    request: Request,
-    point: Decision["point"],
-    code: string,
-    { message }: { readonly message: string },
-  ): Decision {
-    return { ...this.#plainDecision(request, point), effect: "deny", code, message };
-  }
-
-  #plainDecision(request: Request, point: Decision["point"]) {
-    return {
-      id: this.#options.ids.next(),
-      requestId: request.id,
-      environmentId: request.environmentId,
-      point,
-      findings: [],
-      obligations: [],
-      limits: {},
-      consents: [],
-      input: null,
-      decidedAtMs: this.#options.clock.nowMs(),
-    };
+  #no(request: Request, facts: Facts, code: string, message: string): Judged {
+    const denied = denialOf(this.#options, request, { point: "request", code, message });
+    return { facts, decisions: [denied], ...none, granted: request };
   }
 
   #seal(drafted: Parameters<typeof sealPlan>[0], request: Request): Plan {
@@ -395,6 +433,47 @@ function isOf(
   return records.some(
     (record) => record.id === id && record.environmentId === request.environmentId,
   );
+}
+
+/** What is to be decided once code has let it through. */
+interface Question {
+  readonly facts: Facts;
+  readonly environment: EnvironmentRecord;
+  /** Planned once on these facts, without limits of policy. */
+  readonly drafted: Drafted;
+  readonly recalled: ReadonlySet<SiteId>;
+  readonly terms: JudgeTerms;
+}
+
+const adaptingKinds: ReadonlySet<Request["kind"]> = new Set([
+  "resize",
+  "rate",
+  "move",
+  "scale",
+  "topology",
+]);
+
+function recalledFor(request: Request, facts: Facts): ReadonlySet<SiteId> {
+  const machineIds = request.machines.map(({ machineId }) => machineId);
+  return recalledSites(facts.recalls, request.environmentId, machineIds);
+}
+
+function wantsApproval({ ok, level, code }: Finding): boolean {
+  return !ok && level === "approve" && code !== "policy.exempt";
+}
+
+function sameAs(left: Finding): (right: Finding) => boolean {
+  return (right) =>
+    right.owner === left.owner && right.rule === left.rule && right.id === left.id && !right.ok;
+}
+
+/** Nobody wants more people than have voted, and no other owner wants a vote by now. */
+function coversAll(
+  { approval }: NonNullable<JudgeTerms["approved"]>,
+  { findings }: { readonly findings: readonly Finding[] },
+): boolean {
+  const { needs, by } = wantedOf(findings);
+  return approval.votes.length >= needs && by.every((owner) => approval.wantedBy.includes(owner));
 }
 
 /** Hosts whose words decide: all that answer when nothing fits, otherwise those that are to hold more than now. */
@@ -431,7 +510,7 @@ function whoDenied(
   consents: readonly Consent[],
   destinations: readonly SiteId[],
 ): readonly SiteId[] {
-  const denying = consents.filter(({ effect }) => effect !== "allow").map(({ owner }) => owner);
+  const denying = consents.filter(({ effect }) => effect === "deny").map(({ owner }) => owner);
   const sites = destinations.filter((siteId) => denying.includes(siteOwner(siteId)));
   // Someone else said no as well: another destination would not change that.
   return denying.length === sites.length ? sites : [];
@@ -439,41 +518,6 @@ function whoDenied(
 
 /** Policy may grant for a shorter time than was asked for. */
 function withLease(request: Request, { limits: { ttlMs } }: Decision): Request {
-  const isAdaptation = ["resize", "rate", "move"].includes(request.kind);
-  if (!isAdaptation || ttlMs === undefined) return request;
+  if (!adaptingKinds.has(request.kind) || ttlMs === undefined) return request;
   return { ...request, leaseMs: Math.min(request.leaseMs ?? ttlMs, ttlMs) };
-}
-
-/** An owner whose bundle is not there consents to nothing. */
-function noPolicy(owner: string, entrypoint: PolicyEntrypoint): PolicyAnswer {
-  return {
-    owner,
-    entrypoint,
-    effect: "deny",
-    findings: [
-      {
-        rule: "policy",
-        id: "missing",
-        level: "deny",
-        ok: false,
-        msg: `no policy of ${owner} is loaded`,
-        params: {},
-        owner,
-        disclose: "owner",
-      },
-    ],
-    obligations: [],
-    limits: {},
-    policyDigest: "",
-    dataDigest: "",
-    durationMs: 0,
-  };
-}
-
-/** Pace and room do not hold back a destroy; an answer that said no for nothing else says yes. */
-function withoutPace(answer: PolicyAnswer): PolicyAnswer {
-  if (answer.effect === "allow") return answer;
-  const rest = failedFindings(answer.findings).filter(({ rule }) => !neverBlocksDestroy.has(rule));
-  const excused = failedFindings(answer.findings).length > rest.length;
-  return excused && rest.length === 0 ? { ...answer, effect: "allow" } : answer;
 }

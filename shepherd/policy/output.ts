@@ -32,13 +32,24 @@ const Finding = Type.Object(
 
 const limit = Type.Optional(Type.Integer({ minimum: 0 }));
 
+/** Places that the planner must not choose for a machine; it may stay where it is. */
+const Avoid = Type.Array(
+  Type.Union([
+    Type.Object({ machine: name, site: name }, closed),
+    Type.Object({ machine: name, host: name }, closed),
+  ]),
+);
+
 export const PolicyOutput = Type.Object(
   {
     contract: Type.Literal(contractVersion),
     effect: Type.Enum(["allow", "approve", "deny"]),
     findings: Type.Array(Finding),
     obligations: Type.Array(Type.Object({ id: name, params: Params }, closed)),
-    limits: Type.Object({ max_downtime_ms: limit, max_mbps: limit, ttl_ms: limit }, closed),
+    limits: Type.Object(
+      { max_downtime_ms: limit, max_mbps: limit, ttl_ms: limit, avoid: Type.Optional(Avoid) },
+      closed,
+    ),
   },
   closed,
 );
@@ -48,6 +59,7 @@ export type PolicyOutput = Static<typeof PolicyOutput>;
 export const PolicySelf = Type.Object(
   {
     contract: Type.Literal(contractVersion),
+    entrypoints: Type.Array(name),
     rules: Type.Record(
       Type.String(),
       Type.Object({
@@ -57,6 +69,8 @@ export const PolicySelf = Type.Object(
           disclose: Type.Enum(["owner", "operator"]),
           level: Type.Enum(["off", "audit", "warn", "approve", "deny"]),
           params: Type.Record(Type.String(), Type.Unknown()),
+          /** An instance to start from: docs and forms show it. */
+          example: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
         }),
       }),
     ),

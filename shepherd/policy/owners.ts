@@ -42,6 +42,7 @@ export function sitesOfPlan(plan: Plan, request: Request, facts: Facts): readonl
         return [action.fromSiteId, action.toSiteId];
       case "set_rate":
       case "apply_network":
+      case "sweep_host":
         return [];
       default:
         return facts.machines.filter(({ id }) => id === action.machineId).flatMap(siteOf);

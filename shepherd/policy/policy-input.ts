@@ -13,9 +13,10 @@ import {
 } from "#model/objects";
 import type { Plan } from "#model/plan";
 import type { Request, Subject } from "#model/request";
-import { diskBytesOf, roomOf } from "#planner/room";
+import { roomOf } from "#planner/room";
 import { compareText, linkTargetsOf, sizingOf, type Target, targetsOf } from "#planner/target";
 import { holdOn } from "#policy/hold";
+import { diskGibOf, heldBy, movesOf, movingOf, ownerOf, sharesOf } from "#policy/holdings";
 import {
   contractVersion,
   noHold,
@@ -57,7 +58,7 @@ export function policyInput(
   return {
     contract: contractVersion,
     now_ms: facts.nowMs,
-    point: plan === undefined ? "request" : "plan",
+    point: pointOf(request, plan),
     request: {
       id: request.id,
       kind: request.kind,
@@ -87,14 +88,64 @@ export function policyInput(
           subject: row.subject.slice(0, maxNameLength),
           kind: row.kind,
           effect: row.effect,
+          machines: named(
+            row.machineIds.flatMap((id) => machines.find((one) => one.id === id)?.spec.name ?? []),
+          ),
         })),
       },
+      moves: movesOf(environment.id, facts.moves),
+      moving: movingOf(new Set([environment.id]), facts),
       hold: holdOf(holdOn(facts.holds, { environmentId: environment.id }, facts.nowMs)),
     },
+    owner: ownerOf(environment, facts),
     sites: sitesOf(facts, environment, machines),
     ...(plan === undefined ? {} : { plan: planOf(plan, facts, environment) }),
     hold: holdOf(holdOn(facts.holds, "everything", facts.nowMs)),
+    exemptions: exemptionsOf(facts),
   };
+}
+
+/**
+ * The input at the point `audit`: an environment as it stands, with nothing proposed. Rules judge what is instead of
+ * what would change. The answer grants and forbids nothing.
+ */
+export function auditInput(facts: Facts, environment: EnvironmentRecord): PolicyInput {
+  const nobody: Request = {
+    id: "audit",
+    kind: "resize",
+    environmentId: environment.id,
+    subject: { type: "shepherd", name: "audit", roles: [] },
+    machines: [],
+    links: [],
+    reason: "",
+    idempotencyKey: "audit",
+    receivedAtMs: facts.nowMs,
+  };
+  const input = policyInput(nobody, facts, environment);
+  return { ...input, point: "audit", request: { ...input.request, kind: "audit" } };
+}
+
+/** Those that a second person approved; what is over is left out, so that an input does not grow for ever. */
+function exemptionsOf(facts: Facts): PolicyInput["exemptions"] {
+  return (facts.exemptions ?? []).flatMap((one) =>
+    one.approvedBy === undefined || one.expiresAtMs <= facts.nowMs
+      ? []
+      : {
+          id: one.id,
+          owner: one.owner,
+          rule: one.rule,
+          instance: one.instance,
+          environments: [...one.environments],
+          expires_ms: one.expiresAtMs,
+          approved_by: one.approvedBy ?? "",
+          ticket: one.ticket,
+        },
+  );
+}
+
+function pointOf(request: Request, plan: Plan | undefined): PolicyInput["point"] {
+  if (plan !== undefined) return "plan";
+  return request.subject.type === "stack" ? "stack" : "request";
 }
 
 function subjectOf(subject: Subject, machines: readonly MachineRecord[]): PolicyInput["subject"] {
@@ -133,7 +184,7 @@ function machineOf(
     site: now.siteId,
     host: now.hostId,
     ...sizes(now),
-    disk_gib: Math.ceil(diskBytesOf(facts, machine) / bytesPerGib),
+    disk_gib: diskGibOf(machine, facts),
     baseline: { ...sizes(spec.baseline), site: spec.baseline.siteId },
     envelope: {
       mode: spec.envelope.mode,
@@ -143,6 +194,7 @@ function machineOf(
       sites: [...new Set([spec.baseline.siteId, ...(spec.envelope.sites ?? [])])],
     },
     hour_low: sizes(low),
+    held: isNew ? { cpu_percent: 0, memory_mib: 0 } : heldBy(machine, facts),
     proposed: proposedOf(machine, now, target, of),
   };
 }
@@ -239,11 +291,13 @@ function sitesOf(
     .toSorted((left, right) => compareText(left.id, right.id))
     .map((site) => ({
       id: site.id,
+      view: "whole",
       owner: site.owner,
       hold: holdOf(holdOn(facts.holds, { siteId: site.id }, facts.nowMs)),
       hosts: site.hosts
         .toSorted((left, right) => compareText(left.id, right.id))
         .map((host) => hostOf(host, facts, rooms.get(host.id)?.takenBy)),
+      shares: sharesOf(site, facts, rooms),
     }));
 }
 

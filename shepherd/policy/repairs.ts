@@ -13,6 +13,8 @@ import type { Store } from "#ports/store";
 export interface Repairs {
   start(): void;
   stop(): void;
+  /** Brings all hosts' networks back, shortly; for whoever saw a difference that stays. */
+  repairSoon(): void;
 }
 
 /** Hosts of a site come back together: one repair for all of them. */
@@ -57,6 +59,10 @@ class RepairTimer implements Repairs {
     this.#stopped = true;
     this.#unlisten();
     this.#cancelTimer();
+  }
+
+  repairSoon(): void {
+    if (!this.#stopped) this.#schedule(gatherMs);
   }
 
   /** Follows the feed for hosts that came back. The first page after a start is the repair of the start. */

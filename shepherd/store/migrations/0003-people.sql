@@ -25,3 +25,5 @@ create table exemptions (
   body text not null,
   epoch integer not null
 );
+
+create index plans_of_request on plans (request_id);

@@ -191,6 +191,8 @@ CREATE INDEX operations_of_environment on operations (environment_id, n);
 
 CREATE INDEX operations_of_request on operations (request_id, n);
 
+CREATE INDEX plans_of_request on plans (request_id);
+
 CREATE INDEX requests_by_key on requests (subject, idempotency_key);
 
 CREATE INDEX requests_by_time on requests (received_at_ms);

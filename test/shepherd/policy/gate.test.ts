@@ -210,18 +210,6 @@ describe("a no", () => {
     );
   });
 
-  test("waiting for a person is a no for now", async () => {
-    const shepherd = await smallShepherd({
-      hosts,
-      machines: [rank],
-      policies: { operator: () => ({ findings: [{ level: "approve", msg: "ask first" }] }) },
-    });
-    expect((await submit(shepherd, ask("resize"))).decision).toMatchObject({
-      effect: "deny",
-      code: "policy.approval_needed",
-    });
-  });
-
   test("when its machine was destroyed meanwhile", async () => {
     const shepherd = await smallShepherd({ hosts, machines: [rank] });
     await shepherd.store.transaction((journal) => journal.objects.remove("machine", rank.id));

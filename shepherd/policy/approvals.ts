@@ -1,0 +1,289 @@
+/**
+ * Approvals as records: when one is asked for, what a vote does to it, what voids it, when it ends. Works inside the
+ * caller's transaction and starts nothing; gate.ts decides again once enough people said yes.
+ */
+import { digestOf } from "#model/canonical";
+import type { Approval, ApprovalState, Vote } from "#model/consent";
+import type { NewEvent } from "#model/event";
+import type { Facts } from "#model/facts";
+import { Fault } from "#model/fault";
+import type { Plan, PlanAction } from "#model/plan";
+import type { Decision, Finding, Request } from "#model/request";
+import type { Digest, Ms } from "#model/units";
+import type { Journal } from "#ports/store";
+
+/** A working day: who is to decide may be asleep, and a plan is made anew when the world has changed anyway. */
+export const approvalMs: Ms = 24 * 3_600_000;
+/** More people than this is a mistyped parameter. */
+const mostPeople = 5;
+
+/** What a plan lacks to be granted; `undefined` when nobody has to be asked. */
+export interface Wanted {
+  readonly needs: number;
+  readonly by: readonly string[];
+}
+
+/** The most that any rule wants. A rule that does not say how many wants one. */
+export function wantedOf(findings: readonly Finding[]): Wanted {
+  const open = findings.filter(
+    ({ ok, level, code }) => !ok && level === "approve" && code !== "policy.exempt",
+  );
+  const needs = open.map(({ params }) => {
+    const { approvals } = params as { readonly approvals?: unknown };
+    return typeof approvals === "number" && Number.isInteger(approvals) ? approvals : 1;
+  });
+  return {
+    needs: Math.min(mostPeople, Math.max(1, ...needs)),
+    by: [...new Set(open.map(({ owner }) => owner))].toSorted(),
+  };
+}
+
+/** The asker's own words, and what they declare: the same ask again finds the approval that waits. */
+export function askDigestOf(request: Request): Digest {
+  const { subject, kind, environmentId, machines, links, group, leaseMs, update } = request;
+  const declared = request.declares;
+  // A machine that is to be created has a new id each time it is declared; its name stays.
+  const names = new Map<string, string>(
+    [...(declared?.machines ?? [])].map(({ id, spec }) => [id, spec.name]),
+  );
+  const linkNames = new Map<string, string>(
+    [...(declared?.links ?? [])].map(({ id, spec }) => [id, spec.machines.join("--")]),
+  );
+  return digestOf({
+    subject: { type: subject.type, name: subject.name, machineId: subject.machineId },
+    kind,
+    environmentId,
+    machines: machines.map((ask) => ({
+      ...ask,
+      machineId: names.get(ask.machineId) ?? ask.machineId,
+    })),
+    links: links.map((ask) => ({ ...ask, linkId: linkNames.get(ask.linkId) ?? ask.linkId })),
+    group,
+    scale: request.scale?.machineCount,
+    leaseMs,
+    update,
+    specs: declared?.machines?.map(({ spec }) => spec),
+    linkSpecs: declared?.links?.map(({ spec }) => spec),
+    groupSpec: declared?.group?.spec,
+  });
+}
+
+/** What the ask was made on: a stack that has declared something else since has asked for something else. */
+export function specDigestsOf(
+  request: Request,
+  facts: Pick<Facts, "machines" | "links">,
+): Readonly<Record<string, Digest>> {
+  const created = new Set<string>(
+    [...(request.declares?.machines ?? []), ...(request.declares?.links ?? [])].map(({ id }) => id),
+  );
+  const asked = new Set<string>([
+    ...request.machines.map(({ machineId }) => machineId),
+    ...request.links.map(({ linkId }) => linkId),
+  ]);
+  return Object.fromEntries(
+    [...facts.machines, ...facts.links]
+      .filter(({ id, version }) => asked.has(id) && !(created.has(id) && version <= 1))
+      .map(({ id, spec }) => [id, digestOf(spec)]),
+  );
+}
+
+/** True when both plans do the same; what they are predicted to cost may have changed with the load. */
+export function samePlan(left: Pick<Plan, "actions">, right: Pick<Plan, "actions">): boolean {
+  return digestOf(left.actions.map(withoutCost)) === digestOf(right.actions.map(withoutCost));
+}
+
+function withoutCost(action: PlanAction): Omit<PlanAction, "cost"> {
+  const { cost: _cost, ...done } = action;
+  return done;
+}
+
+export function newApproval(of: {
+  readonly request: Request;
+  readonly decision: Decision;
+  readonly plan: Plan;
+  readonly facts: Facts;
+}): Approval {
+  const { request, decision, plan, facts } = of;
+  const { needs, by } = wantedOf(decision.findings);
+  return {
+    requestId: request.id,
+    environmentId: request.environmentId,
+    decisionId: decision.id,
+    planId: plan.id,
+    planDigest: plan.digest,
+    needs,
+    wantedBy: by,
+    votes: [],
+    state: "pending",
+    askedAtMs: decision.decidedAtMs,
+    expiresAtMs: decision.decidedAtMs + approvalMs,
+    askDigest: askDigestOf(request),
+    specDigests: specDigestsOf(request, facts),
+  };
+}
+
+/** Faults `approval.unknown`, `approval.ended`. */
+export async function mustBePending(
+  journal: Journal,
+  requestId: string,
+  nowMs: Ms,
+): Promise<Approval> {
+  const approval = await journal.approvals.get(requestId);
+  if (approval === undefined) throw new Fault("approval.unknown", { request: requestId });
+  if (approval.state !== "pending" || approval.expiresAtMs <= nowMs) {
+    const state = approval.state === "pending" ? "expired" : approval.state;
+    throw new Fault("approval.ended", { request: requestId, state });
+  }
+  return approval;
+}
+
+/**
+ * Adds one person's word. A no ends it. Faults `approval.own_request`, `approval.plan_changed`, `approval.voted`, and
+ * those of mustBePending.
+ */
+export async function vote(
+  journal: Journal,
+  requestId: string,
+  given: Vote & { readonly planDigest?: Digest | undefined },
+): Promise<Approval> {
+  const approval = await mustBePending(journal, requestId, given.atMs);
+  const request = await journal.requests.get(requestId);
+  const { planDigest, ...word } = given;
+  if (request === undefined) throw new Fault("approval.unknown", { request: requestId });
+  if (word.verdict === "approve" && request.subject.name === word.by) {
+    throw new Fault("approval.own_request", { request: requestId, by: word.by });
+  }
+  if (planDigest !== undefined && planDigest !== approval.planDigest) {
+    throw new Fault("approval.plan_changed", {
+      request: requestId,
+      read: planDigest,
+      now: approval.planDigest,
+    });
+  }
+  if (word.verdict === "approve" && approval.votes.some(({ by }) => by === word.by)) {
+    throw new Fault("approval.voted", { request: requestId, by: word.by, needs: approval.needs });
+  }
+  const voted: Approval = { ...approval, votes: [...approval.votes, word] };
+  await journal.approvals.put(voted);
+  await journal.events.append(
+    approvalEvent("approval.voted", voted, word.atMs, {
+      by: word.by,
+      verdict: word.verdict,
+      reason: word.reason,
+      planDigest: voted.planDigest,
+    }),
+  );
+  if (word.verdict === "approve") return voted;
+  return await end(journal, voted, {
+    state: "rejected",
+    outcome: `rejected by ${word.by}: ${word.reason}`,
+    atMs: word.atMs,
+  });
+}
+
+/** True when enough people said yes and nobody has decided on it yet. */
+export function isComplete({ state, votes, needs }: Approval): boolean {
+  return (
+    state === "pending" && votes.filter(({ verdict }) => verdict === "approve").length >= needs
+  );
+}
+
+/** Another plan would be made now: the votes were for the old one and are void. */
+export async function renew(
+  journal: Journal,
+  approval: Approval,
+  now: { readonly decision: Decision; readonly plan: Plan },
+): Promise<Approval> {
+  const { needs, by } = wantedOf(now.decision.findings);
+  const renewed: Approval = {
+    ...approval,
+    decisionId: now.decision.id,
+    planId: now.plan.id,
+    planDigest: now.plan.digest,
+    needs,
+    wantedBy: by,
+    votes: [],
+  };
+  await journal.approvals.put(renewed);
+  await journal.events.append(
+    approvalEvent("approval.changed", renewed, now.decision.decidedAtMs, {
+      planDigest: now.plan.digest,
+      formerDigest: approval.planDigest,
+    }),
+  );
+  return renewed;
+}
+
+export async function end(
+  journal: Journal,
+  approval: Approval,
+  how: {
+    readonly state: Exclude<ApprovalState, "pending">;
+    readonly outcome: string;
+    readonly atMs: Ms;
+    readonly operationId?: string | undefined;
+  },
+): Promise<Approval> {
+  const ended: Approval = {
+    ...approval,
+    state: how.state,
+    outcome: how.outcome,
+    endedAtMs: how.atMs,
+    ...(how.operationId === undefined ? {} : { operationId: how.operationId }),
+  };
+  await journal.approvals.put(ended);
+  await journal.events.append(
+    approvalEvent("approval.ended", ended, how.atMs, {
+      state: how.state,
+      outcome: how.outcome,
+      operationId: how.operationId,
+    }),
+  );
+  return ended;
+}
+
+/** Older asks of the same declarer about the same things: the newest word counts. */
+export async function withdrawOlder(journal: Journal, request: Request, atMs: Ms): Promise<void> {
+  const about = aboutOf(request);
+  const pending = await journal.approvals.list({
+    environmentId: request.environmentId,
+    states: ["pending"],
+  });
+  for (const approval of pending) {
+    if (approval.requestId === request.id) continue;
+    const older = await journal.requests.get(approval.requestId);
+    if (older === undefined || older.subject.name !== request.subject.name) continue;
+    if (older.subject.type !== request.subject.type) continue;
+    if (!aboutOf(older).some((id) => about.includes(id))) continue;
+    await end(journal, approval, {
+      state: "withdrawn",
+      outcome: `replaced by request ${request.id}`,
+      atMs,
+    });
+  }
+}
+
+/** Ids, and for what is to be created its name, which stays from one declaration to the next. */
+function aboutOf(request: Request): readonly string[] {
+  const { declares } = request;
+  return [
+    ...request.machines.map(({ machineId }) => `${machineId}`),
+    ...request.links.map(({ linkId }) => `${linkId}`),
+    ...(declares?.machines ?? []).map(({ spec }) => `machine ${spec.name}`),
+    ...(declares?.links ?? []).map(({ spec }) => `link ${spec.machines.join("--")}`),
+  ];
+}
+
+export function approvalEvent(
+  kind: NewEvent["kind"],
+  approval: Approval,
+  atMs: Ms,
+  data: Readonly<Record<string, unknown>>,
+): NewEvent {
+  return {
+    kind,
+    atMs,
+    environmentId: approval.environmentId,
+    data: { requestId: approval.requestId, ...data },
+  };
+}
