@@ -8,7 +8,7 @@ import { attributes, type StateOf } from "#schema/attribute";
 import { defineDataSource } from "#schema/resource";
 import { findOne } from "../resources/lookup.ts";
 import { machineAttributes } from "../resources/machine-attributes.ts";
-import { reportError } from "../resources/mutation.ts";
+import { reportError } from "../resources/problems.ts";
 import { leaseTime } from "../resources/time.ts";
 
 const declared = attributes({

@@ -1,6 +1,6 @@
 /** One look at the shepherd for a data source: what goes wrong is reported at the attribute that it concerns. */
 import type { Work } from "#schema/resource";
-import { reportError } from "../resources/mutation.ts";
+import { reportError } from "../resources/problems.ts";
 
 /** The body's answer, or null after its failure was reported. `what` follows "Could not": `read site "north"`. */
 export async function reading<State>(

@@ -5,15 +5,29 @@
  */
 import type { ShepherdClient } from "@drover/shepherd/api/client";
 import type { PlannedOf, StateOf } from "#schema/attribute";
-import type { PrivateData, Reached, ResourceBehaviour, Work } from "#schema/resource";
-import { type MutationRequest, mutate, reportError } from "./mutation.ts";
+import type { Report } from "#schema/report";
+import type {
+  ForeseenChange,
+  PrivateData,
+  Reached,
+  ResourceBehaviour,
+  Work,
+} from "#schema/resource";
+import { type MutationRequest, mutate } from "./mutation.ts";
+import { type CheckedKind, checkPlan } from "./plan-check.ts";
+import { reportError } from "./problems.ts";
+
+/** How long a last look may take once the verb's own time is over. */
+const lookMs = 3000;
 
 export interface DeclaredObject<A, View> {
   /** For messages: `machine`. */
   readonly noun: string;
   readonly attributes: readonly string[];
-  /** Where it is created: PUT here, with this body. */
-  readonly put: (planned: PlannedOf<A>) => { path: string; body: unknown };
+  /** What the shepherd calls it when a plan of it is judged; absent: its plans are not judged. */
+  readonly checkedAs?: CheckedKind;
+  /** Where it is created: PUT here, with this body. A plan is judged by it too: then parts may be unknown. */
+  readonly put: (planned: PlannedOf<A>, config: PlannedOf<A>) => { path: string; body: object };
   /** Where it is read, changed and deleted. */
   readonly one: (id: string) => string;
   /** Looks it up by its natural key, without claiming it. */
@@ -22,8 +36,11 @@ export interface DeclaredObject<A, View> {
   readonly patch?: (change: {
     prior: StateOf<A>;
     planned: PlannedOf<A>;
+    config: PlannedOf<A>;
     private: PrivateData;
-  }) => unknown;
+  }) => object | undefined;
+  /** Looks at a change before it is judged: what is protected, what would be lost. */
+  readonly beforeCheck?: (change: ForeseenChange<A>, report: Report) => void;
   /** Waits for what already works on it; the state to change from then, undefined after an error was reported. */
   readonly join?: (work: Work, prior: StateOf<A>, what: string) => Promise<StateOf<A> | undefined>;
   /** What to keep beside the state that was read, beyond what the view says. */
@@ -42,7 +59,7 @@ export interface DeclaredObject<A, View> {
 
 export function declaredObject<A, View>(
   object: DeclaredObject<A, View>,
-): Pick<ResourceBehaviour<A>, "read" | "create" | "update" | "remove" | "import"> {
+): Pick<ResourceBehaviour<A>, "foresee" | "read" | "create" | "update" | "remove" | "import"> {
   const { noun, attributes } = object;
   const titled = (verb: string, state: PlannedOf<A>) => `${verb} ${noun} "${object.nameOf(state)}"`;
   const settled = (reached: Reached<A> & { state: StateOf<A> }, planned: PlannedOf<A>) =>
@@ -65,6 +82,12 @@ export function declaredObject<A, View>(
   }
 
   return {
+    async foresee(work, change) {
+      object.beforeCheck?.(change, work.report);
+      if (work.report.failed || object.checkedAs === undefined) return undefined;
+      return await checkPlan(work, change, { ...object, checkedAs: object.checkedAs, titled });
+    },
+
     async read(work, state) {
       const what = titled("read", state as PlannedOf<A>);
       const found = await attempt(work, what, async () => {
@@ -79,8 +102,8 @@ export function declaredObject<A, View>(
       return { ...reached, private: { ...reached.private, ...found.value.observed } };
     },
 
-    async create(work, { planned }) {
-      const { path, body } = object.put(planned);
+    async create(work, { planned, config }) {
+      const { path, body } = object.put(planned, config);
       const what = titled("create", planned);
       const request: MutationRequest = {
         method: "PUT",
@@ -111,12 +134,14 @@ export function declaredObject<A, View>(
       return outcome.kind === "done" ? settled(reached, planned) : reached;
     },
 
-    async update(work, { prior, planned, private: kept }) {
+    async update(work, { prior, planned, config, private: kept }) {
       const one = object.one(object.idOf(prior));
       const what = titled("update", planned);
       const from = object.join === undefined ? prior : await object.join(work, prior, what);
       const body =
-        from === undefined ? undefined : object.patch?.({ prior: from, planned, private: kept });
+        from === undefined
+          ? undefined
+          : object.patch?.({ prior: from, planned, config, private: kept });
       const outcome =
         from === undefined
           ? ({ kind: "interrupted" } as const)
@@ -126,7 +151,7 @@ export function declaredObject<A, View>(
       if (outcome.kind === "done" && !outcome.followed && outcome.object !== null)
         return settled(object.state(outcome.object, planned), planned);
       // After an interrupt the signal is spent, but what was reached still has to be looked up, quickly.
-      const signal = outcome.kind === "interrupted" ? AbortSignal.timeout(3000) : work.signal;
+      const signal = work.signal.aborted ? AbortSignal.timeout(lookMs) : work.signal;
       const found = await attempt(work, titled("read", planned), () =>
         work.client.find<View>(one, { signal }),
       );
@@ -160,6 +185,29 @@ export function declaredObject<A, View>(
       return found?.value === undefined ? null : object.state(found.value, null).state;
     },
   };
+}
+
+/** A `beforeCheck` for objects with `deletion_protection`: a plan that would destroy one is an error. */
+export function refuseProtected(
+  change: {
+    readonly prior: object | null;
+    readonly planned: unknown;
+    readonly replacing: readonly string[];
+  },
+  report: Report,
+): void {
+  const { prior, planned, replacing } = change;
+  const gone = planned === null || replacing.length > 0;
+  if (!gone || prior === null || !("deletion_protection" in prior)) return;
+  if (prior.deletion_protection !== true) return;
+  const why =
+    planned === null ? "destroy" : `replace (${replacing.join(", ")} cannot change in place)`;
+  report
+    .at("deletion_protection")
+    .error(
+      "It is protected from deletion",
+      `This plan would ${why} it. To allow that, apply deletion_protection = false first. [object.protected]`,
+    );
 }
 
 /** Splits `environment/name`; undefined when it is no such pair. */

@@ -1,12 +1,16 @@
 /** `drover_link`: a promised rate between two machines. The rate is a baseline; the one in force stands in `effective`. */
 import { path } from "@drover/shepherd/api/client";
 import type { LinkBody, LinkPatch, LinkView } from "@drover/shepherd/api/contract";
-import { attributes } from "#schema/attribute";
-import { defineResource } from "#schema/resource";
-import { size, wholeNumber } from "#schema/validators";
+import { attributes, type StateOf } from "#schema/attribute";
+import { identityById } from "#schema/identity";
+import { defineResource, type PrivateData } from "#schema/resource";
+import { timeoutsAttribute } from "#schema/timeouts";
+import { size } from "#schema/validators";
 import { isUnknown, unknown } from "#schema/value";
+import { rateMbps } from "./adaptation-attributes.ts";
 import { declaredObject, splitImportId } from "./declared-object.ts";
 import { findOne } from "./lookup.ts";
+import { onlyStack, waysAttribute } from "./plan-check.ts";
 import { leaseTime } from "./time.ts";
 
 const declared = attributes({
@@ -28,7 +32,7 @@ const declared = attributes({
     type: "number",
     required: true,
     description: "Baseline of the rate in both directions, in Mbit/s. An edit takes effect live.",
-    validators: [wholeNumber({ min: 1, max: 400_000 })],
+    validators: [rateMbps],
   },
   effective: {
     type: {
@@ -50,7 +54,21 @@ const declared = attributes({
     computed: true,
     description: "What is in force now.",
   },
+  ways: waysAttribute,
+  timeouts: timeoutsAttribute({ create: "20m", update: "20m", delete: "20m" }),
 });
+type State = StateOf<typeof declared>;
+
+/** What read keeps beside the state: the baseline at the shepherd, where an unexplained rate hides it. */
+interface Kept {
+  readonly rate_mbps?: number;
+}
+
+/** The rate in force when no adaptation explains that it is not the baseline: it stands in the baseline's place then. */
+function driftedRate({ rate_mbps, effective }: LinkView): number | undefined {
+  const explained = effective.adaptation_id !== null || effective.rate_mbps === rate_mbps;
+  return explained ? undefined : effective.rate_mbps;
+}
 
 export const link = defineResource({
   name: "drover_link",
@@ -58,20 +76,40 @@ export const link = defineResource({
   description: "A promised rate between two machines of one environment.",
   importId: "environment/machine,machine or id",
   attributes: declared,
-  plan: ({ prior, planned }) => {
-    if (prior === null || planned.rate_mbps === prior.rate_mbps) return {};
-    const rate = isUnknown(planned.rate_mbps) ? unknown : planned.rate_mbps;
-    return { effective: { rate_mbps: rate, adaptation_id: unknown, lease_until: unknown } };
+  identity: identityById("link"),
+  plan: ({ prior, planned, config, private: kept }, report) => {
+    if (prior === null || prior.effective === null) return {};
+    const baseline = config.rate_mbps === null ? (kept as Kept).rate_mbps : undefined;
+    const rate = baseline ?? planned.rate_mbps;
+    if (rate === prior.rate_mbps) return {};
+    const { effective } = prior;
+    const adopts = rate === effective.rate_mbps;
+    if (effective.adaptation_id !== null && !adopts)
+      report
+        .at("rate_mbps")
+        .warning(
+          "An approved adaptation will be superseded",
+          `Adaptation ${effective.adaptation_id} is in force ${effective.lease_until === null ? "until released" : `until ${effective.lease_until}`}; live now: rate_mbps = ${effective.rate_mbps}. Applying this puts the planned rate in force instead.`,
+        );
+    return {
+      rate_mbps: rate,
+      effective: {
+        rate_mbps: isUnknown(rate) ? unknown : rate,
+        adaptation_id: unknown,
+        lease_until: unknown,
+      },
+    };
   },
   ...declaredObject<typeof declared, LinkView>({
     noun: "link",
+    checkedAs: "link",
     typeName: "drover_link",
     attributes: Object.keys(declared),
     put: (planned) => ({
       path: path`/v1/environments/${String(planned.environment_id)}/links`,
       body: {
         machines: ends(planned.machines),
-        rate_mbps: Number(planned.rate_mbps),
+        rate_mbps: planned.rate_mbps as number,
       } satisfies LinkBody,
     }),
     one: (id) => path`/v1/links/${id}`,
@@ -83,13 +121,21 @@ export const link = defineResource({
     patch: ({ prior, planned }) =>
       planned.rate_mbps === prior.rate_mbps
         ? undefined
-        : ({ rate_mbps: Number(planned.rate_mbps) } satisfies LinkPatch),
-    state: (view) => ({
+        : ({
+            rate_mbps: planned.rate_mbps as number,
+            ...promised(prior, planned.rate_mbps),
+          } satisfies LinkPatch),
+    state: (view, prior) => ({
+      private: (driftedRate(view) === undefined
+        ? {}
+        : { rate_mbps: view.rate_mbps }) satisfies Kept as PrivateData,
       state: {
         id: view.id,
         environment_id: view.environment_id,
         machines: view.machines,
-        rate_mbps: view.rate_mbps,
+        rate_mbps: driftedRate(view) ?? view.rate_mbps,
+        ways: onlyStack(prior?.ways) ?? {},
+        timeouts: onlyStack(prior?.timeouts),
         effective: {
           rate_mbps: view.effective.rate_mbps,
           adaptation_id: view.effective.adaptation_id,
@@ -121,6 +167,15 @@ export const link = defineResource({
       `${String(planned.environment_id)}/${ends(planned.machines).join(",")}`,
   }),
 });
+
+/** Unless the rate in force is still the one that the plan saw, the shepherd answers plan.stale. */
+function promised({ effective }: State, rate: unknown): Partial<LinkPatch> {
+  if (effective?.rate_mbps == null || typeof rate !== "number") return {};
+  return {
+    planned_from: { rate_mbps: effective.rate_mbps },
+    planned_effective: { rate_mbps: rate },
+  };
+}
 
 /** Both names, sorted, as the shepherd keeps them. */
 function ends(machines: unknown): [string, string] {

@@ -3,38 +3,10 @@
  * an approved adaptation never shows as a change (design D of docs/decisions/0006).
  */
 import { attributes, type PlannedOf, type StateOf } from "#schema/attribute";
-import { ipv4Address, objectName, oneOf, size, wholeNumber } from "#schema/validators";
-
-/** Modes of adaptation, everywhere the same. */
-export const adaptationModes = ["auto", "approve", "advise", "pinned"] as const;
-
-const vcpus = wholeNumber({ min: 1, max: 255 });
-const cpuPercent = wholeNumber({ min: 1, max: 25_500 });
-const memoryMib = wholeNumber({ min: 64, max: 16_777_216 });
-
-function range(what: string, validator: typeof vcpus) {
-  return {
-    type: {
-      nesting: "single",
-      attributes: {
-        min: {
-          type: "number",
-          required: true,
-          description: `Lowest ${what} that adaptation may set.`,
-          validators: [validator],
-        },
-        max: {
-          type: "number",
-          required: true,
-          description: `Highest ${what} that adaptation may set.`,
-          validators: [validator],
-        },
-      },
-    },
-    optional: true,
-    description: `Bounds of ${what}. Absent: it does not adapt.`,
-  } as const;
-}
+import { timeoutsAttribute } from "#schema/timeouts";
+import { ipv4Address, matches, objectName, size, wholeNumber } from "#schema/validators";
+import { adaptationAttribute, cpuPercent, memoryMib, vcpus } from "./adaptation-attributes.ts";
+import { waysAttribute } from "./plan-check.ts";
 
 export const machineAttributes = attributes({
   id: {
@@ -127,31 +99,96 @@ export const machineAttributes = attributes({
     description: "Networks that it is attached to, in the order of its interfaces.",
     validators: [size({ min: 0, max: 8 }, "at most 8 networks")],
   },
-  adaptation: {
+  adaptation: adaptationAttribute,
+  ceiling: {
     type: {
       nesting: "single",
       attributes: {
-        mode: {
-          type: "string",
+        vcpus: {
+          type: "number",
           optional: true,
-          computed: true,
-          default: "auto",
-          description:
-            "`auto` (policy decides), `approve` (a person must agree), `advise` (only recorded) or `pinned` (never). Default `auto`.",
-          validators: [oneOf(adaptationModes)],
+          description: "Virtual CPUs that it can reach without a restart.",
+          validators: [vcpus],
         },
-        vcpus: range("virtual CPUs", vcpus),
-        cpu_percent: range("CPU percent of one host core", cpuPercent),
-        memory_mib: range("memory in MiB", memoryMib),
-        sites: {
-          type: ["set", "string"],
+        memory_mib: {
+          type: "number",
           optional: true,
-          description: "Sites that it may live at. Absent: only its baseline site.",
+          description: "Memory in MiB that it can reach without a restart.",
+          validators: [memoryMib],
         },
       },
     },
     optional: true,
-    description: "How far the machine may adapt while it runs. Absent: it keeps its baselines.",
+    description:
+      "What it is booted able to reach. Absent: the upper bounds of its adaptation. Raising it later needs a restart.",
+  },
+  disks: {
+    type: {
+      nesting: "list",
+      attributes: {
+        volume_id: {
+          type: "string",
+          required: true,
+          description: "Id of a `drover_volume` of the same environment.",
+        },
+      },
+    },
+    optional: true,
+    description: "Data volumes, in the order of vdb, vdc, …; they outlive the machine.",
+    validators: [size({ min: 0, max: 8 }, "at most 8 volumes")],
+  },
+  user_data: {
+    type: "string",
+    optional: true,
+    sensitive: true,
+    description:
+      "cloud-init user data, given to the guest on a NoCloud seed; at most 16 KiB. A change needs a restart.",
+  },
+  stop_timeout_s: {
+    type: "number",
+    optional: true,
+    computed: true,
+    description:
+      "How long its guest may take to power off before it is cut off, in seconds; 0: at once. Default 20.",
+    validators: [wholeNumber({ min: 0, max: 3600 })],
+  },
+  deletion_protection: {
+    type: "bool",
+    optional: true,
+    computed: true,
+    default: false,
+    description:
+      "Refuses a plan that would destroy or replace it, until this is taken back. Default false.",
+  },
+  allow_restart: {
+    type: "bool",
+    optional: true,
+    computed: true,
+    default: false,
+    description:
+      "Lets apply restart its guest where a change cannot be made live; else such a plan is an error. Default false.",
+  },
+  raw_xml_patch: {
+    type: {
+      nesting: "list",
+      attributes: {
+        path: {
+          type: "string",
+          required: true,
+          description: "Element of the domain's XML, or its attribute: `cpu/topology@sockets`.",
+          validators: [
+            matches(
+              /^[a-z_][\w.-]*(\/[a-z_][\w.-]*)*(@[a-z_][\w.-]*)?$/i,
+              "a path of element names, with `@attribute` at its end for an attribute: cpu/topology@sockets",
+            ),
+          ],
+        },
+        value: { type: "string", required: true, description: "Text of the element or attribute." },
+      },
+    },
+    optional: true,
+    description:
+      "The escape hatch to libvirt features that drover does not model. Only paths that every site it may live at allows; host paths and the `qemu:` namespace never. A change needs a restart.",
   },
   start_from: {
     type: {
@@ -222,6 +259,8 @@ export const machineAttributes = attributes({
     computed: true,
     description: "What is in force now. Keep it out of outputs: it changes without an edit.",
   },
+  ways: waysAttribute,
+  timeouts: timeoutsAttribute({ create: "60m", update: "60m", delete: "60m" }),
 });
 export type MachineAttributes = typeof machineAttributes;
 export type MachineState = StateOf<MachineAttributes>;

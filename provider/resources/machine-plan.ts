@@ -6,18 +6,21 @@ import type { MachinePatch } from "@drover/shepherd/api/contract";
 import type { Report } from "#schema/report";
 import type { PlannedChange, PrivateData } from "#schema/resource";
 import { equal, isUnknown, unknown, type Value } from "#schema/value";
+import { type Adaptable, adaptable } from "./adaptation-attributes.ts";
 import type {
   EffectiveState as Effective,
   MachineAttributes,
   MachinePlan as Planned,
   MachineState as State,
 } from "./machine-attributes.ts";
-import { envelopeOf, known } from "./machine-body.ts";
-
-/** The attributes that adapt; each is a baseline at the top and a live value under `effective`. */
-export const adaptable = ["vcpus", "cpu_percent", "memory_mib", "site"] as const;
-
-export type Adaptable = (typeof adaptable)[number];
+import {
+  adaptationBody,
+  disksOf,
+  known,
+  knownItems,
+  networksOf,
+  patchesOf,
+} from "./machine-body.ts";
 
 /** What read keeps beside the state. */
 export interface Kept {
@@ -25,6 +28,8 @@ export interface Kept {
   readonly baseline?: Partial<Record<Adaptable, number | string>>;
   /** An adaptation is being carried out or released; it is recorded when that has ended. */
   readonly adapting?: true;
+  /** Its environment pins it, and it says nothing of a mode itself. */
+  readonly pinned?: true;
 }
 
 export function planMachine(
@@ -32,6 +37,7 @@ export function planMachine(
   report: Report,
 ): Partial<Planned> {
   if (prior === null) return { start_from: planStart(config) };
+  const networks = planNetworks(prior, config, planned);
   const hidden = (kept as Kept).baseline ?? {};
   const baseline = Object.fromEntries(
     adaptable.map((name) => [
@@ -44,16 +50,19 @@ export function planMachine(
     ...(baseline as Pick<Planned, Adaptable>),
     start_from: prior.start_from ?? planned.start_from,
     effective: prior.effective,
+    networks,
   };
-  if (changing.length === 0 || prior.effective === null) return plan;
-  warnOfSuperseding(prior.effective, changing, report);
+  const { effective } = prior;
+  if (changing.length === 0 || effective === null) return plan;
+  // A baseline that catches up with what is live adopts it: nothing moves, the adaptation has done its work.
+  const moved = changing.filter((name) => !sameLive(name, effective[name], baseline[name]));
+  warnOfSuperseding(effective, moved, report);
   return {
     ...plan,
     effective: {
-      ...prior.effective,
-      ...Object.fromEntries(changing.map((name) => [name, baseline[name]])),
-      host: unknown,
-      state: unknown,
+      ...effective,
+      ...Object.fromEntries(moved.map((name) => [name, baseline[name]])),
+      ...(moved.length === 0 ? {} : { host: unknown, state: unknown }),
       adaptation_id: unknown,
       lease_until: unknown,
       reason: unknown,
@@ -61,18 +70,52 @@ export function planMachine(
   };
 }
 
+/** An address that the stack leaves open stays with its network, wherever that stands in the list now. */
+function planNetworks(prior: State, config: Planned, planned: Planned): Planned["networks"] {
+  const wanted = known(config.networks);
+  if (wanted === null) return planned.networks;
+  const before = prior.networks ?? [];
+  const free = [...before];
+  return wanted.map((item) => {
+    if (isUnknown(item)) return item;
+    const { network_id, address } = item;
+    const at = free.findIndex((nic) => nic.network_id === network_id);
+    const [nic] = at < 0 ? [] : free.splice(at, 1);
+    return { network_id, address: address ?? nic?.address ?? unknown };
+  });
+}
+
 /**
- * Attributes to put in force: those whose baseline changes, and those whose live value differs from it without a
- * reason: no adaptation is in force (an update is under way, or failed half way), or the machine is pinned.
+ * Attributes to put in force: those whose baseline changes, and those whose live value differs from it without leave: no
+ * adaptation is in force (an update is under way, or failed half way), it is pinned, or what was granted lies outside the
+ * bounds that the stack says now.
  */
 export function changes(prior: State, planned: Planned, kept: PrivateData): readonly Adaptable[] {
   const { effective } = prior;
   const explained = effective?.adaptation_id !== null || (kept as Kept).adapting === true;
-  const enforced = effective !== null && (isPinned(planned) || !explained);
-  return adaptable.filter(
-    (name) =>
-      !equal(prior[name] as Value, planned[name] as Value) ||
-      (enforced && !sameLive(name, effective[name], planned[name])),
+  return adaptable.filter((name) => {
+    if (!equal(prior[name] as Value, planned[name] as Value)) return true;
+    if (effective === null || sameLive(name, effective[name], planned[name])) return false;
+    return !explained || !mayStay(name, effective[name], planned, kept);
+  });
+}
+
+/** Whether the stack's words leave room for a live value that is not the baseline. What it leaves open is its environment's. */
+function mayStay(name: Adaptable, live: unknown, planned: Planned, kept: Kept): boolean {
+  const adaptation = known(planned.adaptation);
+  const mode = known(adaptation?.mode ?? null);
+  if (mode === "pinned" || (mode === null && kept.pinned === true)) return false;
+  if (adaptation === null) return true;
+  if (knownItems(adaptation.pinned_attributes).includes(name)) return false;
+  if (name === "site") {
+    const sites = known(adaptation.sites);
+    return sites === null || sites.some((site) => isUnknown(site) || site === live);
+  }
+  const { min, max } = known(adaptation[name]) ?? { min: unknown, max: unknown };
+  const value = Number(live);
+  return (
+    (isUnknown(min) || min === null || value >= min) &&
+    (isUnknown(max) || max === null || value <= max)
   );
 }
 
@@ -86,8 +129,21 @@ export function patchOf(
   if (planned.group !== prior.group) body.group = known(planned.group);
   if (planned.speaker !== prior.speaker) body.speaker = planned.speaker === true;
   if (!isUnknown(planned.class) && planned.class !== prior.class) body.class = planned.class;
-  if (!equal(planned.adaptation as Value, prior.adaptation as Value))
-    body.adaptation = envelopeOf(planned.adaptation) ?? { mode: "auto" };
+  if (differs(planned.adaptation, prior.adaptation))
+    body.adaptation = adaptationBody(planned.adaptation);
+  if (differs(planned.networks, prior.networks)) body.networks = networksOf(planned.networks);
+  if (differs(planned.disks, prior.disks)) body.disks = disksOf(planned.disks);
+  if (differs(planned.ceiling, prior.ceiling))
+    body.ceiling = known(planned.ceiling) as MachinePatch["ceiling"] & object;
+  if (differs(planned.raw_xml_patch, prior.raw_xml_patch))
+    body.raw_xml_patch = patchesOf(planned.raw_xml_patch) ?? [];
+  if (planned.user_data !== prior.user_data) body.user_data = known(planned.user_data);
+  if (differs(planned.stop_timeout_s, prior.stop_timeout_s))
+    body.stop_timeout_s = known(planned.stop_timeout_s);
+  if (planned.deletion_protection !== prior.deletion_protection)
+    body.deletion_protection = planned.deletion_protection === true;
+  if (planned.allow_restart !== prior.allow_restart)
+    body.allow_restart = planned.allow_restart === true;
   const changing = changes(prior, planned, kept);
   if (changing.length > 0) {
     const pick = (from: object) =>
@@ -101,9 +157,8 @@ export function patchOf(
   return Object.keys(body).length === 0 ? undefined : body;
 }
 
-function isPinned(planned: Planned): boolean {
-  const { adaptation } = planned;
-  return adaptation !== null && !isUnknown(adaptation) && adaptation.mode === "pinned";
+function differs(planned: unknown, prior: unknown): boolean {
+  return !isUnknown(planned) && !equal(planned as Value, prior as Value);
 }
 
 /** Balloon targets are reached within this; closer values are the same (DESIGN 8). */
@@ -121,14 +176,14 @@ function warnOfSuperseding(
   report: Report,
 ): void {
   const { adaptation_id, lease_until } = effective;
-  if (adaptation_id === null) return;
+  if (adaptation_id === null || changing.length === 0) return;
   const until = lease_until === null ? "until released" : `until ${lease_until}`;
   report
     .at(changing[0] ?? "effective")
     .warning(
       "An approved adaptation will be superseded",
       `Adaptation ${adaptation_id} is in force ${until}; live now: ${changing.map((name) => `${name} = ${effective[name]}`).join(", ")}. ` +
-        "Applying this puts the planned values in force instead. To keep them, make them the baseline.",
+        "Applying this puts the planned values in force instead. To keep them, make them the baseline: data.drover_adaptations has the lines.",
     );
 }
 

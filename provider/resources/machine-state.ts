@@ -2,9 +2,11 @@
  * The state of a `drover_machine` as the shepherd sees it: baselines, except where a foreign change hides one; what the
  * user left out stays out. Pure.
  */
+import { createHash } from "node:crypto";
 import type { MachineView } from "@drover/shepherd/api/contract";
 import type { PrivateData, Reached } from "#schema/resource";
 import { isUnknown } from "#schema/value";
+import type { Adaptable } from "./adaptation-attributes.ts";
 import type {
   AdaptationState as Adaptation,
   MachineAttributes,
@@ -12,7 +14,8 @@ import type {
   StartFromState as StartFrom,
   MachineState as State,
 } from "./machine-attributes.ts";
-import type { Adaptable, Kept } from "./machine-plan.ts";
+import type { Kept } from "./machine-plan.ts";
+import { onlyStack } from "./plan-check.ts";
 import { leaseTime } from "./time.ts";
 
 /** The state as the shepherd sees the machine; `prior` says what the user left unset. */
@@ -24,10 +27,14 @@ export function stateOf(
   const live = <Name extends Adaptable>(name: Name) =>
     (drifted.get(name) ?? view[name]) as MachineView[Name];
   const { effective } = view;
-  const kept: Kept =
-    drifted.size === 0
+  const kept: Kept = {
+    ...(drifted.size === 0
       ? {}
-      : { baseline: Object.fromEntries([...drifted.keys()].map((name) => [name, view[name]])) };
+      : { baseline: Object.fromEntries([...drifted.keys()].map((name) => [name, view[name]])) }),
+    ...(view.adaptation.mode === "pinned" && view.declared_adaptation?.mode !== "pinned"
+      ? { pinned: true }
+      : {}),
+  };
   return {
     private: kept as PrivateData,
     state: {
@@ -44,6 +51,13 @@ export function stateOf(
       site: live("site"),
       networks: view.networks.map(({ network_id, address }) => ({ network_id, address })),
       adaptation: adaptationOf(view, prior),
+      ceiling: onlyStack(prior?.ceiling),
+      disks: absentOr(view.disks, prior?.disks),
+      user_data: userDataOf(view, prior),
+      stop_timeout_s: view.stop_timeout_s,
+      deletion_protection: view.deletion_protection,
+      allow_restart: view.allow_restart,
+      raw_xml_patch: absentOr(view.raw_xml_patch, prior?.raw_xml_patch),
       start_from: startOf(view, prior),
       effective: {
         vcpus: effective.vcpus,
@@ -56,8 +70,23 @@ export function stateOf(
         lease_until: leaseTime(effective.lease_until_ms),
         reason: effective.reason,
       },
+      ways: onlyStack(prior?.ways) ?? {},
+      timeouts: onlyStack(prior?.timeouts),
     },
   };
+}
+
+/** An empty list where the user wrote none is none. */
+function absentOr<T>(list: readonly T[], before: unknown): readonly T[] | null {
+  return list.length === 0 && !Array.isArray(before) ? null : list;
+}
+
+/** The shepherd keeps it and shows its hash: another text than the stack's shows as missing. */
+function userDataOf(view: MachineView, prior: Planned | null): string | null {
+  const text = prior?.user_data;
+  if (typeof text !== "string" || view.user_data_sha256 === null) return null;
+  const digest = createHash("sha256").update(text).digest("hex");
+  return digest === view.user_data_sha256 ? text : null;
 }
 
 function startOf(view: MachineView, prior: Planned | null): StartFrom {
@@ -67,23 +96,23 @@ function startOf(view: MachineView, prior: Planned | null): StartFrom {
   return { vcpus, cpu_percent, memory_mib, site, adaptation_id: "" };
 }
 
-/** The envelope; null where the user wrote none and the shepherd has the one that means the same. */
+/** Its own bounds; an object that says nothing stays one where the user wrote it so. */
 function adaptationOf(view: MachineView, prior: Planned | null): Adaptation | null {
-  const { mode, vcpus, cpu_percent, memory_mib, sites } = view.adaptation;
-  const before = prior?.adaptation;
-  const written = before === undefined || before === null || isUnknown(before) ? null : before;
-  const onlyBaselineSite = sites?.length === 1 && sites[0] === view.site;
-  const keepSites =
-    sites !== undefined && sites !== null && (!onlyBaselineSite || Boolean(written?.sites));
-  const fixed = !vcpus && !cpu_percent && !memory_mib && !keepSites;
-  if (written === null && fixed && mode === "auto") return null;
-  return {
-    mode,
-    vcpus: vcpus ?? null,
-    cpu_percent: cpu_percent ?? null,
-    memory_mib: memory_mib ?? null,
-    sites: keepSites ? sites : null,
+  const said = view.declared_adaptation ?? {};
+  const own: Adaptation = {
+    mode: said.mode ?? null,
+    vcpus: said.vcpus ?? null,
+    cpu_percent: said.cpu_percent ?? null,
+    memory_mib: said.memory_mib ?? null,
+    sites: said.sites ?? null,
+    pinned_attributes: said.pinned_attributes ?? null,
   };
+  const before = prior?.adaptation;
+  const isWritten = before !== undefined && before !== null && !isUnknown(before);
+  if (isWritten && Array.isArray(before.pinned_attributes) && own.pinned_attributes === null)
+    return { ...own, pinned_attributes: [] };
+  const silent = Object.values(own).every((value) => value === null);
+  return silent && !isWritten ? null : own;
 }
 
 /**

@@ -5,8 +5,10 @@
  */
 import { path } from "@drover/shepherd/api/client";
 import type { MachineView, OperationView } from "@drover/shepherd/api/contract";
+import { identityById } from "#schema/identity";
 import { defineResource, type PrivateData, type Work } from "#schema/resource";
-import { declaredObject, splitImportId } from "./declared-object.ts";
+import { adaptable } from "./adaptation-attributes.ts";
+import { declaredObject, refuseProtected, splitImportId } from "./declared-object.ts";
 import { findOne } from "./lookup.ts";
 import {
   type MachineAttributes,
@@ -15,7 +17,7 @@ import {
   type MachineState as State,
 } from "./machine-attributes.ts";
 import { bodyOf } from "./machine-body.ts";
-import { adaptable, changes, type Kept, patchOf, planMachine, sameLive } from "./machine-plan.ts";
+import { changes, type Kept, patchOf, planMachine, sameLive } from "./machine-plan.ts";
 import { validateMachine } from "./machine-rules.ts";
 import { keepPromises, stateOf } from "./machine-state.ts";
 import { joinOperations } from "./mutation.ts";
@@ -29,8 +31,11 @@ export const machine = defineResource({
   attributes: machineAttributes,
   validate: validateMachine,
   plan: planMachine,
+  identity: identityById("machine"),
   ...declaredObject<MachineAttributes, MachineView>({
     noun: "machine",
+    checkedAs: "machine",
+    beforeCheck: refuseProtected,
     typeName: "drover_machine",
     attributes: Object.keys(machineAttributes),
     put: (planned) => ({

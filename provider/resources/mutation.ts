@@ -1,14 +1,25 @@
 /**
- * One change at the shepherd, as Terraform's apply needs it: send, follow the operation, report what went wrong on the
- * attribute that it concerns. The operation belongs to the shepherd: when the user interrupts, it goes on there.
+ * One change at the shepherd, as Terraform's apply needs it: send, wait for people where they must agree, follow the
+ * operation, report what went wrong on the attribute that it concerns. The operation belongs to the shepherd: it outlives
+ * a Terraform that is killed; one that is interrupted asks it to cancel, and tells what was reached.
  */
-import { type Method, ProblemError, UnreachableError } from "@drover/shepherd/api/client";
-import type { Mutation, OperationView, Problem } from "@drover/shepherd/api/contract";
-import type { Report } from "#schema/report";
+import { type Method, ProblemError, path } from "@drover/shepherd/api/client";
+import type { ApprovalView, Mutation, OperationView } from "@drover/shepherd/api/contract";
 import type { Work } from "#schema/resource";
+import { TimeoutReached } from "#schema/timeouts";
+import {
+  type Failing,
+  reportApproval,
+  reportError,
+  reportInterrupted,
+  reportOperation,
+} from "./problems.ts";
+import { progressTeller, show } from "./progress.ts";
 
-/** Longest time that one apply follows an operation; the operation itself is not ended by it. */
+/** Longest time that one apply waits where no `timeouts` say otherwise; the operation itself is not ended by it. */
 const followMs = 60 * 60 * 1000;
+/** After an interrupt: how long an operation may take to be cancelled or to turn out to be finished. */
+const cancelMs = 60 * 1000;
 
 /**
  * All but `done` have been reported. refused: nothing was started. failed: the operation ended badly, something may be
@@ -18,45 +29,116 @@ export type Outcome<View> =
   | { readonly kind: "done"; readonly object: View | null; readonly followed: boolean }
   | { readonly kind: "refused" | "failed" | "interrupted" };
 
-export interface MutationRequest {
+export interface MutationRequest extends Failing {
   readonly method: Method;
   readonly path: string;
   readonly body?: unknown;
-  /** What is done to what, for messages: `create machine "rank-0"`. */
-  readonly what: string;
-  /** Said when another state already manages the object. */
-  readonly importHint?: string;
-  /** Attributes that a problem's field may name. */
-  readonly attributes: readonly string[];
 }
 
 export async function mutate<View>(work: Work, request: MutationRequest): Promise<Outcome<View>> {
   const { what } = request;
   const signal = AbortSignal.any([work.signal, AbortSignal.timeout(followMs)]);
-  let operation: OperationView | null = null;
+  const seen: Waiting = { operation: null, approval: null };
   try {
-    const answer = await work.client.call<Mutation<View>>(request.method, request.path, {
+    const answer = await granted<View>(work, request, { signal, seen });
+    if (answer === undefined) return { kind: "refused" };
+    if (seen.operation === null) return { kind: "done", object: answer.object, followed: false };
+    return await follow(work, request, {
+      signal,
+      operation: seen.operation,
+      object: answer.object,
+    });
+  } catch (error) {
+    if (signal.aborted) return await breakOff<View>(work, what, seen);
+    reportError(work, error, request);
+    return { kind: error instanceof ProblemError ? "refused" : "interrupted" };
+  }
+}
+
+/** What an interrupted wait was for. */
+interface Waiting {
+  operation: OperationView | null;
+  approval: ApprovalView | null;
+}
+
+/**
+ * Sends the call; where people must agree, waits for them and sends it again, which attaches to what they granted.
+ * Undefined after it was reported that they did not.
+ */
+async function granted<View>(
+  work: Work,
+  request: MutationRequest,
+  { signal, seen }: { readonly signal: AbortSignal; readonly seen: Waiting },
+): Promise<Mutation<View> | undefined> {
+  const { method, what } = request;
+  const send = () =>
+    work.client.call<Mutation<View>>(method, request.path, {
       ...(request.body === undefined ? {} : { body: request.body }),
       signal,
     });
-    operation = answer.operation;
-    if (operation === null) return { kind: "done", object: answer.object, followed: false };
-    work.log(`${what}: operation ${operation.id} runs`, { operation: operation.id });
-    const ended = await work.client.waitForOperation(operation.id, {
-      signal,
-      onProgress: ({ id, state, progress }) =>
-        work.log(`${what}: ${progress.percent} % ${progress.message}`, { operation: id, state }),
-    });
-    if (ended.state === "succeeded") return { kind: "done", object: answer.object, followed: true };
-    reportOperation(work.report, what, ended);
-    return { kind: "failed" };
-  } catch (error) {
-    if (signal.aborted) {
-      reportInterrupted(work.report, { what, operation, byUser: work.signal.aborted });
-      return { kind: "interrupted" };
+  let answer = await send();
+  seen.approval = answer.approval ?? null;
+  if (seen.approval !== null && answer.operation === null) {
+    const { request: id, message } = seen.approval;
+    const line = `${what}: request ${id} waits for approval. ${message}`;
+    work.log(line, { request: id });
+    show(work, line);
+    seen.approval = await work.client.waitForApproval(id, { signal });
+    if (seen.approval.state !== "approved") {
+      reportApproval(work.report, what, seen.approval);
+      return undefined;
     }
-    reportError(work, error, request);
-    return { kind: error instanceof ProblemError ? "refused" : "interrupted" };
+    show(work, `${what}: request ${id} is approved`);
+    const { operation } = seen.approval;
+    answer =
+      operation === null
+        ? await send()
+        : { ...answer, operation: await work.client.get(path`/v1/operations/${operation}`) };
+  }
+  seen.approval = null;
+  seen.operation = answer.operation;
+  return answer;
+}
+
+async function follow<View>(
+  work: Work,
+  { what }: Pick<MutationRequest, "what">,
+  followed: {
+    readonly signal: AbortSignal;
+    readonly operation: OperationView;
+    readonly object: View | null;
+  },
+): Promise<Outcome<View>> {
+  const { operation, object, signal } = followed;
+  work.log(`${what}: operation ${operation.id} runs`, { operation: operation.id });
+  const onProgress = progressTeller(work, what);
+  const ended = await work.client.waitForOperation(operation.id, { signal, onProgress });
+  if (ended.state === "succeeded") return { kind: "done", object, followed: true };
+  reportOperation(work.report, what, ended);
+  return { kind: "failed" };
+}
+
+/** The time is over, or the user interrupted: then the operation is asked to cancel, and what it reached is told. */
+async function breakOff<View>(work: Work, what: string, seen: Waiting): Promise<Outcome<View>> {
+  const { operation, approval } = seen;
+  const byUser = isInterrupted(work);
+  if (approval !== null) {
+    reportApproval(work.report, what, approval);
+    return { kind: "refused" };
+  }
+  if (operation === null || !byUser) {
+    reportInterrupted(work.report, { what, operation, byUser });
+    return { kind: "interrupted" };
+  }
+  const signal = AbortSignal.timeout(cancelMs);
+  try {
+    await work.client.call("POST", path`/v1/operations/${operation.id}/cancel`, { signal });
+    show(work, `${what}: operation ${operation.id} was asked to cancel`);
+    return await follow<View>(work, { what }, { signal, operation, object: null });
+  } catch (error) {
+    work.log(`${what}: operation ${operation.id} could not be cancelled: ${String(error)}`);
+    reportInterrupted(work.report, { what, operation, byUser });
+    return { kind: "interrupted" };
   }
 }
 
@@ -79,99 +161,21 @@ export async function joinOperations(
     for (const operation of items) {
       joined = operation;
       work.log(`${what}: operation ${operation.id} is under way, waiting for it`);
-      await work.client.waitForOperation(operation.id, { signal });
+      await work.client.waitForOperation(operation.id, {
+        signal,
+        onProgress: progressTeller(work, `${what}, waiting`),
+      });
     }
     return true;
   } catch (error) {
     if (signal.aborted)
-      reportInterrupted(work.report, { what, operation: joined, byUser: work.signal.aborted });
+      reportInterrupted(work.report, { what, operation: joined, byUser: isInterrupted(work) });
     else reportError(work, error, { what, attributes: [] });
     return false;
   }
 }
 
-/** Turns what a call threw into diagnostics: one for each finding that said no, else one. */
-export function reportError(
-  { report, endpointOrigin }: Pick<Work, "report" | "endpointOrigin">,
-  error: unknown,
-  context: Pick<MutationRequest, "what" | "attributes" | "importHint">,
-): void {
-  if (error instanceof ProblemError) reportProblem(report, error.problem, context);
-  else if (error instanceof UnreachableError)
-    report.error(
-      "The shepherd is unreachable",
-      `Could not ${context.what}. ${error.message}. Looked there because ${endpointOrigin}. ` +
-        "Start the shepherd, or name another endpoint. [shepherd.unreachable]",
-    );
-  else throw error;
-}
-
-function reportProblem(
-  report: Report,
-  problem: Problem,
-  context: Pick<MutationRequest, "what" | "attributes" | "importHint">,
-): void {
-  const { what, attributes, importHint } = context;
-  const explain =
-    problem.decision === undefined
-      ? ""
-      : `\nDecision ${problem.decision}: \`drover explain ${problem.decision}\` tells the whole story.`;
-  const next =
-    problem.code === "conflict.exists" && importHint !== undefined ? importHint : problem.hint;
-  const refusals = (problem.findings ?? []).filter(
-    (finding) => !finding.ok && (finding.level === "deny" || finding.level === "approve"),
-  );
-  for (const finding of refusals) {
-    const fixes = Object.entries(finding.fix ?? {});
-    const attribute = [...fixes.map(([name]) => name), ...(finding.path?.split(".") ?? [])].find(
-      (name) => attributes.includes(name),
-    );
-    const nearest = fixes.map(([name, value]) => `${name} = ${value}`).join(", ");
-    (attribute === undefined ? report : report.at(attribute)).error(
-      `Policy does not allow this: ${finding.rule} (${finding.owner})`,
-      `Could not ${what}. ${finding.msg.replace(/\.$/, "")}.${nearest === "" ? "" : ` Nearest allowed: ${nearest}.`}` +
-        `${explain} [${problem.code}]`,
-    );
-  }
-  if (refusals.length > 0) return;
-  const field = ["attribute", "field"]
-    .map((name) => problem.details[name])
-    .find((name): name is string => typeof name === "string" && attributes.includes(name));
-  (field === undefined ? report : report.at(field)).error(
-    problem.title,
-    `Could not ${what}.${problem.detail === problem.title ? "" : ` ${problem.detail}`}\n${next} [${problem.code}]${explain}`,
-  );
-}
-
-function reportOperation(report: Report, what: string, operation: OperationView): void {
-  const { fault, state, id } = operation;
-  const causes: string[] = [];
-  for (let at = fault; at !== null && at !== undefined; at = at.cause ?? null)
-    causes.push(at.message);
-  const why = causes.length === 0 ? "The shepherd gave no reason." : `${causes.join(": ")}.`;
-  const ending = {
-    cancelled: "was cancelled",
-    partial: "was done in part",
-    stuck: "is stuck and needs a look",
-  }[state as string];
-  report.error(
-    fault?.message ?? `The operation ${ending ?? "failed"}`,
-    `Could not ${what}: operation ${id} ${ending ?? "failed"}. ${why}` +
-      `\n${fault?.hint ?? `\`drover explain ${id}\` tells what was done.`} [${fault?.code ?? `operation.${state}`}]`,
-  );
-}
-
-function reportInterrupted(
-  report: Report,
-  interruption: { what: string; operation: OperationView | null; byUser: boolean },
-): void {
-  const { what, operation, byUser } = interruption;
-  const where =
-    operation === null
-      ? "The shepherd may have started it already."
-      : `Operation ${operation.id} goes on at the shepherd (${operation.progress.percent} % when last seen).`;
-  report.error(
-    byUser ? "Interrupted" : "Not finished in time",
-    `Stopped waiting to ${what}. ${where} Apply again: it continues there, nothing is started twice. [provider.interrupted]`,
-  );
+/** The user's interrupt aborts a verb's signal, and so does its timeout. */
+function isInterrupted({ signal }: Pick<Work, "signal">): boolean {
+  return signal.aborted && !(signal.reason instanceof TimeoutReached);
 }

@@ -6,7 +6,7 @@
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { type ClientRequest, type IncomingMessage, type RequestOptions, request } from "node:http";
-import type { EventView, OperationView, Problem } from "./contract.ts";
+import type { ApprovalView, EventView, OperationView, Problem } from "./contract.ts";
 
 /** Where a shepherd listens when nothing else is said. */
 export const defaultEndpoint = "unix:/run/drover/shepherd.sock";
@@ -17,8 +17,8 @@ const mutationWaitMs = 60_000;
 /** Tries of a call that is safe to repeat; with the doubling pause about three seconds in all. */
 const maxTries = 5;
 const firstPauseMs = 100;
-/** One long poll for an operation. */
-const operationWaitMs = 10_000;
+/** One long poll for an operation or an approval; also how often progress is told. */
+const operationWaitMs = 2_000;
 /** While an operation is followed, a shepherd that restarts may be away this long. */
 const patienceMs = 60_000;
 const awayPauseMs = 500;
@@ -134,27 +134,56 @@ export class ShepherdClient {
     } = {},
   ): Promise<OperationView> {
     let told = "";
+    return await this.poll<OperationView>(
+      path`/v1/operations/${id}`,
+      options.signal,
+      (operation) => {
+        const { state, progress } = operation;
+        const now = `${state} ${progress.percent} ${progress.message}`;
+        if (now !== told) options.onProgress?.(operation);
+        told = now;
+        return operation.ended_at_ms !== undefined && operation.ended_at_ms !== null;
+      },
+    );
+  }
+
+  /** Waits until people have decided on a request, or its time is over; outlasts a restart of the shepherd. */
+  async waitForApproval(
+    request: string,
+    options: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<ApprovalView> {
+    return await this.poll<ApprovalView>(
+      path`/v1/requests/${request}/approval`,
+      options.signal,
+      ({ state }) => state !== "pending",
+    );
+  }
+
+  /** Asks again and again until `isDone`: the first time for what is, then for what comes. */
+  private async poll<View>(
+    where: string,
+    signal: AbortSignal | undefined,
+    isDone: (view: View) => boolean,
+  ): Promise<View> {
+    let seen = false;
     let lastSeenMs = performance.now();
     for (;;) {
-      let operation: OperationView;
+      let view: View;
       try {
-        operation = await this.get<OperationView>(path`/v1/operations/${id}`, {
-          query: { wait_ms: told === "" ? 0 : operationWaitMs },
+        view = await this.get<View>(where, {
+          query: { wait_ms: seen ? operationWaitMs : 0 },
           waitMs: operationWaitMs,
-          signal: options.signal,
+          signal,
         });
       } catch (error) {
         const away = performance.now() - lastSeenMs;
         if (!(error instanceof UnreachableError) || away > patienceMs) throw error;
-        await pause(awayPauseMs * jitter(), options.signal);
+        await pause(awayPauseMs * jitter(), signal);
         continue;
       }
       lastSeenMs = performance.now();
-      const { state, progress } = operation;
-      const now = `${state} ${progress.percent} ${progress.message}`;
-      if (now !== told) options.onProgress?.(operation);
-      told = now;
-      if (operation.ended_at_ms !== undefined && operation.ended_at_ms !== null) return operation;
+      seen = true;
+      if (isDone(view)) return view;
     }
   }
 
