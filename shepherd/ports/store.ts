@@ -39,6 +39,11 @@ export interface Journal {
     /** All of a request, oldest first: at the request, then at the plan. */
     ofRequest(requestId: string): Promise<readonly Decision[]>;
     list(filter: { environmentId?: EnvironmentId; limit: number }): Promise<readonly Decision[]>;
+    /** Newest first, those with an `n` below `before`; `n` grows with every decision. */
+    page(range: {
+      before?: number | undefined;
+      limit: number;
+    }): Promise<readonly { readonly n: number; readonly decision: Decision }[]>;
   };
   readonly plans: {
     add(plan: Plan): Promise<void>;

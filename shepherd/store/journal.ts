@@ -201,6 +201,16 @@ function createAsks(
           .execute();
         return rows.map((row) => parse<Decision>(row));
       },
+      async page({ before, limit }) {
+        const rows = await db
+          .selectFrom("decisions")
+          .select(["n", "body"])
+          .$if(before !== undefined, (query) => query.where("n", "<", before ?? 0))
+          .orderBy("n", "desc")
+          .limit(limit)
+          .execute();
+        return rows.map((row) => ({ n: row.n, decision: parse<Decision>(row) }));
+      },
       async list({ environmentId, limit }) {
         const rows = await db
           .selectFrom("decisions")

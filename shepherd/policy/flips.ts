@@ -1,0 +1,173 @@
+/**
+ * Who would have been told otherwise: compares a candidate's answers with those that were given, and counts by rule,
+ * environment and subject. Pure; replay over history and shadow on live requests both feed it.
+ */
+import type { Effect, Finding } from "#model/request";
+import { combine } from "#policy/combine";
+import type { PolicyInput } from "#policy/input";
+import { withoutPace } from "#policy/pace";
+import type { PolicyAnswer } from "#ports/policy-engine";
+
+/** One question, answered twice by the same owner. */
+export interface Comparison {
+  readonly input: PolicyInput;
+  readonly decisionId: string;
+  readonly atMs: number;
+  readonly before: Effect;
+  /** Findings of this owner only. */
+  readonly findingsBefore: readonly Finding[];
+  /** What the other owners said: a flip that they would have overruled changes nobody's life. */
+  readonly others: readonly Effect[];
+  readonly after: PolicyAnswer;
+}
+
+/** Counts of one direction each; `to_deny` is who would newly be refused. */
+export interface FlipCounts {
+  readonly to_deny: number;
+  readonly to_approve: number;
+  readonly to_allow: number;
+}
+
+export interface Flip {
+  readonly decision: string;
+  readonly at_ms: number;
+  readonly environment: string;
+  readonly subject: string;
+  readonly kind: string;
+  readonly point: string;
+  readonly before: Effect;
+  readonly after: Effect;
+  /** `rule/instance` that tipped it. */
+  readonly rules: readonly string[];
+  readonly message: string;
+  /** The whole decision would have ended otherwise, other owners included. */
+  readonly outcome: boolean;
+}
+
+export interface FlipReport {
+  readonly replayed: number;
+  readonly flips: number;
+  /** Of these, where all owners together would have decided otherwise. */
+  readonly outcomes: number;
+  /** Inputs of another contract version or shape: they cannot be asked again. */
+  readonly unfit: number;
+  /** The candidate gave no verdict (time, memory, contradiction); counted as denials too. */
+  readonly undecided: number;
+  readonly by_rule: Readonly<Record<string, FlipCounts>>;
+  readonly by_environment: Readonly<Record<string, FlipCounts>>;
+  readonly by_subject: Readonly<Record<string, FlipCounts>>;
+  /** The newest ones. */
+  readonly examples: readonly Flip[];
+}
+
+const maxExamples = 50;
+/** An attacker's subjects must not fill the memory: the rest is counted as one. */
+const maxGroups = 200;
+const undecidedCodes = new Set([
+  "policy.timeout",
+  "policy.trap",
+  "policy.overloaded",
+  "policy.indeterminate",
+]);
+
+/** What this owner's answer counts for in the decision, as combine.ts has it. */
+export function effectOf(answer: PolicyAnswer, kind: string): Effect {
+  const verdict = combine([kind === "destroy" ? withoutPace(answer) : answer]);
+  return verdict.consents[0]?.effect ?? "deny";
+}
+
+export class FlipTally {
+  #replayed = 0;
+  #flips = 0;
+  #outcomes = 0;
+  #unfit = 0;
+  #undecided = 0;
+  readonly #byRule = new Map<string, FlipCounts>();
+  readonly #byEnvironment = new Map<string, FlipCounts>();
+  readonly #bySubject = new Map<string, FlipCounts>();
+  readonly #examples: Flip[] = [];
+
+  get replayed(): number {
+    return this.#replayed;
+  }
+
+  get flips(): number {
+    return this.#flips;
+  }
+
+  add(comparison: Comparison): void {
+    const { input, before, after, others } = comparison;
+    const codes = after.findings.map(({ code }) => code ?? "");
+    if (codes.includes("policy.input_invalid")) {
+      this.#unfit += 1;
+      return;
+    }
+    this.#replayed += 1;
+    if (codes.some((code) => undecidedCodes.has(code))) this.#undecided += 1;
+    const now = effectOf(after, input.request.kind);
+    if (now === before) return;
+    this.#flips += 1;
+    const outcome = together([...others, before]) !== together([...others, now]);
+    if (outcome) this.#outcomes += 1;
+    const tipped = tippedBy(comparison);
+    const subject = `${input.subject.type} ${input.subject.name}`;
+    for (const rule of new Set(tipped.map((finding) => finding.rule)))
+      count(this.#byRule, rule, now);
+    count(this.#byEnvironment, input.environment.name, now);
+    count(this.#bySubject, subject, now);
+    if (this.#examples.length >= maxExamples) return;
+    this.#examples.push({
+      decision: comparison.decisionId,
+      at_ms: comparison.atMs,
+      environment: input.environment.name,
+      subject,
+      kind: input.request.kind,
+      point: input.point,
+      before,
+      after: now,
+      rules: tipped.map(({ rule, id }) => `${rule}/${id}`),
+      message: tipped[0]?.msg ?? "",
+      outcome,
+    });
+  }
+
+  report(): FlipReport {
+    return {
+      replayed: this.#replayed,
+      flips: this.#flips,
+      outcomes: this.#outcomes,
+      unfit: this.#unfit,
+      undecided: this.#undecided,
+      by_rule: Object.fromEntries(this.#byRule),
+      by_environment: Object.fromEntries(this.#byEnvironment),
+      by_subject: Object.fromEntries(this.#bySubject),
+      examples: [...this.#examples],
+    };
+  }
+}
+
+/** Findings that say otherwise now: those that fail newly, or those that failed and do not any more. */
+function tippedBy({ findingsBefore, after }: Comparison): readonly Finding[] {
+  const key = ({ rule, id, level }: Finding): string => `${rule}/${id}/${level}`;
+  const failing = (findings: readonly Finding[]): readonly Finding[] =>
+    findings.filter(
+      ({ ok, level, code }) =>
+        !ok && code !== "policy.exempt" && (level === "deny" || level === "approve"),
+    );
+  const [old, now] = [failing(findingsBefore), failing(after.findings)];
+  const [oldKeys, nowKeys] = [new Set(old.map(key)), new Set(now.map(key))];
+  const fresh = now.filter((finding) => !oldKeys.has(key(finding)));
+  return fresh.length > 0 ? fresh : old.filter((finding) => !nowKeys.has(key(finding)));
+}
+
+function together(effects: readonly Effect[]): Effect {
+  if (effects.includes("deny")) return "deny";
+  return effects.includes("approve") ? "approve" : "allow";
+}
+
+function count(groups: Map<string, FlipCounts>, name: string, to: Effect): void {
+  const key = groups.has(name) || groups.size < maxGroups ? name : "(others)";
+  const before = groups.get(key) ?? { to_deny: 0, to_approve: 0, to_allow: 0 };
+  const column = `to_${to}` as const;
+  groups.set(key, { ...before, [column]: before[column] + 1 });
+}

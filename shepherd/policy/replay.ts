@@ -1,0 +1,185 @@
+/**
+ * Asks history again. With a candidate: who would have been told otherwise. With the very policies that decided: whether
+ * every recorded answer is still exactly what they give, because a decision is a pure function of policy digest, data
+ * digest and input. Reads the journal in pages, newest first; changes nothing.
+ */
+import { canonicalJson, digestOf } from "#model/canonical";
+import type { Consent, Decision, Finding } from "#model/request";
+import type { Digest, Ms } from "#model/units";
+import { effectOf, type FlipReport, FlipTally } from "#policy/flips";
+import type { PolicyInput } from "#policy/input";
+import type { PolicyEngine, PolicyEntrypoint } from "#ports/policy-engine";
+import type { Store } from "#ports/store";
+
+/** How far back. */
+export interface ReplayRange {
+  /** At most so many decisions of this owner. */
+  readonly last?: number | undefined;
+  readonly sinceMs?: Ms | undefined;
+}
+
+export interface ReplayProgress {
+  readonly read: number;
+  readonly replayed: number;
+  readonly flips: number;
+}
+
+/** Rows read at once: other work gets its turn between pages. */
+const pageSize = 200;
+/** Questions under way at once; the worker is never idle, and the queue of a live engine is not filled. */
+const inFlight = 16;
+
+/**
+ * Replays the recorded questions of one owner through an engine. `speaksFor` tells whose answers it would have given:
+ * the engine of `owner:*` speaks for several. Ends early, with what it has, when the signal is aborted.
+ */
+export async function replayHistory(options: {
+  readonly store: Store;
+  readonly engine: PolicyEngine;
+  readonly speaksFor: (owner: string) => boolean;
+  readonly range: ReplayRange;
+  readonly onProgress?: ((progress: ReplayProgress) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}): Promise<FlipReport> {
+  const { engine, speaksFor, range, signal } = options;
+  const tally = new FlipTally();
+  let read = 0;
+  let asked = 0;
+  await eachDecision(options.store, range, async (page) => {
+    if (signal?.aborted === true) return "stop";
+    const questions = page.flatMap((decision) =>
+      judgedInputs(decision, speaksFor).map((consent) => ({ decision, consent })),
+    );
+    const left = (range.last ?? Infinity) - asked;
+    const taken = questions.slice(0, left);
+    asked += taken.length;
+    await inParallel(taken, async ({ decision, consent }) => {
+      const input = decision.input as PolicyInput;
+      tally.add({
+        input,
+        decisionId: decision.id,
+        atMs: decision.decidedAtMs,
+        before: consent.effect,
+        findingsBefore: decision.findings.filter(({ owner }) => owner === consent.owner),
+        others: decision.consents.filter((one) => one !== consent).map(({ effect }) => effect),
+        after: await engine.evaluate(entrypointOf(decision), input),
+      });
+    });
+    read += page.length;
+    options.onProgress?.({ read, replayed: tally.replayed, flips: tally.flips });
+    return asked >= (range.last ?? Infinity) ? "stop" : "go on";
+  });
+  return tally.report();
+}
+
+export interface ExactnessReport {
+  /** Answers of owners that were asked again. */
+  readonly replayed: number;
+  /** Of these, not what was recorded. */
+  readonly differing: readonly {
+    readonly decision: string;
+    readonly owner: string;
+    readonly recorded: Digest;
+    readonly replayed: Digest;
+  }[];
+  /** Answers whose policy or data is not kept any more. */
+  readonly missing: number;
+}
+
+/** Differences told in full; more of them say nothing new. */
+const maxDiffering = 100;
+
+/** `engineFor` gives the engine of exactly these digests; undefined when they are not kept. */
+export async function verifyReplay(options: {
+  readonly store: Store;
+  readonly engineFor: (
+    consent: Pick<Consent, "owner" | "policyDigest" | "dataDigest">,
+  ) => Promise<PolicyEngine | undefined>;
+  readonly range: ReplayRange;
+  readonly onProgress?: ((replayed: number) => void) | undefined;
+}): Promise<ExactnessReport> {
+  let [replayed, missing, read] = [0, 0, 0];
+  const differing: ExactnessReport["differing"][number][] = [];
+  const last = options.range.last ?? Infinity;
+  await eachDecision(options.store, options.range, async (page) => {
+    const questions = page
+      .slice(0, last - read)
+      .flatMap((decision) =>
+        judgedInputs(decision, () => true).map((consent) => ({ decision, consent })),
+      );
+    read += page.length;
+    await inParallel(questions, async ({ decision, consent }) => {
+      // no policy had been loaded: there was no answer to repeat
+      if (consent.policyDigest === "") return;
+      const engine = await options.engineFor(consent);
+      if (engine === undefined) {
+        missing += 1;
+        return;
+      }
+      const input = decision.input as PolicyInput;
+      const answer = await engine.evaluate(entrypointOf(decision), input);
+      replayed += 1;
+      const findings = answer.findings.map((finding) => ({ ...finding, owner: consent.owner }));
+      const now = answerDigest(effectOf(answer, input.request.kind), findings);
+      const then = answerDigest(
+        consent.effect,
+        decision.findings.filter(
+          ({ owner, rule }) => owner === consent.owner && rule !== "obligation",
+        ),
+      );
+      if (now === then || differing.length >= maxDiffering) return;
+      differing.push({
+        decision: decision.id,
+        owner: consent.owner,
+        recorded: then,
+        replayed: now,
+      });
+    });
+    options.onProgress?.(replayed);
+    return read >= last ? "stop" : "go on";
+  });
+  return { replayed, differing, missing };
+}
+
+/** What an answer comes to, whatever order its findings stand in. */
+function answerDigest(effect: string, findings: readonly Finding[]): Digest {
+  return digestOf([effect, findings.map((finding) => canonicalJson(finding)).toSorted()]);
+}
+
+function entrypointOf({ point }: Decision): PolicyEntrypoint {
+  return point === "plan" ? "plan_check" : "decision";
+}
+
+/** Answers that a policy gave about a whole input; built-in grants and refusals by code asked nobody. */
+function judgedInputs(
+  { input, consents }: Decision,
+  speaksFor: (owner: string) => boolean,
+): readonly Consent[] {
+  const isInput = typeof input === "object" && input !== null && "contract" in input;
+  return isInput ? consents.filter(({ owner }) => speaksFor(owner)) : [];
+}
+
+/** Newest first, until there are no more, they are too old, or `work` says stop. */
+async function eachDecision(
+  store: Store,
+  { sinceMs = 0 }: ReplayRange,
+  work: (page: readonly Decision[]) => Promise<"go on" | "stop">,
+): Promise<void> {
+  let before: number | undefined;
+  for (;;) {
+    const rows = await store.read((journal) => journal.decisions.page({ before, limit: pageSize }));
+    const fresh = rows.filter(({ decision }) => decision.decidedAtMs >= sinceMs);
+    const page = fresh.map(({ decision }) => decision);
+    if (page.length > 0 && (await work(page)) === "stop") return;
+    if (rows.length < pageSize || fresh.length < rows.length) return;
+    before = rows.at(-1)?.n;
+  }
+}
+
+async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  const queue = items.values();
+  const lane = async (): Promise<void> => {
+    for (const item of queue) await work(item);
+  };
+  await Promise.all(Array.from({ length: Math.min(inFlight, items.length) }, lane));
+}
