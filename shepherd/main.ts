@@ -18,8 +18,12 @@ import { createGuestChannels } from "#intake/guest-channels";
 import { createWriteBack } from "#intake/write-back";
 import { Fault } from "#model/fault";
 import { absentPolicy, openPolicy } from "#opa/engine";
+import { withGraves } from "#operations/graves";
+import { type HostMarks, openHostMarks } from "#operations/host-marks";
 import { createOperations } from "#operations/operations";
+import { createDrains } from "#policy/drains";
 import { createGate } from "#policy/gate";
+import { createJanitor } from "#policy/janitor";
 import { createLeases } from "#policy/leases";
 import { createRepairs } from "#policy/repairs";
 import type { PolicyEngine } from "#ports/policy-engine";
@@ -132,16 +136,25 @@ async function start(
   onStop(async () => {
     await Promise.all([...engines.values()].map((engine) => engine.close()));
   });
+  let marked: HostMarks | undefined;
   const observer = createObserver({
     hosts,
     sites,
     clock,
     store,
     log: log.child({ room: "sensing" }),
+    markOf: (hostId) => marked?.markOf(hostId),
   });
+  const marks = await openHostMarks({
+    store,
+    clock,
+    hostIds: fleet.map(({ id }) => id),
+    answers: observer.answers,
+  });
+  marked = marks;
   const operations = createOperations({
     store,
-    hosts,
+    hosts: withGraves(hosts, marks.isDead),
     clock,
     ids,
     fleet,
@@ -195,6 +208,31 @@ async function start(
   });
   repairs.start();
   onStop(() => repairs.stop());
+  const drains = createDrains({
+    store,
+    marks,
+    gate,
+    operations,
+    clock,
+    ids,
+    log: log.child({ room: "drains" }),
+  });
+  drains.start();
+  onStop(() => drains.stop());
+  const janitor = createJanitor({
+    store,
+    hosts,
+    fleet,
+    marks,
+    answers: observer.answers,
+    operations,
+    repair: () => repairs.repairSoon(),
+    clock,
+    ids,
+    log: log.child({ room: "janitor" }),
+  });
+  janitor.start();
+  onStop(() => janitor.stop());
   const channels = createGuestChannels({
     store,
     hosts,
@@ -221,6 +259,7 @@ async function start(
       gate,
       operations,
       sensing: observer,
+      hostCare: { marks, drains, janitor, kick: () => operations.kick() },
       evidence: createEvidence(store),
       tokens: createTokenStore({
         configured: configuration.tokens,

@@ -26,6 +26,12 @@
  *   POST   /v1/foreign-machines/:domain_id/import         body ImportBody -> Mutation<MachineView>; nothing is restarted
  *   GET    /v1/forecasts?environment=                     ForecastView[]: phases that guests announced
  *   GET    /v1/machines/:id/console                       ConsoleView (role operator, or its owner): how to reach its console
+ *   GET    /v1/host-marks                                 HostMarkView[]: hosts that people drain or confirmed dead
+ *   POST   /v1/hosts/:id/drain  body { reason } -> DrainView; GET shows how far it is, DELETE ends it
+ *   POST   /v1/hosts/:id/confirm-dead   body { reason, fenced_by } -> HostMarkView
+ *   POST   /v1/hosts/:id/return                           a dead host is back: cleaned first, then used again
+ *   GET    /v1/differences      POST /v1/janitor          body { remove } -> JanitorAnswer: what differs, what is left over
+ *   POST   /v1/operations/:id/retry                       OperationView: asks a stuck one again
  *   POST   /v1/requests         body RequestBody -> 200|202 RequestAnswer; ?dry_run=1 decides and plans, changes nothing
  *   GET    /v1/approvals?environment=&state=             ApprovalView[]: requests that wait (or waited) for named people
  *   GET    /v1/requests/:id/approval?wait_ms=            ApprovalView; returns when it is no longer pending or the wait is over
@@ -50,13 +56,16 @@
  * running operation; a claimed one is 409 `conflict.exists`. A claim is made by GET :id, PATCH or DELETE with the id.
  * Every mutating call may carry `Idempotency-Key`; the same key answers the same.
  */
+
 import type { Event } from "#model/event";
 import type { Hold, SiteFacts } from "#model/facts";
 import type { FaultData } from "#model/fault";
 import type { Envelope, MachineEffective } from "#model/objects";
 import type { Operation, Plan, StepRecord } from "#model/plan";
 import type { Adaptation, Consent, Decision, Finding, Request } from "#model/request";
+import type { HostMark } from "#model/site";
 import type { Wire } from "#model/wire";
+import type { Difference } from "#operations/differences";
 
 export interface EnvironmentBody {
   /** Absent: the principal that declares it (the token's name, or local-root). */
@@ -575,6 +584,30 @@ export interface Status {
   environments: { name: string; owner: string; class: string; machines: MachineView[] }[];
   operations: OperationView[];
   holds: HoldView[];
+}
+
+export type HostMarkView = Wire<HostMark>;
+export interface DrainView {
+  host_id: string;
+  by: string;
+  reason: string;
+  since_ms: number;
+  /** Still there; counts to zero. */
+  machines: number;
+  moving: { machine: string; environment_id: string; operation: string }[];
+  /** Why the others have not left. */
+  blockers: { machine: string; environment_id: string; code: string; message: string }[];
+  done: boolean;
+}
+export type DifferenceView = Wire<Difference>;
+export interface JanitorBody {
+  /** False: only show what would be removed. */
+  remove: boolean;
+}
+export interface JanitorAnswer {
+  litter: DifferenceView[];
+  /** Empty for a dry run. */
+  operations: OperationView[];
 }
 
 /** RFC 9457, with our code, hint and facts. */

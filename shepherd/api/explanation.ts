@@ -189,6 +189,8 @@ function renderAction(action: PlanAction, names: ReadonlyMap<string, string>): s
       return `rate of ${name(action.linkId)} from ${action.fromMbps} to ${action.toMbps} Mbit/s`;
     case "apply_network":
       return `network of ${action.hostIds.join(", ")}`;
+    case "sweep_host":
+      return `remove ${action.litter.length} left-over objects from ${action.hostId}`;
     case "destroy_machine":
       return `destroy ${name(action.machineId)} on ${action.hostId}`;
   }

@@ -17,6 +17,7 @@ import { decisionRoutes } from "#api/routes/decisions";
 import { environmentRoutes } from "#api/routes/environments";
 import { eventRoutes } from "#api/routes/events";
 import { holdRoutes } from "#api/routes/holds";
+import { hostMarkRoutes } from "#api/routes/host-marks";
 import { imageRoutes } from "#api/routes/images";
 import { linkRoutes } from "#api/routes/links";
 import { machineRoutes } from "#api/routes/machines";
@@ -153,6 +154,7 @@ export function createApi(
     operationRoutes(router, world);
     eventRoutes(router, world);
     holdRoutes(router, world);
+    hostMarkRoutes(router, world);
     tokenRoutes(router, world);
     router.get("/metrics", { config: { access: "read" } }, async (_request, reply) =>
       reply.type("text/plain; version=0.0.4").send(await metrics.text()),

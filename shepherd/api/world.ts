@@ -8,6 +8,9 @@ import type { Turns } from "#api/turns";
 import type { Operation, Plan } from "#model/plan";
 import type { Decision, Request } from "#model/request";
 import type { Ms, OperationId, SiteId } from "#model/units";
+import type { HostMarks } from "#operations/host-marks";
+import type { Drains } from "#policy/drains";
+import type { Janitor } from "#policy/janitor";
 import type { Clock, Ids } from "#ports/clock";
 import type { Store } from "#ports/store";
 import type { Observer } from "#sensing/observer";
@@ -27,6 +30,16 @@ export interface ApiOperations {
   /** Resolves when it ended, at the timeout, or when the signal is aborted. */
   wait(id: OperationId, timeoutMs: Ms, signal?: AbortSignal): Promise<Operation>;
   cancel(id: OperationId): Promise<Operation>;
+  /** Asks a stuck one again. */
+  retry(id: OperationId): Promise<Operation>;
+}
+/** What people say about hosts, and what follows. */
+export interface ApiHostCare {
+  readonly marks: HostMarks;
+  readonly drains: Drains;
+  readonly janitor: Janitor;
+  /** Operations that wait for a host look again. */
+  kick(): void;
 }
 /** What hosts last said (sensing/observer.ts). */
 export type ApiSensing = Pick<Observer, "observedMachine" | "refresh" | "sites">;
@@ -46,6 +59,8 @@ export interface ApiWorld {
   readonly gate: ApiGate;
   readonly operations: ApiOperations;
   readonly sensing: ApiSensing;
+  /** Absent: the routes about hosts are not there. */
+  readonly hostCare?: ApiHostCare | undefined;
   /** Absent: the routes of the log are not there. */
   readonly evidence?: ApiEvidence | undefined;
   readonly tokens: TokenStore;

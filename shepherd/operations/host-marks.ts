@@ -31,6 +31,8 @@ export interface HostMarks {
     readonly hostId: HostId;
     readonly by: string;
     readonly reason: string;
+    /** Beside "dead": a host that is being welcomed back. */
+    readonly evenDead?: true;
   }): Promise<HostMark>;
   /** Taking back what nobody said is no error. */
   lift(hostId: HostId, kind: HostMark["kind"], by: string): Promise<void>;
@@ -84,9 +86,10 @@ export async function openHostMarks(world: {
       );
       return mark;
     },
-    async drain(asked) {
+    async drain({ evenDead, ...asked }) {
       needKnown(asked.hostId);
-      if (has(asked.hostId, "dead")) throw new Fault("host.dead", { host: asked.hostId });
+      if (has(asked.hostId, "dead") && evenDead !== true)
+        throw new Fault("host.dead", { host: asked.hostId });
       const mark: HostMark = { ...asked, kind: "draining", sinceMs: clock.nowMs() };
       await change((journal) => journal.hostMarks.put(mark), { ...mark, active: true });
       return mark;

@@ -1,6 +1,6 @@
 /**
- * Turns targets and places into actions, in the one order that is safe to stop at any point: create, move, memory, rate,
- * vcpus, CPU last, destroy. Pure. Growth comes after the move that makes its room; the cap of CPU is raised last, when
+ * Turns targets and places into actions, in the one order that is safe to stop at any point: create, move, restart,
+ * memory, rate, vcpus, CPU last, destroy. Pure. Growth comes after the move that makes its room; the cap of CPU is raised last, when
  * everything that could fail is done.
  */
 import type { PlanAction } from "#model/plan";
@@ -11,12 +11,14 @@ import { compareText, type LinkTarget, type SizingAttribute, type Target } from 
 const order: Record<PlanAction["kind"], number> = {
   create_machine: 0,
   move_machine: 1,
-  set_memory: 2,
-  apply_network: 3,
-  set_rate: 4,
-  set_vcpus: 5,
-  set_cpu_percent: 6,
-  destroy_machine: 7,
+  restart_machine: 2,
+  set_memory: 3,
+  apply_network: 4,
+  set_rate: 5,
+  set_vcpus: 6,
+  set_cpu_percent: 7,
+  sweep_host: 8,
+  destroy_machine: 9,
 };
 
 /** Stable: actions of one kind keep the order of their machines' names. */
@@ -38,7 +40,7 @@ export function placementActions({ target, host, move }: Placed): readonly PlanA
       },
     ];
   }
-  if (move === undefined) return sizingActions(target);
+  if (move === undefined) return [...restartActions(target), ...sizingActions(target)];
   return [
     {
       kind: "move_machine",
@@ -49,8 +51,18 @@ export function placementActions({ target, host, move }: Placed): readonly PlanA
       toSiteId: host.siteId,
       cost: move,
     },
+    ...restartActions(target, host.id),
     ...sizingActions(target),
   ];
+}
+
+function restartActions(
+  { machine, restart }: Target,
+  hostId = machine.effective.hostId,
+): readonly PlanAction[] {
+  if (restart !== true) return [];
+  const cost = { ...fixedCost(measured.restartMs), downtimeMs: measured.restartMs };
+  return [{ kind: "restart_machine", machineId: machine.id, hostId, cost }];
 }
 
 /** Live changes of one machine: where what it has, or what the journal says it has, is not what it should have. */

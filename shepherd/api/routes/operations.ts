@@ -30,12 +30,13 @@ export function operationRoutes(router: ApiRouter, world: ApiWorld): void {
           environment: Type.Optional(Type.String()),
           machine: Type.Optional(Type.String({ description: "Id of a machine" })),
           active: Type.Optional(Type.String({ description: "1: only those that have not ended" })),
+          state: Type.Optional(Type.Enum(["stuck"])),
           limit: Type.Optional(Type.String({ pattern: "^\\d{1,4}$" })),
         }),
       },
     },
     async (request): Promise<{ items: OperationView[] }> => {
-      const { environment, machine, active, limit } = request.query;
+      const { environment, machine, active, state, limit } = request.query;
       const found = await store.read(async (journal) =>
         journal.operations.list({
           ...(environment === undefined
@@ -43,6 +44,7 @@ export function operationRoutes(router: ApiRouter, world: ApiWorld): void {
             : { environmentId: (await environmentOf(journal, environment)).id }),
           ...(machine === undefined ? {} : { machineId: machine }),
           ...(active === "1" ? { states: ["pending", "running", "undoing"] as const } : {}),
+          ...(state === undefined ? {} : { states: [state] as const }),
           limit: Number(limit ?? defaultLimit),
         }),
       );
@@ -81,6 +83,15 @@ export function operationRoutes(router: ApiRouter, world: ApiWorld): void {
     const steps = await store.read((journal) => journal.steps.ofOperation(id));
     return { items: steps.map(stepView) };
   });
+
+  router.post(
+    "/v1/operations/:id/retry",
+    { config: { access: "operate" }, schema: { params: Params } },
+    async (request): Promise<OperationView> => {
+      const { id } = await get(request.params.id);
+      return operationView(await operations.retry(id));
+    },
+  );
 
   router.post(
     "/v1/operations/:id/cancel",

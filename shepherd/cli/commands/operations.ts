@@ -7,6 +7,7 @@ import { clean, clockTime, type ExitCode, seconds, show, table } from "#cli/outp
 
 /** A person who waits wants to see that it goes on. */
 const progressEveryMs = 500;
+const watchEveryMs = 1_000;
 
 export function addOperations(program: Command, streams: Streams): void {
   const group = program
@@ -14,33 +15,27 @@ export function addOperations(program: Command, streams: Streams): void {
     .summary("list, show, follow and cancel operations")
     .description("Operations are the durable execution of granted plans.");
 
-  define<[], { all?: boolean; environment?: string }>(group, streams, {
+  define<[], { all?: boolean; environment?: string; watch?: boolean }>(group, streams, {
     name: "list",
     summary: "those that run; with --all the newest hundred",
     setUp: (command) =>
       command
         .option("--all", "also those that have ended")
+        .option("--watch", "again and again, until interrupted")
         .option("--environment <name>", "only of this environment"),
     async action(context, options) {
-      const { items } = await context.client.get<{ items: OperationView[] }>("/v1/operations", {
-        query: { active: options.all === true ? undefined : 1, environment: options.environment },
-      });
-      show(context, items, () =>
-        items.length === 0
-          ? "nothing runs"
-          : table(
-              ["OPERATION", "KIND", "STATE", "DONE", "STARTED", "TOOK", "NOW"],
-              items.map((one) => [
-                one.id,
-                one.kind,
-                one.state,
-                `${one.progress.percent} %`,
-                clockTime(one.created_at_ms, Date.now()),
-                one.ended_at_ms === undefined ? "-" : seconds(one.ended_at_ms - one.created_at_ms),
-                one.fault?.message ?? one.progress.message,
-              ]),
-            ),
-      );
+      const list = async () => {
+        const { items } = await context.client.get<{ items: OperationView[] }>("/v1/operations", {
+          query: { active: options.all === true ? undefined : 1, environment: options.environment },
+        });
+        return items;
+      };
+      if (options.watch === true) {
+        await watchList(context, list);
+        return exitCodes.ok;
+      }
+      const items = await list();
+      show(context, items, () => renderList(items));
       return exitCodes.ok;
     },
   });
@@ -83,6 +78,39 @@ export function addOperations(program: Command, streams: Streams): void {
       return exitCodes.ok;
     },
   });
+}
+
+/** The list as it changes; ends with an interrupt. */
+async function watchList(
+  context: Context,
+  list: () => Promise<readonly OperationView[]>,
+): Promise<void> {
+  const stop = new AbortController();
+  process.once("SIGINT", () => stop.abort());
+  let told = "";
+  while (!stop.signal.aborted) {
+    const items = await list();
+    const text = context.json ? JSON.stringify(items) : renderList(items);
+    if (text !== told) context.write(`${text}\n${context.json ? "" : "\n"}`);
+    told = text;
+    await new Promise((resolve) => setTimeout(resolve, watchEveryMs));
+  }
+}
+
+function renderList(items: readonly OperationView[]): string {
+  if (items.length === 0) return "nothing runs";
+  return table(
+    ["OPERATION", "KIND", "STATE", "DONE", "STARTED", "TOOK", "NOW"],
+    items.map((one) => [
+      one.id,
+      one.kind,
+      one.state,
+      `${one.progress.percent} %`,
+      clockTime(one.created_at_ms, Date.now()),
+      one.ended_at_ms === undefined ? "-" : seconds(one.ended_at_ms - one.created_at_ms),
+      one.fault?.message ?? one.progress.message,
+    ]),
+  );
 }
 
 /** Waits for its end and tells each change of progress. */
