@@ -4,20 +4,10 @@
  */
 import type { Request } from "#model/request";
 import { combine, type Verdict } from "#policy/combine";
-import { failedFindings } from "#policy/disclose";
 import type { PolicyInput } from "#policy/input";
+import { withoutPace } from "#policy/pace";
 import { inputFor } from "#policy/visible";
 import type { PolicyAnswer, PolicyEngine, PolicyEntrypoint } from "#ports/policy-engine";
-
-/** Rules of room and pace: never a reason to keep an owner from destroying what is theirs (DESIGN 2, rule 2). */
-const neverBlocksDestroy = new Set([
-  "environment_quota",
-  "owner_quota",
-  "site_quota",
-  "growth_factor",
-  "request_rate",
-  "host_headroom",
-]);
 
 /** By owner: `operator`, `site:north`, `owner:alice`; `owner:*` speaks for environments' owners without one of their own. */
 export type Engines = ReadonlyMap<string, PolicyEngine>;
@@ -73,12 +63,4 @@ function noPolicy(owner: string, entrypoint: PolicyEntrypoint): PolicyAnswer {
     dataDigest: "",
     durationMs: 0,
   };
-}
-
-/** Pace and room do not hold back a destroy; an answer that said no for nothing else says yes. */
-function withoutPace(answer: PolicyAnswer): PolicyAnswer {
-  if (answer.effect === "allow") return answer;
-  const rest = failedFindings(answer.findings).filter(({ rule }) => !neverBlocksDestroy.has(rule));
-  const excused = failedFindings(answer.findings).length > rest.length;
-  return excused && rest.length === 0 ? { ...answer, effect: "allow" } : answer;
 }

@@ -7,6 +7,8 @@ import type { PolicyAnswer } from "#ports/policy-engine";
 
 const neverBlocksDestroy = new Set([
   "environment_quota",
+  "owner_quota",
+  "site_quota",
   "growth_factor",
   "request_rate",
   "host_headroom",

@@ -8,6 +8,7 @@ import type { Consent, Decision, Finding } from "#model/request";
 import type { Digest, Ms } from "#model/units";
 import { effectOf, type FlipReport, FlipTally } from "#policy/flips";
 import type { PolicyInput } from "#policy/input";
+import { inputFor } from "#policy/visible";
 import type { PolicyEngine, PolicyEntrypoint } from "#ports/policy-engine";
 import type { Store } from "#ports/store";
 
@@ -62,7 +63,7 @@ export async function replayHistory(options: {
         before: consent.effect,
         findingsBefore: decision.findings.filter(({ owner }) => owner === consent.owner),
         others: decision.consents.filter((one) => one !== consent).map(({ effect }) => effect),
-        after: await engine.evaluate(entrypointOf(decision), input),
+        after: await engine.evaluate(entrypointOf(decision), inputFor(consent.owner, input)),
       });
     });
     read += page.length;
@@ -117,7 +118,8 @@ export async function verifyReplay(options: {
         return;
       }
       const input = decision.input as PolicyInput;
-      const answer = await engine.evaluate(entrypointOf(decision), input);
+      const seen = inputFor(consent.owner, input);
+      const answer = await engine.evaluate(entrypointOf(decision), seen);
       replayed += 1;
       const findings = answer.findings.map((finding) => ({ ...finding, owner: consent.owner }));
       const now = answerDigest(effectOf(answer, input.request.kind), findings);
@@ -155,7 +157,8 @@ function judgedInputs(
   { input, consents }: Decision,
   speaksFor: (owner: string) => boolean,
 ): readonly Consent[] {
-  const isInput = typeof input === "object" && input !== null && "contract" in input;
+  // an input from before exemptions were part of it cannot be cut for its owners, nor pass the door
+  const isInput = typeof input === "object" && input !== null && "exemptions" in input;
   return isInput ? consents.filter(({ owner }) => speaksFor(owner)) : [];
 }
 
