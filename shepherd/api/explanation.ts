@@ -179,6 +179,8 @@ function renderAction(action: PlanAction, names: ReadonlyMap<string, string>): s
       return `create ${name(action.machineId)} on ${action.siteId}/${action.hostId}`;
     case "move_machine":
       return `move ${name(action.machineId)} from ${action.fromSiteId}/${action.fromHostId} to ${action.toSiteId}/${action.toHostId}`;
+    case "restart_machine":
+      return `restart ${name(action.machineId)} on ${action.hostId}`;
     case "set_memory":
       return `memory of ${name(action.machineId)} from ${action.fromMib} to ${action.toMib} MiB`;
     case "set_vcpus":

@@ -5,6 +5,7 @@
  */
 
 import { inert } from "#intake/inert";
+import { digestOf } from "#model/canonical";
 import { Fault } from "#model/fault";
 import type { EnvironmentRecord, GroupRecord, LinkRecord, MachineRecord } from "#model/objects";
 import type { LinkAsk, MachineAsk, Request, RequestKind, Subject } from "#model/request";
@@ -32,6 +33,7 @@ export type Ask = Pick<
   | "group"
   | "scale"
   | "declares"
+  | "words"
   | "leaseMs"
   | "reason"
 >;
@@ -246,7 +248,7 @@ function requestFor(
   kind: RequestKind,
   params: Params,
   scope: Scope,
-  about: Partial<Pick<Ask, "machines" | "links" | "scale" | "declares">>,
+  about: Partial<Pick<Ask, "machines" | "links" | "scale" | "declares" | "words">>,
 ): Call {
   return {
     kind: "request",
@@ -257,6 +259,7 @@ function requestFor(
       links: about.links ?? [],
       ...(about.scale === undefined ? {} : { scale: about.scale }),
       ...(about.declares === undefined ? {} : { declares: about.declares }),
+      ...(about.words === undefined ? {} : { words: about.words }),
       ...(params.group === undefined ? {} : { group: params.group }),
       ...(params.lease_s === undefined ? {} : { leaseMs: params.lease_s * 1_000 }),
       reason: inert(params.reason ?? ""),
@@ -305,6 +308,7 @@ function scaleCall(params: Params, scope: Scope): Call {
     ...change,
     declares,
     scale: { groupId: group.id, machineCount: wanted },
+    words: digestOf({ machines: wanted }),
   });
 }
 
@@ -316,7 +320,7 @@ function topologyOf(
   params: Params,
   machines: readonly MachineRecord[],
   scope: Scope,
-): Pick<Ask, "links" | "declares"> {
+): Pick<Ask, "links" | "declares" | "words"> {
   const { links: wishes } = params;
   if (wishes === undefined) throw invalid("links", "is missing");
   const own = new Set(machines.map(({ spec }) => spec.name));
@@ -355,6 +359,7 @@ function topologyOf(
     return { id: scope.newId(), machines: [left, right] as const, rateMbps };
   });
   return {
+    words: digestOf([...wishes].map(({ machines: ends, rateMbps }) => [...ends, rateMbps])),
     links: [...asks, ...added.map(({ id, rateMbps }) => ({ linkId: id, rateMbps }))],
     declares: {
       links: added.map(({ id, machines: ends }) => ({

@@ -15,6 +15,7 @@ import {
   readPoolPath,
   readVolume,
   type VolumeDescription,
+  writeEmptyVolume,
   writeOverlayVolume,
   writeUploadVolume,
 } from "#libvirt/xml/storage";
@@ -112,6 +113,16 @@ export class PoolVolumes implements HostVolumes {
     await control.call(
       remote.storageVolCreateXml,
       { pool, xml, flags: 0 },
+      { timeoutMs: callTimeoutMs, order: pool.uuid },
+    );
+  }
+
+  async createEmpty(request: Parameters<HostVolumes["createEmpty"]>[0]): Promise<void> {
+    const control = await this.#control();
+    const { pool } = await this.#refreshed(control);
+    await control.call(
+      remote.storageVolCreateXml,
+      { pool, xml: writeEmptyVolume(request), flags: 0 },
       { timeoutMs: callTimeoutMs, order: pool.uuid },
     );
   }

@@ -6,7 +6,6 @@ import type {
   AdaptationId,
   ConstraintId,
   CpuPercent,
-  Digest,
   EnvironmentId,
   ForecastId,
   GroupId,
@@ -194,9 +193,8 @@ export interface MachineEffective extends Sizing {
 }
 /** The parts of a specification that are in force from start to start. */
 export interface Started {
-  /** Of user data, XML patches and the like; equal to that of the spec when nothing waits for a restart. */
-  readonly userDataDigest?: Digest | undefined;
-  readonly xmlDigest?: Digest | undefined;
+  readonly userData?: string | undefined;
+  readonly xmlPatches?: readonly XmlPatch[] | undefined;
   readonly disks: readonly VolumeId[];
 }
 

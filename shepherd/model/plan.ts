@@ -20,6 +20,7 @@ import type {
   PlanId,
   RequestId,
   SiteId,
+  VolumeId,
 } from "#model/units";
 
 export interface Cost {
@@ -36,6 +37,8 @@ export type PlanAction =
       readonly hostId: HostId;
       readonly siteId: SiteId;
       readonly sizing: Sizing;
+      /** Data volumes that must be there before it starts; absent: none. */
+      readonly volumeIds?: readonly VolumeId[] | undefined;
       readonly cost: Cost;
     }
   | {
@@ -45,6 +48,14 @@ export type PlanAction =
       readonly fromSiteId: SiteId;
       readonly toHostId: HostId;
       readonly toSiteId: SiteId;
+      readonly cost: Cost;
+    }
+  | {
+      /** Off and on again where it is, with what its specification then says. */
+      readonly kind: "restart_machine";
+      readonly machineId: MachineId;
+      readonly hostId: HostId;
+      readonly volumeIds?: readonly VolumeId[] | undefined;
       readonly cost: Cost;
     }
   | {
@@ -76,12 +87,28 @@ export type PlanAction =
       readonly cost: Cost;
     }
   | { readonly kind: "apply_network"; readonly hostIds: readonly HostId[]; readonly cost: Cost }
+  /** Removes what was left over; each item is proven to be litter once more when its turn comes. */
+  | {
+      readonly kind: "sweep_host";
+      readonly hostId: HostId;
+      readonly litter: readonly LitterItem[];
+      readonly cost: Cost;
+    }
   | {
       readonly kind: "destroy_machine";
       readonly machineId: MachineId;
       readonly hostId: HostId;
       readonly cost: Cost;
     };
+
+/** One thing to remove from a host. `elsewhere`: only while its machine runs at its own host, asked again then. */
+export interface LitterItem {
+  readonly kind: "domain" | "volume";
+  /** Id of a domain, name of a volume. */
+  readonly id: string;
+  readonly because: "unknown" | "elsewhere";
+  readonly machineId?: MachineId | undefined;
+}
 
 export interface RunnerUp {
   readonly hostId: HostId;
@@ -111,8 +138,12 @@ export interface PlanRefusal {
     | "placement.no_host_fits"
     | "placement.ceiling"
     | "placement.site_unavailable"
-    | "placement.machine_not_running";
+    | "placement.machine_not_running"
+    | "envelope.machine_count"
+    | "envelope.links";
   readonly message: string;
+  /** Nearest values that would pass, in the words of the asker's parameters. */
+  readonly nearest?: Readonly<Record<string, number>> | undefined;
   readonly refusedBy: Readonly<Record<string, number>>;
 }
 

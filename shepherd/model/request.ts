@@ -87,6 +87,8 @@ export interface Request {
   /** The number of machines that the group is to have. */
   readonly scale?: { readonly groupId: GroupId; readonly machineCount: number } | undefined;
   readonly declares?: Declared | undefined;
+  /** Digest of what the asker said, where the asks above were looked up for it: a repeated ask finds other machines. */
+  readonly words?: Digest | undefined;
   /** How long the change is wanted; absent = until released. */
   readonly leaseMs?: Ms | undefined;
   /** Untrusted text of the asker, at most 200 characters, inert wherever it is shown. */

@@ -3,7 +3,7 @@
  * place is taken back first, so that no other operation derives a port for it again.
  */
 import { Fault } from "#model/fault";
-import type { Envelope, MachineEffective, MachineSpec, Sizing } from "#model/objects";
+import type { MachineEffective, MachineSpec, Sizing } from "#model/objects";
 import type { PlanAction } from "#model/plan";
 import type { HostId, MachineId } from "#model/units";
 import { baseVolume, domainSpecOf, overlayVolume } from "#operations/domain-spec";
@@ -11,6 +11,9 @@ import { applyNetworks } from "#operations/networks";
 import { placePartsStep } from "#operations/parts";
 import { changeMachine, needMachine, needMachineWorld } from "#operations/records";
 import type { Look, Step, StepContext } from "#operations/step";
+import { placeVolumesStep } from "#operations/volumes";
+import { startedOf } from "#planner/restart";
+import { ceilingOf as declaredCeiling } from "#planner/target";
 
 /** Defining and starting; a TCG guest under load took 5 s. */
 const startBudgetMs = 120_000;
@@ -47,6 +50,7 @@ export function createSteps(
             hostId,
             state: "creating",
             ceiling,
+            started: startedOf(record.spec),
             // A booting guest has all of it, until its balloon driver takes the rest away.
             settlingFromMib: ceiling.memoryMib > sizing.memoryMib ? ceiling.memoryMib : undefined,
           });
@@ -63,6 +67,7 @@ export function createSteps(
       },
     },
     placePartsStep({ machineId, name, hostId }),
+    ...(action.volumeIds === undefined ? [] : [placeVolumesStep({ machineId, name, hostId })]),
     {
       name: `${name}: disk on ${hostId}`,
       machine,
@@ -156,24 +161,15 @@ export async function networkTargets(
   return { required: hostIds, networkIds: effective.nics.map((nic) => nic.networkId) };
 }
 
-/** What it is booted able to reach: the envelope's highest, never below what it starts with. */
+/** What it is booted able to reach: its word or the envelope's highest, never below what it starts with. */
 function ceilingOf(
   spec: MachineSpec,
   effective: MachineEffective,
   sizing: Sizing,
 ): MachineEffective["ceiling"] {
-  const highest = (envelope: Envelope[keyof Envelope & ("vcpus" | "memoryMib")], least: number[]) =>
-    Math.max(envelope?.max ?? 0, ...least);
+  const declared = declaredCeiling(spec);
   return {
-    vcpus: highest(spec.envelope.vcpus, [
-      spec.baseline.vcpus,
-      sizing.vcpus,
-      effective.ceiling.vcpus,
-    ]),
-    memoryMib: highest(spec.envelope.memoryMib, [
-      spec.baseline.memoryMib,
-      sizing.memoryMib,
-      effective.ceiling.memoryMib,
-    ]),
+    vcpus: Math.max(declared.vcpus, sizing.vcpus, effective.ceiling.vcpus),
+    memoryMib: Math.max(declared.memoryMib, sizing.memoryMib, effective.ceiling.memoryMib),
   };
 }

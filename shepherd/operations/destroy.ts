@@ -3,6 +3,7 @@
  * every step insists, and another destroy may run it again. An adaptation of the machine stays granted
  * until its lease ends: a machine that is declared anew under that name may start from it.
  */
+import { defaultStopTimeoutMs } from "#model/objects";
 import type { PlanAction } from "#model/plan";
 import type { HostId, MachineId } from "#model/units";
 import { overlayVolume } from "#operations/domain-spec";
@@ -12,8 +13,8 @@ import { changeMachine, needMachine, needMachineWorld, removeObject } from "#ope
 import type { Look, Step, StepContext } from "#operations/step";
 import type { Journal } from "#ports/store";
 
-const stopGraceMs = 2_000;
-const stopBudgetMs = 60_000;
+/** The longest that a stack may let a guest take to power off, and what libvirt takes after it. */
+const stopBudgetMs = 3_660_000;
 const volumeBudgetMs = 60_000;
 const undoImpossible = "a machine that was destroyed on its owner's word is not rebuilt";
 
@@ -57,8 +58,10 @@ export function destroySteps(
         return { verdict: "done" };
       },
       async do(context) {
+        const record = await context.read((journal) => journal.objects.get("machine", machineId));
+        const graceMs = record?.spec.stopTimeoutMs ?? defaultStopTimeoutMs;
         for (const hostId of await hosts(context)) {
-          await context.world.hosts.get(hostId).stopDomain(machineId, { graceMs: stopGraceMs });
+          await context.world.hosts.get(hostId).stopDomain(machineId, { graceMs });
         }
       },
     },

@@ -1,6 +1,6 @@
 /** What a machine's domain is made of, and what its volumes are called. Pure: from journal records, nothing remembered. */
 import { domainName, type ImageRecord, type NetworkRecord, type Nic } from "#model/objects";
-import type { MachineId } from "#model/units";
+import type { MachineId, VolumeId } from "#model/units";
 import { bridgeName } from "#network/names";
 import type { MachineWorld } from "#operations/records";
 import type { DomainSpec } from "#ports/host";
@@ -43,12 +43,18 @@ export function overlayVolume(machineId: MachineId): string {
   return `drover-${machineId}.qcow2`;
 }
 
+/** A data volume, wherever it lies. */
+export function dataVolume(volumeId: VolumeId): string {
+  return `drover-${volumeId}.qcow2`;
+}
+
 export function domainSpecOf(
   { machine, environment, image }: MachineWorld,
   networks: readonly NetworkRecord[],
   epoch: number,
 ): DomainSpec {
   const { spec, effective } = machine;
+  const { started } = effective;
   const { kernelSha256, initrdSha256 } = image.effective;
   const boot =
     kernelSha256 === undefined
@@ -71,6 +77,8 @@ export function domainSpecOf(
     memoryMaxMib: effective.ceiling.memoryMib,
     boot,
     diskVolume: overlayVolume(machine.id),
+    dataVolumes: (started?.disks ?? []).map(dataVolume),
+    xmlPatches: started?.xmlPatches ?? [],
     nics: effective.nics.map((nic) => ({
       mac: nic.mac,
       bridge: bridgeName(nic.networkId),

@@ -11,7 +11,9 @@ import { moveSteps } from "#operations/move";
 import { relinkSteps } from "#operations/relink";
 import { repairNetworkSteps } from "#operations/repair";
 import { cpuPercentSteps, memorySteps, vcpuSteps } from "#operations/resize";
+import { restartSteps } from "#operations/restart";
 import type { Step } from "#operations/step";
+import { sweepSteps } from "#operations/sweep";
 
 export function expand(plan: Plan, nameOf: (machineId: MachineId) => string): readonly Step[] {
   return plan.actions.flatMap((action): readonly Step[] => {
@@ -20,6 +22,8 @@ export function expand(plan: Plan, nameOf: (machineId: MachineId) => string): re
         return createSteps(action, nameOf(action.machineId));
       case "move_machine":
         return moveSteps(action, nameOf(action.machineId));
+      case "restart_machine":
+        return restartSteps(action, nameOf(action.machineId));
       case "set_memory":
         return memorySteps(action, nameOf(action.machineId));
       case "set_vcpus":
@@ -30,6 +34,8 @@ export function expand(plan: Plan, nameOf: (machineId: MachineId) => string): re
         return relinkSteps(action);
       case "apply_network":
         return repairNetworkSteps(action);
+      case "sweep_host":
+        return sweepSteps(action);
       case "destroy_machine":
         return destroySteps(action, nameOf(action.machineId));
       default:

@@ -16,7 +16,15 @@ export function withGraves(hosts: Hosts, isDead: (hostId: HostId) => boolean): H
 }
 
 /** Nothing to differ from, nothing to change. */
-const silentNetwork: HostNetwork = { audit: async () => [], apply: async () => [] };
+const silentNetwork: HostNetwork = {
+  audit: async () => [],
+  apply: async () => [],
+  tunnelKey: async () => {
+    throw new Fault("host.unreachable", { host: "dead", problem: "a person confirmed it dead" });
+  },
+  shakesHands: async () => false,
+  pathMtu: async () => 0,
+};
 
 function grave(id: HostId): Host {
   const refuse = async (): Promise<never> => {
@@ -40,6 +48,7 @@ function grave(id: HostId): Host {
       list: async () => [],
       upload: refuse,
       createOverlay: refuse,
+      createEmpty: refuse,
       remove: nothing,
     },
     migrateFrom: refuse,

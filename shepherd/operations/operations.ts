@@ -8,6 +8,7 @@ import { Fault, toFaultData } from "#model/fault";
 import type { Operation, OperationKind, OperationState, Plan } from "#model/plan";
 import type { Grant, Request } from "#model/request";
 import type { MachineId, Ms, OperationId } from "#model/units";
+import { declare } from "#operations/declare";
 import { type Run, runOperation } from "#operations/engine";
 import { createExclusives } from "#operations/exclusives";
 import { expand } from "#operations/expand";
@@ -263,6 +264,7 @@ async function admit(world: OperationWorld, journal: Journal, order: Order): Pro
     createdAtMs: nowMs,
   };
   await journal.grants.use(grant.id, operation.id);
+  await declare(journal, request, nowMs);
   if (kind === "update") await storeSpec(journal, request, nowMs);
   await journal.operations.put(operation);
   const machines = new Map(

@@ -2,6 +2,7 @@
 import { Fault } from "#model/fault";
 import type {
   EnvironmentRecord,
+  GroupRecord,
   ImageRecord,
   LinkEffective,
   LinkRecord,
@@ -94,7 +95,7 @@ export async function removeObject(
 
 export async function tellChange(
   journal: Journal,
-  record: MachineRecord | LinkRecord,
+  record: MachineRecord | LinkRecord | GroupRecord,
   nowMs: Ms,
 ): Promise<void> {
   await journal.events.append({

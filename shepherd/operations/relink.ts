@@ -39,7 +39,8 @@ export function relinkSteps(action: Extract<PlanAction, { kind: "set_rate" }>): 
       },
       do: (context) => put(context, toMbps),
       async commit(journal, context) {
-        if (context.operation.kind === "destroy") await forget(journal, context, linkId);
+        // A link without a rate is none: whoever added it, or its owner, has taken it away.
+        if (toMbps === 0) await forget(journal, context, linkId);
       },
       async undo(context) {
         const before = context.record?.observed as Before;

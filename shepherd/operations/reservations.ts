@@ -50,7 +50,11 @@ export function reservationsOf(
         break;
       case "set_rate":
       case "apply_network":
+      case "sweep_host":
       case "destroy_machine":
+        break;
+      case "restart_machine":
+        hold(action.machineId, [action.hostId], {});
         break;
     }
   }

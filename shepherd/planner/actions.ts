@@ -36,6 +36,7 @@ export function placementActions({ target, host, move }: Placed): readonly PlanA
         hostId: host.id,
         siteId: host.siteId,
         sizing: wanted,
+        ...volumesOf(target),
         cost: fixedCost(measured.createMs),
       },
     ];
@@ -57,12 +58,17 @@ export function placementActions({ target, host, move }: Placed): readonly PlanA
 }
 
 function restartActions(
-  { machine, restart }: Target,
-  hostId = machine.effective.hostId,
+  target: Target,
+  hostId = target.machine.effective.hostId,
 ): readonly PlanAction[] {
+  const { machine, restart } = target;
   if (restart !== true) return [];
   const cost = { ...fixedCost(measured.restartMs), downtimeMs: measured.restartMs };
-  return [{ kind: "restart_machine", machineId: machine.id, hostId, cost }];
+  return [{ kind: "restart_machine", machineId: machine.id, hostId, ...volumesOf(target), cost }];
+}
+
+function volumesOf({ disks }: Target) {
+  return disks.length === 0 ? {} : { volumeIds: disks };
 }
 
 /** Live changes of one machine: where what it has, or what the journal says it has, is not what it should have. */

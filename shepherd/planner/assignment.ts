@@ -26,10 +26,12 @@ import { compareText, type Target } from "#planner/target";
 
 /** Why a host was not taken; the words of `refusedBy`. */
 export type RefusalReason =
+  | "volume_elsewhere"
   | "degraded"
   | "draining"
   | "site_not_allowed"
   | "owner_denied"
+  | "policy_avoids"
   | "lacks_cpu"
   | "lacks_memory"
   | "lacks_disk"
@@ -230,14 +232,42 @@ class Search {
     const { host } = room;
     if (!this.#allowedSites(target).has(host.siteId)) return "site_not_allowed";
     if (this.#options.deniedSites.has(host.siteId)) return "owner_denied";
+    if (this.#isAvoided(target, host)) return "policy_avoids";
     if (host.state !== "up") return "degraded";
     if (host.mark === "draining") return "draining";
+    if (!this.#hasItsDisks(target, host)) return "volume_elsewhere";
     const short = this.#shortage(host.id, target);
     if (short[0] !== undefined) return reasonOf[short[0]];
     const { maxDowntimeMs } = this.#options.limits;
     if (maxDowntimeMs !== undefined && cost.downtimeMs > maxDowntimeMs)
       return "downtime_above_limit";
     return undefined;
+  }
+
+  /** Places that policy has ruled out for this machine before planning; where it is, it may stay. */
+  #isAvoided({ machine }: Target, host: HostFacts): boolean {
+    return (this.#options.limits.avoid ?? []).some(
+      (place) =>
+        place.machine === machine.spec.name &&
+        (place.siteId ?? host.siteId) === host.siteId &&
+        (place.hostId ?? host.id) === host.id,
+    );
+  }
+
+  /** Data volumes and disks that another tool made lie where they lie: they are not copied. */
+  #hasItsDisks({ machine, disks }: Target, host: HostFacts): boolean {
+    const { hostId, started } = machine.effective;
+    const isMove = hostId !== "" && hostId !== host.id;
+    if (isMove && (machine.spec.origin === "import" || (started?.disks.length ?? 0) > 0)) {
+      return false;
+    }
+    return disks.every((id) => {
+      const volume = this.#facts.volumes.find((candidate) => candidate.id === id);
+      if (volume === undefined) return false;
+      const { spec, effective } = volume;
+      const isAtSite = spec.siteId === undefined || spec.siteId === host.siteId;
+      return isAtSite && (effective.hostId === "" || effective.hostId === host.id);
+    });
   }
 
   /** Where it may be put: the site asked for, else its own site and those of its envelope. */

@@ -129,7 +129,10 @@ export function changeGroup(spec: GroupSpec, machineCount: number, scope: GroupS
   const links = changeLinks(spec, byIndex, scope);
   return {
     machines: [
-      ...added.map(({ id, spec: { baseline } }) => ({ machineId: id, ...baseline })),
+      ...added.map(({ id, spec: { baseline, origin } }) => {
+        const { siteId, ...sizing } = baseline;
+        return { machineId: id, ...sizing, ...(origin === "stack" ? { siteId } : {}) };
+      }),
       ...gone.map(({ id }) => ({ machineId: id, remove: true as const })),
     ],
     links: links.asks,

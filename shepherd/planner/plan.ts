@@ -18,6 +18,7 @@ import {
   sizingActions,
 } from "#planner/actions";
 import { assign } from "#planner/assignment";
+import { boundsRefusal } from "#planner/bounds";
 import { totalCost } from "#planner/cost";
 import { linkTargetsOf, type Target, targetsOf } from "#planner/target";
 
@@ -41,6 +42,8 @@ export function plan(
   facts: Facts,
   options: PlanOptions = {},
 ): PlanDraft | PlanRefusal {
+  const outside = boundsRefusal(request, facts);
+  if (outside !== undefined) return outside;
   const targets = targetsOf(request, facts);
   const links = linkTargetsOf(request, facts);
   switch (request.kind) {
@@ -55,7 +58,11 @@ export function plan(
         ...networkActions(hostsToRepair(targets, facts)),
       ]);
     case "release":
-      return draft([...targets.flatMap(sizingActions), ...rateActions(links)]);
+      return draft([
+        ...targets.filter(({ remove }) => remove !== true).flatMap(sizingActions),
+        ...rateActions(links),
+        ...destroyActions(targets.filter(({ remove }) => remove === true)),
+      ]);
     case "create":
     case "update":
     case "resize":
@@ -98,11 +105,13 @@ export function sealPlan(
 }
 
 function planPlaced(
-  targets: readonly Target[],
+  all: readonly Target[],
   rates: readonly PlanAction[],
   facts: Facts,
   options: PlanOptions,
 ): PlanDraft | PlanRefusal {
+  const targets = all.filter(({ remove }) => remove !== true);
+  const leaving = destroyActions(all.filter(({ remove }) => remove === true));
   const refusal =
     firstOf(targets, ceilingRefusal) ?? firstOf(targets, (t) => stateRefusal(t, facts));
   if (refusal !== undefined) return refusal;
@@ -112,7 +121,7 @@ function planPlaced(
   });
   if (assignment.kind === "nowhere") return nowhere(assignment.target, assignment.refusedBy);
   const { chosen, runnersUp, refusedBy } = assignment;
-  return draft([...assignment.placed.flatMap(placementActions), ...rates], {
+  return draft([...assignment.placed.flatMap(placementActions), ...rates, ...leaving], {
     chosen,
     runnersUp,
     refusedBy,
@@ -144,13 +153,12 @@ function firstOf(
 }
 
 /** Above what it was booted able to reach, only a restart helps. */
-function ceilingRefusal({ machine, live, wanted }: Target): PlanRefusal | undefined {
-  const { ceiling } = machine.effective;
+function ceilingRefusal({ machine, live, wanted, ceiling }: Target): PlanRefusal | undefined {
   const name = machine.spec.name;
   const refuse = (what: string): PlanRefusal => ({
     kind: "refused",
     code: "placement.ceiling",
-    message: `${name} was started able to reach ${what}; more needs a new start. Widen its envelope and create it anew.`,
+    message: `${name} was started able to reach ${what}; more needs a new start. Raise its ceiling with allow_restart.`,
     refusedBy: { ceiling: 1 },
   });
   if (wanted.vcpus > live.vcpus && wanted.vcpus > ceiling.vcpus)
@@ -188,6 +196,7 @@ const reasonWords: Record<string, string> = {
   site_not_allowed: "outside its sites",
   owner_denied: "denied by its owner",
   policy_avoids: "ruled out by policy",
+  volume_elsewhere: "without its data volumes",
   lacks_cpu: "short of CPU",
   lacks_memory: "short of memory",
   lacks_disk: "short of disk",

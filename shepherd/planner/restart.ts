@@ -12,8 +12,8 @@ export type RestartAttribute = (typeof restartAttributes)[number];
 /** What a machine that starts now with this specification has in force. */
 export function startedOf(spec: MachineSpec): Started {
   return {
-    userDataDigest: spec.userData === undefined ? undefined : digestOf(spec.userData),
-    xmlDigest: isEmpty(spec.xmlPatches) ? undefined : digestOf(spec.xmlPatches),
+    userData: spec.userData,
+    xmlPatches: spec.xmlPatches ?? [],
     disks: spec.disks ?? [],
   };
 }
@@ -30,17 +30,13 @@ export function restartNeeded(machine: {
   if (effective.hostId === "" || spec.origin === "import") return [];
   const wanted = ceilingOf(spec);
   const { ceiling } = effective;
-  const before = effective.started ?? { disks: [] };
+  const before: Started = effective.started ?? { disks: [] };
   const after = startedOf(spec);
   const changed: Record<RestartAttribute, boolean> = {
     ceiling: wanted.vcpus > ceiling.vcpus || wanted.memoryMib > ceiling.memoryMib,
-    user_data: before.userDataDigest !== after.userDataDigest,
-    raw_xml_patch: before.xmlDigest !== after.xmlDigest,
+    user_data: before.userData !== after.userData,
+    raw_xml_patch: digestOf(before.xmlPatches ?? []) !== digestOf(after.xmlPatches),
     disks: digestOf(before.disks) !== digestOf(after.disks),
   };
   return restartAttributes.filter((attribute) => changed[attribute]);
-}
-
-function isEmpty(list: readonly unknown[] | undefined): boolean {
-  return list === undefined || list.length === 0;
 }

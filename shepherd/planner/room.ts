@@ -40,10 +40,14 @@ export function roomOf(facts: Facts): ReadonlyMap<HostId, HostRoom> {
   );
 }
 
-/** Virtual size of a machine's own disk layer: what it may come to take at a host. */
+/** Virtual size of a machine's own disk layer and data volumes: what it may come to take at a host. */
 export function diskBytesOf(facts: Facts, machine: MachineRecord): number {
   const image = facts.images.find((candidate) => candidate.id === machine.spec.imageId);
-  return image?.effective.virtualBytes ?? unknownDiskBytes;
+  const volumes = (machine.spec.disks ?? []).reduce((total, id) => {
+    const volume = facts.volumes.find((candidate) => candidate.id === id);
+    return total + (volume?.spec.sizeGib ?? 0) * bytesPerGib;
+  }, 0);
+  return (image?.effective.virtualBytes ?? unknownDiskBytes) + volumes;
 }
 
 export function add(left: Amounts, right: Amounts): Amounts {

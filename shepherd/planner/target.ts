@@ -5,7 +5,7 @@
 import type { Facts, ObservedMachine } from "#model/facts";
 import type { LinkRecord, MachineRecord, MachineSpec, Sizing } from "#model/objects";
 import type { Request } from "#model/request";
-import type { Mbps, SiteId } from "#model/units";
+import type { Mbps, SiteId, VolumeId } from "#model/units";
 
 export const sizingAttributes = ["vcpus", "cpuPercent", "memoryMib"] as const;
 export type SizingAttribute = (typeof sizingAttributes)[number];
@@ -22,6 +22,14 @@ export interface Target {
   readonly siteId: SiteId | undefined;
   /** A move that names no site: anywhere but where it is. */
   readonly leaves?: true;
+  /** It is to be destroyed. */
+  readonly remove?: true;
+  /** It is to be started anew, with its specification as the request leaves it. */
+  readonly restart?: true;
+  /** Data volumes of the specification that a start would use. */
+  readonly disks: readonly VolumeId[];
+  /** What it reaches without a restart, or after the one that is asked for. */
+  readonly ceiling: { readonly vcpus: number; readonly memoryMib: number };
 }
 export interface LinkTarget {
   readonly link: LinkRecord;
@@ -54,10 +62,29 @@ export function targetsOf(request: Request, facts: Facts): readonly Target[] {
       const live = liveSizing(machine, facts.observed[machine.id]);
       const granted = sizingOf(machine.effective);
       const { baseline } = machine.spec;
+      const { disks } = specOf(request, machine);
+      const common = {
+        machine,
+        disks: disks ?? [],
+        ceiling:
+          ask.restart === true ? restartedCeiling(request, machine) : machine.effective.ceiling,
+        ...(ask.remove === true ? { remove: true as const } : {}),
+        ...(ask.restart === true ? { restart: true as const } : {}),
+      };
+      if (machine.effective.hostId === "" && machine.version === 0) {
+        return {
+          ...common,
+          live: { vcpus: 0, cpuPercent: 0, memoryMib: 0 },
+          wanted: askedOver(ask, baseline),
+          touched: sizingAttributes,
+          // What guests add may live wherever its envelope lets it.
+          siteId: request.kind === "scale" ? ask.siteId : (ask.siteId ?? baseline.siteId),
+        };
+      }
       switch (request.kind) {
         case "create":
           return {
-            machine,
+            ...common,
             live: { vcpus: 0, cpuPercent: 0, memoryMib: 0 },
             wanted: askedOver(ask, baseline),
             touched: sizingAttributes,
@@ -70,13 +97,14 @@ export function targetsOf(request: Request, facts: Facts): readonly Target[] {
           const lowered = Object.fromEntries(
             touched.map((attribute) => [attribute, baseline[attribute]]),
           );
-          return { machine, live, wanted: askedOver(lowered, granted), touched, siteId: undefined };
+          const wanted = askedOver(lowered, granted);
+          return { ...common, live, wanted, touched, siteId: undefined };
         }
         case "repair":
-          return { machine, live, wanted: granted, touched: sizingAttributes, siteId: undefined };
+          return { ...common, live, wanted: granted, touched: sizingAttributes, siteId: undefined };
         default:
           return {
-            machine,
+            ...common,
             live,
             wanted: askedOver(ask, granted),
             touched: sizingAttributes.filter((attribute) => ask[attribute] !== undefined),
@@ -90,14 +118,33 @@ export function targetsOf(request: Request, facts: Facts): readonly Target[] {
     .toSorted((left, right) => compareText(left.machine.key, right.machine.key));
 }
 
+/** The specification as the request leaves it. */
+export function specOf(request: Request, machine: MachineRecord): MachineSpec {
+  const declared = request.declares?.machines?.find(({ id }) => id === machine.id);
+  if (declared !== undefined) return declared.spec;
+  const isAsked = request.machines.some(({ machineId }) => machineId === machine.id);
+  return isAsked && request.update !== undefined ? request.update.spec : machine.spec;
+}
+
+/** Never below what it has: a start that took it away would fail or shrink the guest. */
+function restartedCeiling(request: Request, machine: MachineRecord) {
+  const { effective } = machine;
+  const ceiling = ceilingOf(specOf(request, machine));
+  return {
+    vcpus: Math.max(ceiling.vcpus, effective.vcpus),
+    memoryMib: Math.max(ceiling.memoryMib, effective.memoryMib),
+  };
+}
+
 export function linkTargetsOf(request: Request, facts: Facts): readonly LinkTarget[] {
   return request.links
     .flatMap((ask) => {
       const link = facts.links.find((candidate) => candidate.id === ask.linkId);
       if (link === undefined) return [];
       const liveMbps = link.effective.rateMbps;
-      const wantedMbps =
-        request.kind === "release" ? Math.min(liveMbps, link.spec.rateMbps) : ask.rateMbps;
+      // A group's own links follow its number of machines, also on the way back.
+      const lowers = request.kind === "release" && link.spec.group === undefined;
+      const wantedMbps = lowers ? Math.min(liveMbps, link.spec.rateMbps) : ask.rateMbps;
       // A new link's record already shows its rate; nothing of it is in force on a host yet.
       return [{ link, liveMbps: request.kind === "create" ? 0 : liveMbps, wantedMbps }];
     })

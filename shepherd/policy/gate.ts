@@ -50,7 +50,7 @@ export interface Gate {
    * Decides and plans on the facts of now, or on `assume` of them; journals and changes nothing, reserves nothing. The
    * same judge, but by type nothing that could act; it counts as one request of its asker.
    */
-  preview(request: Request, options?: Pick<JudgeTerms, "assume">): Promise<Preview>;
+  preview(request: Request, options?: PreviewOptions): Promise<Preview>;
   /**
    * One person's word on a request that waits; when it was the last one needed, what it waits for is decided again and
    * started. Faults `approval.*`.
@@ -76,6 +76,10 @@ export interface GateAnswer {
   readonly operation: Operation | undefined;
   /** Set when named people must approve it, or had to. */
   readonly approval?: Approval | undefined;
+}
+export interface PreviewOptions extends Pick<JudgeTerms, "assume"> {
+  /** One question of a search that was counted once already. */
+  readonly uncounted?: boolean | undefined;
 }
 /** An answer that nothing follows. */
 export interface Preview extends GateAnswer {
@@ -175,8 +179,15 @@ class SerialGate implements Gate {
     }
   }
 
-  async preview(request: Request, { assume }: Pick<JudgeTerms, "assume"> = {}): Promise<Preview> {
-    return await this.#inTurn(() => dryRun(this.#judge, this.#history, request, assume));
+  async preview(
+    request: Request,
+    { assume, uncounted = false }: PreviewOptions = {},
+  ): Promise<Preview> {
+    return await this.#inTurn(async () => {
+      const given = await dryRun(this.#judge, request, assume);
+      if (!uncounted) this.#history.add(request, given.decision.effect);
+      return given;
+    });
   }
 
   async vote(
@@ -453,7 +464,6 @@ class SerialGate implements Gate {
           this.#event(request, "glass.broken", { decisionId: decision.id, ...signed.document }),
         );
       }
-      await storeLinkSpecs(journal, request);
       const kind = operationKindOf(request, grant, judged.facts);
       const operation = await operations.admit(journal, { grant, plan, request: granted, kind });
       const approval =
@@ -541,17 +551,14 @@ function operationKindOf(request: Request, grant: Grant, facts: Facts): Operatio
   return shortens ? "adapt" : grant.kind;
 }
 
-/** The only way to a preview: it is given a judge, and neither operations nor a journal to write to. */
+/** The only way to a preview: it is given a judge, and nothing that could act or write. */
 async function dryRun(
   judge: Pick<Judge, "judge">,
-  history: Pick<History, "add">,
   request: Request,
   assume: JudgeTerms["assume"],
 ): Promise<Preview> {
   const { decisions, plan } = await judge.judge(request, { assume });
-  const decision = last(decisions);
-  history.add(request, decision.effect);
-  return { decision, decisions, plan, operation: undefined };
+  return { decision: last(decisions), decisions, plan, operation: undefined };
 }
 
 /** True when what the ask was made on is still what is declared. */
@@ -581,9 +588,14 @@ function sameAsker(earlier: Request, request: Request): boolean {
 
 /** The asker's own words: not what intake looked up for them, because a repeated release finds other links raised. */
 function askDigest(request: Request): string {
-  const { kind, environmentId, machines, links, group, leaseMs, reason } = request;
+  const { kind, environmentId, machines, links, group, leaseMs, reason, words, declares } = request;
+  if (words !== undefined) return digestOf({ kind, environmentId, group, leaseMs, reason, words });
   const [first] = machines;
   const { machineId: _, ...wanted } = first ?? { machineId: "" };
+  const created = declares?.machines?.length === 1 ? declares.machines[0] : undefined;
+  if (created !== undefined && kind === "create") {
+    return digestOf({ kind, environmentId, name: created.spec.name, wanted, leaseMs, reason });
+  }
   return digestOf({
     kind,
     environmentId,
@@ -611,23 +623,13 @@ async function isStill(journal: Journal, request: Request, facts: Facts): Promis
   for (const { machineId } of request.machines) {
     const now = await journal.objects.get("machine", machineId);
     const then = facts.machines.find(({ id }) => id === machineId);
-    if (now?.version !== then?.version) return false;
+    // What the request itself creates stands in the facts with version 0, and not in the journal yet.
+    if ((now?.version ?? 0) !== (then?.version ?? 0)) return false;
   }
   for (const { linkId } of request.links) {
     const now = await journal.objects.get("link", linkId);
     const then = facts.links.find(({ id }) => id === linkId);
-    if (now?.version !== then?.version) return false;
+    if ((now?.version ?? 0) !== (then?.version ?? 0)) return false;
   }
   return true;
-}
-
-/** A link's new word is stored with its grant; a machine's is stored by operations, in the same transaction. */
-async function storeLinkSpecs(journal: Journal, request: Request): Promise<void> {
-  if (request.kind !== "update") return;
-  for (const { linkId, rateMbps } of request.links) {
-    const link = await journal.objects.get("link", linkId);
-    if (link === undefined || link.spec.rateMbps === rateMbps) continue;
-    const spec = { ...link.spec, rateMbps };
-    await journal.objects.put({ ...link, spec, version: link.version + 1 });
-  }
 }

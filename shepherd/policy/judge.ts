@@ -8,6 +8,7 @@ import type { EnvironmentRecord } from "#model/objects";
 import type { Operation, Plan } from "#model/plan";
 import type { Consent, Decision, Finding, Grant, Request } from "#model/request";
 import type { HostId, MachineId, Ms, SiteId } from "#model/units";
+import { withDeclared } from "#planner/declared";
 import { plan as planFor, sealPlan } from "#planner/plan";
 import { hasSettled, memoryToleranceMib } from "#planner/target";
 import { samePlan, wantedOf } from "#policy/approvals";
@@ -182,7 +183,7 @@ export class Judge {
         environmentId: request.environmentId,
       }),
     );
-    return assume === undefined ? facts : assume(facts);
+    return withDeclared(assume === undefined ? facts : assume(facts), request);
   }
 
   /** Looks at hosts again, but waits no longer than the queue can bear: a hanging host must not delay others' decisions. */

@@ -247,6 +247,8 @@ function planned(machine: MachineRecord, now: Place, plan: Plan): Place {
         return { ...place, vcpus: action.to };
       case "set_cpu_percent":
         return { ...place, cpuPercent: action.to };
+      case "restart_machine":
+        return place;
       case "destroy_machine":
         return nowhere;
     }

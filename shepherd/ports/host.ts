@@ -4,6 +4,7 @@
  * Every call may throw Fault("host.unreachable"); a call that timed out may still have happened: observe, never retry blindly.
  */
 import type { Duplex, Readable } from "node:stream";
+import type { XmlPatch } from "#model/objects";
 import type { Bytes, CpuPercent, EnvironmentId, HostId, MachineId, Mib, Ms } from "#model/units";
 
 /** Everything a domain's XML is made of. Pure data; derived from a MachineRecord, never remembered apart from it. */
@@ -28,6 +29,12 @@ export interface DomainSpec {
       }
     | undefined;
   readonly diskVolume: string;
+  /** Volumes of the same pool that the guest sees as vdb, vdc, … */
+  readonly dataVolumes?: readonly string[] | undefined;
+  /** A read-only medium with the guest's first words (NoCloud). */
+  readonly seedVolume?: string | undefined;
+  /** Checked where they were declared; applied last. */
+  readonly xmlPatches?: readonly XmlPatch[] | undefined;
   readonly nics: readonly DomainNic[];
   /** virtio-serial channel names beside `dev.drover.0`, which is always there. */
   readonly channels: readonly string[];
@@ -104,6 +111,8 @@ export interface HostVolumes {
     readonly backing: string;
     readonly capacityBytes: Bytes;
   }): Promise<void>;
+  /** An empty qcow2 of its own. Fault `libvirt.exists`. */
+  createEmpty(request: { readonly name: string; readonly capacityBytes: Bytes }): Promise<void>;
   /** No error when it is already gone. */
   remove(name: string): Promise<void>;
 }

@@ -156,7 +156,7 @@ async function start(
   const boot = [spec.boot?.kernelVolume, spec.boot?.initrdVolume].filter(
     (name) => name !== undefined,
   );
-  for (const name of [spec.diskVolume, ...boot]) {
+  for (const name of [spec.diskVolume, ...(spec.dataVolumes ?? []), ...boot]) {
     if (host.volumes[name] === undefined) throw refuse(`Cannot access storage file ${name}`);
   }
   const bridges = new Set(host.network.bridges.map((bridge) => bridge.bridge));
@@ -246,6 +246,23 @@ function createVolumes(machinery: Machinery, caller: Caller, hostId: HostId): Ho
           capacityBytes,
           allocatedBytes: emptyOverlayBytes,
           backing,
+          content: "",
+        };
+        machinery.changed();
+      }),
+    createEmpty: ({ name, capacityBytes }) =>
+      call("createEmpty", () => {
+        if (host().volumes[name] !== undefined) {
+          throw new Fault("libvirt.exists", { procedure: "volumes.createEmpty", message: name });
+        }
+        if (emptyOverlayBytes > poolFreeBytes(host())) {
+          throw refuse("volumes.createEmpty", "No space left on device");
+        }
+        host().volumes[name] = {
+          name,
+          capacityBytes,
+          allocatedBytes: emptyOverlayBytes,
+          backing: undefined,
           content: "",
         };
         machinery.changed();

@@ -47,6 +47,23 @@ export function writeOverlayVolume(volume: {
   );
 }
 
+/** An empty volume of its own. */
+export function writeEmptyVolume(volume: {
+  readonly name: string;
+  readonly capacityBytes: Bytes;
+}): string {
+  return writeXml(
+    element(
+      "volume",
+      {},
+      element("name", {}, volume.name),
+      element("capacity", { unit: "bytes" }, volume.capacityBytes),
+      element("allocation", { unit: "bytes" }, 0),
+      element("target", {}, element("format", { type: "qcow2" })),
+    ),
+  );
+}
+
 export interface VolumeDescription {
   readonly name: string;
   readonly path: string;

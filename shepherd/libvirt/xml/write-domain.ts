@@ -7,6 +7,7 @@
 import { cpuCapOf } from "#libvirt/xml/cpu-cap";
 import { element, writeXml, type XmlElement } from "#libvirt/xml/element";
 import { markElement } from "#libvirt/xml/metadata";
+import { patched } from "#libvirt/xml/patch";
 import type { DomainSpec } from "#ports/host";
 
 export const guestChannel = "dev.drover.0";
@@ -30,32 +31,31 @@ export function writeDomain(spec: DomainSpec, place: DomainPlace): string {
     epoch: spec.epoch,
     idleVcpus: 0,
   };
-  return writeXml(
+  const domain = element(
+    "domain",
+    { type: place.acceleration === "kvm" ? "kvm" : "qemu" },
+    element("name", {}, spec.name),
+    element("uuid", {}, spec.id),
+    element("metadata", {}, markElement(mark)),
+    element("memory", { unit: "MiB" }, spec.memoryMaxMib),
+    element("currentMemory", { unit: "MiB" }, spec.memoryMib),
+    element("vcpu", { placement: "static", current: spec.vcpus }, spec.vcpusMax),
+    cpuTune(spec),
     element(
-      "domain",
-      { type: place.acceleration === "kvm" ? "kvm" : "qemu" },
-      element("name", {}, spec.name),
-      element("uuid", {}, spec.id),
-      element("metadata", {}, markElement(mark)),
-      element("memory", { unit: "MiB" }, spec.memoryMaxMib),
-      element("currentMemory", { unit: "MiB" }, spec.memoryMib),
-      element("vcpu", { placement: "static", current: spec.vcpus }, spec.vcpusMax),
-      cpuTune(spec),
-      element(
-        "os",
-        {},
-        element("type", { arch: "x86_64", machine: "q35" }, "hvm"),
-        ...bootElements(spec, volume),
-      ),
-      element("features", {}, element("acpi", {}), element("apic", {})),
-      cpuModel(place),
-      element("clock", { offset: "utc" }),
-      element("on_poweroff", {}, "destroy"),
-      element("on_reboot", {}, "restart"),
-      element("on_crash", {}, "destroy"),
-      devices(spec, place, volume(spec.diskVolume)),
+      "os",
+      {},
+      element("type", { arch: "x86_64", machine: "q35" }, "hvm"),
+      ...bootElements(spec, volume),
     ),
+    element("features", {}, element("acpi", {}), element("apic", {})),
+    cpuModel(place),
+    element("clock", { offset: "utc" }),
+    element("on_poweroff", {}, "destroy"),
+    element("on_reboot", {}, "restart"),
+    element("on_crash", {}, "destroy"),
+    devices(spec, place, volume),
   );
+  return writeXml(patched(domain, spec.xmlPatches ?? []));
 }
 
 function bootElements(spec: DomainSpec, volume: (name: string) => string): XmlElement[] {
@@ -86,18 +86,44 @@ function cpuModel(place: DomainPlace): XmlElement {
   return element("cpu", { mode: "custom", match: "exact", check: "none" }, model);
 }
 
-function devices(spec: DomainSpec, place: DomainPlace, disk: string): XmlElement {
+/** vda, vdb, … : a machine has at most 25 disks. */
+function diskElement(file: string, index: number): XmlElement {
+  return element(
+    "disk",
+    { type: "file", device: "disk" },
+    element("driver", { name: "qemu", type: "qcow2", discard: "unmap" }),
+    element("source", { file }),
+    element("target", {
+      dev: `vd${String.fromCharCode("a".charCodeAt(0) + index)}`,
+      bus: "virtio",
+    }),
+  );
+}
+
+function seedElement(file: string): XmlElement {
+  return element(
+    "disk",
+    { type: "file", device: "cdrom" },
+    element("driver", { name: "qemu", type: "raw" }),
+    element("source", { file }),
+    element("target", { dev: "sda", bus: "sata" }),
+    element("readonly", {}),
+  );
+}
+
+function devices(
+  spec: DomainSpec,
+  place: DomainPlace,
+  volume: (name: string) => string,
+): XmlElement {
   const channels = new Set([guestChannel, ...spec.channels, ...(place.channels ?? [])]);
   return element(
     "devices",
     {},
-    element(
-      "disk",
-      { type: "file", device: "disk" },
-      element("driver", { name: "qemu", type: "qcow2", discard: "unmap" }),
-      element("source", { file: disk }),
-      element("target", { dev: "vda", bus: "virtio" }),
+    ...[spec.diskVolume, ...(spec.dataVolumes ?? [])].map((name, index) =>
+      diskElement(volume(name), index),
     ),
+    ...(spec.seedVolume === undefined ? [] : [seedElement(volume(spec.seedVolume))]),
     element("controller", { type: "usb", model: "none" }),
     ...spec.nics.map((nic) =>
       element(

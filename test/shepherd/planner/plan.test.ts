@@ -15,6 +15,8 @@ function told(answer: ReturnType<typeof plan>): readonly string[] {
         return `create ${action.machineId} at ${action.hostId} with ${action.sizing.memoryMib} MiB`;
       case "move_machine":
         return `move ${action.machineId} ${action.fromHostId} -> ${action.toHostId}`;
+      case "restart_machine":
+        return `restart ${action.machineId} at ${action.hostId}`;
       case "set_memory":
         return `memory ${action.machineId} ${action.fromMib} -> ${action.toMib}`;
       case "set_vcpus":

@@ -260,6 +260,8 @@ function after(machine: MachineRecord, plan: Plan): MachineRecord["effective"] {
         return { ...effective, vcpus: action.to };
       case "set_cpu_percent":
         return { ...effective, cpuPercent: action.to };
+      case "restart_machine":
+        return effective;
       case "destroy_machine":
         return { ...effective, state: "destroying" as const };
     }

@@ -1,0 +1,98 @@
+/**
+ * Data volumes of a machine: created where the machine is first placed, kept when it goes, found again by the next one
+ * that names them. Empty qcow2 files of the volume's size; what is on them is the guest's.
+ */
+import { Fault } from "#model/fault";
+import type { VolumeRecord } from "#model/objects";
+import type { HostId, MachineId } from "#model/units";
+import { dataVolume } from "#operations/domain-spec";
+import { needMachine } from "#operations/records";
+import type { Look, Step, StepContext } from "#operations/step";
+import type { Journal } from "#ports/store";
+
+const volumeBudgetMs = 60_000;
+const bytesPerGib = 2 ** 30;
+
+/** Every data volume that the machine's specification names, on this host; a new one is made, one elsewhere is a fault. */
+export function placeVolumesStep(of: {
+  readonly machineId: MachineId;
+  readonly name: string;
+  readonly hostId: HostId;
+}): Step {
+  const { machineId, name, hostId } = of;
+  return {
+    name: `${name}: data volumes on ${hostId}`,
+    machine: { id: machineId, state: "creating" },
+    budgetMs: volumeBudgetMs,
+    weightMs: 50,
+    undoNeedless: "a data volume belongs to its stack, with or without this machine",
+    async observe(context): Promise<Look> {
+      const missing = await missingOn(context, of);
+      return missing.length === 0
+        ? { verdict: "done" }
+        : { verdict: "todo", seen: { missing: missing.map(({ id }) => id) } };
+    },
+    async do(context) {
+      const { volumes } = context.world.hosts.get(hostId);
+      for (const volume of await missingOn(context, of)) {
+        if (volume.effective.hostId !== "" && volume.effective.hostId !== hostId) {
+          throw new Fault("volume.elsewhere", {
+            volume: volume.spec.name,
+            host: volume.effective.hostId,
+            wanted: hostId,
+          });
+        }
+        const capacityBytes = volume.spec.sizeGib * bytesPerGib;
+        if ((await volumes.find(dataVolume(volume.id))) === undefined) {
+          await volumes.createEmpty({ name: dataVolume(volume.id), capacityBytes });
+        }
+        await context.mark({}, (journal) => placed(journal, context, volume.id, hostId));
+      }
+    },
+  };
+}
+
+async function missingOn(
+  context: StepContext,
+  of: { readonly machineId: MachineId; readonly hostId: HostId },
+): Promise<readonly VolumeRecord[]> {
+  const wanted = await context.read(async (journal) => {
+    const { spec } = await needMachine(journal, of.machineId);
+    const found: VolumeRecord[] = [];
+    for (const id of spec.disks ?? []) {
+      const volume = await journal.objects.get("volume", id);
+      if (volume === undefined) throw new Fault("operation.object_gone", { kind: "volume", id });
+      found.push(volume);
+    }
+    return found;
+  });
+  const missing: VolumeRecord[] = [];
+  for (const volume of wanted) {
+    const { volumes } = context.world.hosts.get(of.hostId);
+    const found = await volumes.find(dataVolume(volume.id));
+    if (found === undefined || volume.effective.hostId !== of.hostId) missing.push(volume);
+  }
+  return missing;
+}
+
+async function placed(
+  journal: Journal,
+  context: StepContext,
+  id: string,
+  hostId: HostId,
+): Promise<void> {
+  const record = await journal.objects.get("volume", id);
+  if (record === undefined) return;
+  const siteId = context.world.fleet.find((host) => host.id === hostId)?.siteId ?? "";
+  await journal.objects.put({
+    ...record,
+    effective: { hostId, siteId, sizeGib: record.spec.sizeGib },
+    version: record.version + 1,
+  });
+  await journal.events.append({
+    kind: "object.changed",
+    atMs: context.world.clock.nowMs(),
+    environmentId: record.environmentId,
+    data: { kind: "volume", id, key: record.key, version: record.version + 1 },
+  });
+}
