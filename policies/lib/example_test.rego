@@ -3,6 +3,8 @@ package drover.lib.example_test
 
 no_hold := {"active": false, "by": "", "reason": "", "since_ms": 0, "until_ms": 0}
 
+not_moving := {"machines": 0, "cpu_percent": 0, "memory_mib": 0, "disk_gib": 0}
+
 size := {"vcpus": 1, "cpu_percent": 20, "memory_mib": 256}
 
 machine(name) := object.union(size, {
@@ -21,6 +23,7 @@ machine(name) := object.union(size, {
 		"sites": ["north", "south"],
 	},
 	"hour_low": size,
+	"held": {"cpu_percent": 20, "memory_mib": 256},
 	"proposed": object.union(size, {"site": "north", "host": "north-1"}),
 })
 
@@ -52,14 +55,64 @@ request := {
 			"baseline_mbps": 200,
 			"proposed_mbps": 200,
 		}],
+		"counts": {"machines": 2, "links": 1},
+		"groups": [{"name": "rank", "machines": ["rank-0", "rank-1"]}],
 		"recent": {"total": 0, "requests": []},
+		"moves": {"total": 0, "rows": []},
+		"moving": not_moving,
 		"hold": no_hold,
 	},
+	"owner": {
+		"name": "alice",
+		"others": {
+			"environments": 1,
+			"machines": 2,
+			"vcpus": 2,
+			"cpu_percent": 80,
+			"memory_mib": 1024,
+			"disk_gib": 8,
+			"rate_mbps": 100,
+		},
+		"moving": not_moving,
+		"moved_bytes": 1000000000,
+	},
 	"sites": [
-		{"id": "north", "owner": "ned", "hold": no_hold, "hosts": [host("north-1"), host("north-2")]},
-		{"id": "south", "owner": "sue", "hold": no_hold, "hosts": [host("south-1")]},
+		{
+			"id": "north",
+			"owner": "ned",
+			"hold": no_hold,
+			"view": "whole",
+			"hosts": [host("north-1"), host("north-2")],
+			"shares": {"total": 2, "rows": [
+				{
+					"environment": "ring",
+					"owner": "alice",
+					"machines": 2,
+					"cpu_percent": 40,
+					"memory_mib": 512,
+					"disk_gib": 4,
+				},
+				{
+					"environment": "lab",
+					"owner": "bob",
+					"machines": 1,
+					"cpu_percent": 60,
+					"memory_mib": 1024,
+					"disk_gib": 10,
+				},
+			]},
+		},
+		{
+			"id": "south",
+			"owner": "sue",
+			"hold": no_hold,
+			"view": "whole",
+			"hosts": [host("south-1")],
+			"shares": {"total": 0, "rows": []},
+		},
 	],
 	"hold": no_hold,
+	"exemptions": [],
 }
 
 # the example with one machine changed
@@ -111,3 +164,29 @@ moving(site, host) := object.union(proposing("rank-0", {"site": site, "host": ho
 
 # one instance of a rule, with the given parameters
 instance(rule, params) := {rule: {"i": {"level": "deny", "params": params}}}
+
+# the example as the audit sees it: nothing is asked for, `proposed` is what is
+audited(name, change) := object.union(with_machine(name, object.union(change, {"proposed": change})), {
+	"point": "audit",
+	"request": {"kind": "audit", "machines": []},
+	"subject": {"type": "shepherd", "name": "audit"},
+})
+
+# one move of the last day
+moved(machine, at_ms, cause) := {
+	"operation": $"o-{machine}-{at_ms}",
+	"at_ms": at_ms,
+	"machine": machine,
+	"cause": cause,
+	"from_site": "south",
+	"to_site": "north",
+	"bytes": 1000,
+	"downtime_ms": 300,
+	"outcome": "done",
+}
+
+# the example with these moves behind it
+after_moves(request_, rows) := object.union(request_, {"environment": {"moves": {"total": count(rows), "rows": rows}}})
+
+# the example with these requests of the last hour behind it
+after_requests(request_, rows) := object.union(request_, {"environment": {"recent": {"total": count(rows), "requests": rows}}})

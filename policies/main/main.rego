@@ -5,7 +5,9 @@
 #   starts from deny, and only a complete set of boolean values turns it.
 package drover.main
 
+import data.drover.access
 import data.drover.lib.facts
+import data.drover.lib.machines
 
 # METADATA
 # title: Verdict on a request, before it is planned
@@ -56,16 +58,67 @@ plan_check := answer if {
 	input.point == "plan"
 	sound
 	plan_sound
+	every machine in input.environment.machines {
+		_placed_by_plan(machine)
+	}
 }
 
 # METADATA
-# title: What this policy is
-# description: Contract version and the catalogue of rules, from their METADATA; read when the policy is loaded
+# title: Verdict on an environment as it stands
+# description: Grants and forbids nothing; `deny` says that a rule which denies is broken right now
 # entrypoint: true
-self := {"contract": 1, "rules": {name: about |
-	some name
-	about := data.drover.rules[name].about
-}}
+default audit := {
+	"contract": 1,
+	"effect": "deny",
+	"findings": [{
+		"rule": "contract",
+		"id": "audit",
+		"level": "deny",
+		"ok": false,
+		"code": "policy.indeterminate",
+		"msg": "input or constraints do not fit the contract",
+		"params": {},
+		"disclose": "operator",
+	}],
+	"obligations": [],
+	"limits": {},
+}
+
+audit := answer if {
+	input.point == "audit"
+	sound
+	_nothing_proposed
+}
+
+# the standing state proposes itself
+_nothing_proposed if every machine in input.environment.machines {
+	not machines.changes(machine)
+}
+
+# METADATA
+# title: Who may do what through the API
+# entrypoint: true
+roles := access.verdict
+
+# METADATA
+# title: What this policy is
+# description: Contract version, entrypoints and the catalogue of rules, from their METADATA; read when the policy is loaded
+# entrypoint: true
+self := {
+	"contract": 1,
+	"entrypoints": [
+		"drover/main/audit",
+		"drover/main/decision",
+		"drover/main/plan_check",
+		"drover/main/roles",
+		"drover/main/self",
+		"system/log/mask",
+	],
+	"rules": {name: about |
+		some name
+		about := data.drover.rules[name].about
+	},
+}
 
 answer := {
 	"contract": 1,
@@ -127,10 +180,29 @@ live(constraint) if {
 	not _excluded(constraint)
 }
 
-# anything but a known level denies
+# anything but a known level denies; of several overrides that apply the strictest counts
 default level_of(_) := "deny"
 
-level_of(constraint) := constraint.level if constraint.level in {"off", "audit", "warn", "approve"}
+level_of(constraint) := _known_level(constraint.level) if not "levels" in object.keys(constraint)
+
+level_of(constraint) := strictest if {
+	"levels" in object.keys(constraint)
+	is_object(constraint.levels)
+	overrides := {_known_level(level) |
+		some key, own in {"points": input.point, "environments": input.environment.name}
+		some value, level in object.get(constraint.levels, key, {})
+		value == own
+	}
+	strictest := _strictest(overrides | {_known_level(constraint.level) | count(overrides) == 0})
+}
+
+_strictness := ["off", "audit", "warn", "approve", "deny"]
+
+default _known_level(_) := "deny"
+
+_known_level(level) := level if level in {"off", "audit", "warn", "approve"}
+
+_strictest(levels) := _strictness[max({rank | some rank, level in _strictness; level in levels})]
 
 _subjects := {
 	"points": {input.point},
@@ -189,7 +261,7 @@ default exemption_of(_, _, _) := {}
 exemption_of(name, id, verdict) := {"code": "policy.exempt", "exemption": min(ids)} if {
 	verdict.code == "policy.denied"
 	ids := {exemption.id |
-		some exemption in data.drover.exemptions
+		some exemption in _exemptions
 		exemption.rule == name
 		exemption.instance == id
 		input.environment.name in exemption.environments
@@ -198,6 +270,11 @@ exemption_of(name, id, verdict) := {"code": "policy.exempt", "exemption": min(id
 	}
 	count(ids) > 0
 }
+
+# those that stand in the bundle, and those that people gave at run time
+_exemptions contains exemption if some exemption in data.drover.exemptions
+
+_exemptions contains exemption if some exemption in input.exemptions
 
 obligations contains obligation if {
 	some name, group in data.drover.constraints
@@ -215,6 +292,19 @@ limits[key] := min(offered) if {
 		limit := values[name][id].limits[key]
 	}
 	count(offered) > 0
+}
+
+# what several instances must not have, no planner may choose; an instance that only warns keeps nobody away
+limits["avoid"] := avoided if {
+	avoided := {place |
+		some name, group in data.drover.constraints
+		some id, constraint in group
+		live(constraint)
+		level_of(constraint) in {"approve", "deny"}
+		exemption_of(name, id, {"code": "policy.denied"}) == {}
+		some place in values[name][id].limits.avoid
+	}
+	count(avoided) > 0
 }
 
 # the input names nothing that it does not hold, and the constraints are there
@@ -237,11 +327,26 @@ sound if {
 		name in links
 	}
 	input.environment.recent.total == count(input.environment.recent.requests)
+	input.environment.moves.total == count(input.environment.moves.rows)
+	input.owner.name == input.environment.owner
+	input.environment.counts == {
+		"machines": count(input.environment.machines),
+		"links": count(input.environment.links),
+	}
+	_members == {[group.name, name] | some group in input.environment.groups; some name in group.machines}
+	every site in input.sites {
+		site.shares.total == count(site.shares.rows)
+	}
 	is_object(data.drover.constraints)
 	count(data.drover.constraints) > 0
 	every group in data.drover.constraints {
 		is_object(group)
 	}
+}
+
+_members := {[machine.group, machine.name] |
+	some machine in input.environment.machines
+	machine.group != ""
 }
 
 # what runs somewhere will be somewhere, unless it is destroyed
@@ -250,6 +355,11 @@ _placed(machine) if machine.proposed.site != ""
 _placed(machine) if machine.site == ""
 
 _placed(_) if input.request.kind == "destroy"
+
+# a plan knows where everything is that exists
+_placed_by_plan(machine) if machine.proposed.host != ""
+
+_placed_by_plan(machine) if machine.proposed.vcpus == 0
 
 # the plan moves exactly the machines whose host changes
 plan_sound if {

@@ -46,6 +46,7 @@ test_a_finding_is_whole if {
 			"max": 60,
 		}}},
 		"fix": {"cpu_percent": 60},
+		"path": "/environment/machines/0/proposed/cpu_percent",
 		"disclose": "owner",
 	}}
 }

@@ -3,7 +3,7 @@
  * wrong on the way is an answer that denies and says why. Knows nothing of other owners.
  */
 import { Fault, toFaultData } from "#model/fault";
-import type { Finding, Limits } from "#model/request";
+import type { AvoidedPlace, Finding, Limits } from "#model/request";
 import { buildBundle, type PolicyBundle } from "#opa/bundle";
 import { inputProblems, instanceProblems, outputProblems, selfProblems } from "#opa/door";
 import {
@@ -85,7 +85,7 @@ export function absentPolicy(owner: string, why: unknown): PolicyEngine {
   return {
     owner,
     evaluate: async (entrypoint) =>
-      denial(
+      deniedAnswer(
         { owner, entrypoint, policyDigest: "", dataDigest: "", durationMs: 0 },
         "policy.absent",
         `no policy of ${owner} is loaded: ${code}: ${message}`,
@@ -131,13 +131,13 @@ async function evaluate(
   });
   const prepared = prepare(entrypoint, input);
   if (prepared.problem !== undefined)
-    return denial(asked(), "policy.input_invalid", prepared.problem);
+    return deniedAnswer(asked(), "policy.input_invalid", prepared.problem);
   const outcome = await sandbox.evaluate(`drover/main/${entrypoint}`, prepared.text);
-  if (outcome.kind !== "results") return denial(asked(), codeOf(outcome), outcome.problem);
+  if (outcome.kind !== "results") return deniedAnswer(asked(), codeOf(outcome), outcome.problem);
   const said = onlyResult(outcome.results);
   const nonsense = outputProblems(said);
   if (nonsense.length > 0)
-    return denial(
+    return deniedAnswer(
       asked(),
       "policy.indeterminate",
       `the answer breaks the contract: ${nonsense.join("; ")}`,
@@ -213,8 +213,21 @@ function toAnswer(
   };
 }
 
-function toLimits({ max_downtime_ms, max_mbps, ttl_ms }: PolicyOutput["limits"]): Limits {
-  return { maxDowntimeMs: max_downtime_ms, maxMbps: max_mbps, ttlMs: ttl_ms };
+function toLimits({ max_downtime_ms, max_mbps, ttl_ms, avoid }: PolicyOutput["limits"]): Limits {
+  return {
+    maxDowntimeMs: max_downtime_ms,
+    maxMbps: max_mbps,
+    ttlMs: ttl_ms,
+    ...(avoid === undefined ? {} : { avoid: sorted(avoid).map(toAvoided) }),
+  };
+}
+
+function toAvoided(place: { machine: string; site?: string; host?: string }): AvoidedPlace {
+  return {
+    machine: place.machine,
+    ...(place.site === undefined ? {} : { siteId: place.site }),
+    ...(place.host === undefined ? {} : { hostId: place.host }),
+  };
 }
 
 function byRuleAndId(left: Finding, right: Finding): number {
@@ -229,7 +242,8 @@ function onlyResult(results: unknown): unknown {
     : undefined;
 }
 
-function denial(
+/** An answer that denies for a reason of the engine's own; its finding is of rule `policy`. */
+export function deniedAnswer(
   asked: Pick<PolicyAnswer, "owner" | "entrypoint" | "policyDigest" | "dataDigest" | "durationMs">,
   code: string,
   msg: string,

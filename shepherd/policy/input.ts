@@ -241,6 +241,12 @@ export const PolicyInput = Type.Object(
         /** All of them, not only those asked for. */
         machines: Type.Array(Machine),
         links: Type.Array(Link),
+        /** Lengths of the two, a guard against lost rows. */
+        counts: Type.Object({ machines: amount, links: amount }, closed),
+        /** Names of the members of each group that has any. */
+        groups: Type.Array(
+          Type.Object({ name, machines: Type.Array(name, { minItems: 1 }) }, closed),
+        ),
         /** `total` is the length of `requests`, a guard against lost rows. */
         recent: Type.Object({ total: amount, requests: Type.Array(RecentRequest) }, closed),
         /** Moves of the last 24 hours, the newest ones when there are very many; `total` guards as above. */

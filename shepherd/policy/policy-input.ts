@@ -55,6 +55,9 @@ export function policyInput(
   );
   const asked = new Set(request.machines.map(({ machineId }) => machineId));
   const askedLinks = new Set(request.links.map(({ linkId }) => linkId));
+  const shown = machines
+    .toSorted((left, right) => compareText(left.spec.name, right.spec.name))
+    .map((machine) => machineOf(machine, { request, facts, environment, targets, plan }));
   return {
     contract: contractVersion,
     now_ms: facts.nowMs,
@@ -74,12 +77,12 @@ export function policyInput(
       owner: environment.spec.owner,
       class: environment.spec.class,
       sites: [...environment.spec.sites],
-      machines: machines
-        .toSorted((left, right) => compareText(left.spec.name, right.spec.name))
-        .map((machine) => machineOf(machine, { request, facts, environment, targets, plan })),
+      machines: shown,
       links: links
         .toSorted((left, right) => compareText(linkName(left), linkName(right)))
         .map((link) => linkOf(link, request, linkTargets)),
+      counts: { machines: machines.length, links: links.length },
+      groups: groupsOf(shown),
       recent: {
         total: recent.length,
         requests: recent.map((row) => ({
@@ -396,6 +399,14 @@ function rangeOf(range: Range | undefined, baseline: number): { min: number; max
   return range === undefined
     ? { min: baseline, max: baseline }
     : { min: range.min, max: range.max };
+}
+
+function groupsOf(machines: readonly PolicyMachine[]): PolicyInput["environment"]["groups"] {
+  const groups = [...new Set(machines.map(({ group }) => group))].filter((name) => name !== "");
+  return named(groups).map((name) => ({
+    name,
+    machines: machines.filter(({ group }) => group === name).map((machine) => machine.name),
+  }));
 }
 
 function linkName(link: LinkRecord): string {

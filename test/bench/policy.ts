@@ -62,6 +62,7 @@ function dataOf(instances: number): PolicyData {
         max_vcpus: 9_999,
         max_cpu_percent: 99_999,
         max_memory_mib: 999_999,
+        max_disk_gib: 99_999,
         max_rate_mbps: 99_999,
       },
     ],

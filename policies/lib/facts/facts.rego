@@ -31,3 +31,64 @@ changed contains machine if {
 	some machine in input.environment.machines
 	machines.changes(machine)
 }
+
+# the standing state is judged, not a change
+default standing := false
+
+standing if input.point == "audit"
+
+# where machines would come to be that are not there now; in an audit, where they are
+arrivals contains {"machine": machine, "site": machine.proposed.site} if {
+	some machine in input.environment.machines
+	machine.proposed.site != ""
+	_comes(machine, "site")
+}
+
+host_arrivals contains {"machine": machine, "host": machine.proposed.host} if {
+	some machine in input.environment.machines
+	machine.proposed.host != ""
+	_comes(machine, "host")
+}
+
+_comes(machine, place) if machine.proposed[place] != machine[place]
+
+_comes(_, _) if standing
+
+# machines that leave a host where they run for another one: what stops them for a moment and holds room twice
+moving contains machine if {
+	some machine in input.environment.machines
+	machine.host != ""
+	machines.relocates(machine)
+	not machines.gone(machine)
+}
+
+# of the machines asked for: those that the planner may have to place
+asked contains machine if {
+	some machine in input.environment.machines
+	machine.name in input.request.machines
+}
+
+# what all machines and links of the environment hold now, and would hold: running operations count with what they reserve
+before := {
+	"machines": count([machine | some machine in input.environment.machines; machine.vcpus > 0]),
+	"vcpus": sum([machine.vcpus | some machine in input.environment.machines]),
+	"cpu_percent": sum([_held(machine, "cpu_percent") | some machine in input.environment.machines]),
+	"memory_mib": sum([_held(machine, "memory_mib") | some machine in input.environment.machines]),
+	"disk_gib": sum([machine.disk_gib | some machine in input.environment.machines; machine.vcpus > 0]),
+	"rate_mbps": sum([link.rate_mbps | some link in input.environment.links]),
+}
+
+after := {
+	"machines": count([machine | some machine in input.environment.machines; machine.proposed.vcpus > 0]),
+	"vcpus": sum([machine.proposed.vcpus | some machine in input.environment.machines]),
+	"cpu_percent": sum([_held_after(machine, "cpu_percent") | some machine in input.environment.machines]),
+	"memory_mib": sum([_held_after(machine, "memory_mib") | some machine in input.environment.machines]),
+	"disk_gib": sum([machine.disk_gib | some machine in input.environment.machines; machine.proposed.vcpus > 0]),
+	"rate_mbps": sum([link.proposed_mbps | some link in input.environment.links]),
+}
+
+_held(machine, attribute) := max([machine[attribute], machine.held[attribute]])
+
+_held_after(machine, attribute) := machine.proposed[attribute] if machine.proposed[attribute] != machine[attribute]
+
+_held_after(machine, attribute) := _held(machine, attribute) if machine.proposed[attribute] == machine[attribute]

@@ -21,6 +21,9 @@ whole(machines) if {
 		is_string(machine.host)
 		is_string(machine.proposed.host)
 		is_number(machine.disk_gib)
+		is_number(machine.held.cpu_percent)
+		is_number(machine.held.memory_mib)
+		_somewhere(machine.site, machine.host)
 		every attribute in attributes {
 			is_number(machine[attribute])
 			is_number(machine.proposed[attribute])
@@ -30,6 +33,14 @@ whole(machines) if {
 			is_number(machine.envelope[attribute].max)
 		}
 	}
+}
+
+# where it is has a site and a host, or neither
+_somewhere("", "")
+
+_somewhere(site, host) if {
+	site != ""
+	host != ""
 }
 
 grows(machine, attribute) if machine.proposed[attribute] > machine[attribute]

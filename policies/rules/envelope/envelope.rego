@@ -11,15 +11,21 @@ package drover.rules.envelope
 
 import data.drover.lib.facts
 import data.drover.lib.machines
+import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := {
-	"ok": count(breaches | foreign_sites) == 0,
-	"msg": concat("; ", sort(messages)),
-	"params": {"breaches": breaches | foreign_sites},
-	"fix": fix,
-} if {
+checks[id] := object.union(
+	{
+		"ok": count(breaches | foreign_sites) == 0,
+		"msg": concat("; ", sort(messages)),
+		"params": {"breaches": breaches | foreign_sites},
+		"fix": fix,
+	},
+	pointers.first({pointers.proposed(input.environment.machines, breach.machine, breach.attribute) |
+		some breach in (breaches | foreign_sites)
+	}),
+) if {
 	some id, _ in data.drover.constraints.envelope
 	facts.whole
 }
@@ -37,7 +43,8 @@ breaches contains {
 	value := machine.proposed[attribute]
 	range := machine.envelope[attribute]
 	not _inside(value, range)
-	not value in {machine[attribute], machine.baseline[attribute]}
+	value != machine.baseline[attribute]
+	_would_be(machine, attribute)
 }
 
 foreign_sites contains {
@@ -48,9 +55,15 @@ foreign_sites contains {
 } if {
 	input.request.kind != "destroy"
 	some machine in input.environment.machines
-	not machine.proposed.site in {machine.site, machine.baseline.site}
+	machine.proposed.site != machine.baseline.site
+	_would_be(machine, "site")
 	not machine.proposed.site in machine.envelope.sites
 }
+
+# what is in force is judged by audits only
+_would_be(machine, field) if machine.proposed[field] != machine[field]
+
+_would_be(_, _) if facts.standing
 
 _inside(value, range) if {
 	value >= range.min

@@ -9,12 +9,13 @@
 #   params:
 #     type: object
 #     additionalProperties: false
-#     required: [max_machines, max_vcpus, max_cpu_percent, max_memory_mib, max_rate_mbps]
+#     required: [max_machines, max_vcpus, max_cpu_percent, max_memory_mib, max_disk_gib, max_rate_mbps]
 #     properties:
 #       max_machines: {type: integer, minimum: 0}
 #       max_vcpus: {type: integer, minimum: 0}
 #       max_cpu_percent: {type: integer, minimum: 0, description: "sum of the caps, in percent of one core"}
 #       max_memory_mib: {type: integer, minimum: 0}
+#       max_disk_gib: {type: integer, minimum: 0, description: "sum of what the machines' own disks may come to take"}
 #       max_rate_mbps: {type: integer, minimum: 0, description: "sum of all links' promised rates"}
 package drover.rules.environment_quota
 
@@ -35,6 +36,7 @@ checks[id] := {
 		"vcpus": constraint.params.max_vcpus,
 		"cpu_percent": constraint.params.max_cpu_percent,
 		"memory_mib": constraint.params.max_memory_mib,
+		"disk_gib": constraint.params.max_disk_gib,
 		"rate_mbps": constraint.params.max_rate_mbps,
 	}
 	every limit in limits {
@@ -45,29 +47,18 @@ checks[id] := {
 		is_number(link.rate_mbps)
 		is_number(link.proposed_mbps)
 	}
-	over := {attribute: {"before": before[attribute], "after": after[attribute], "max": limit} |
+	over := {attribute: {"before": facts.before[attribute], "after": facts.after[attribute], "max": limit} |
 		not facts.relinquishing
 		some attribute, limit in limits
-		after[attribute] > limit
-		after[attribute] > before[attribute]
+		facts.after[attribute] > limit
+		_judged(attribute)
 	}
 }
 
-before := {
-	"machines": count([machine | some machine in input.environment.machines; machine.vcpus > 0]),
-	"vcpus": sum([machine.vcpus | some machine in input.environment.machines]),
-	"cpu_percent": sum([machine.cpu_percent | some machine in input.environment.machines]),
-	"memory_mib": sum([machine.memory_mib | some machine in input.environment.machines]),
-	"rate_mbps": sum([link.rate_mbps | some link in input.environment.links]),
-}
+# only what grows; in an audit what is
+_judged(attribute) if facts.after[attribute] > facts.before[attribute]
 
-after := {
-	"machines": count([machine | some machine in input.environment.machines; machine.proposed.vcpus > 0]),
-	"vcpus": sum([machine.proposed.vcpus | some machine in input.environment.machines]),
-	"cpu_percent": sum([machine.proposed.cpu_percent | some machine in input.environment.machines]),
-	"memory_mib": sum([machine.proposed.memory_mib | some machine in input.environment.machines]),
-	"rate_mbps": sum([link.proposed_mbps | some link in input.environment.links]),
-}
+_judged(_) if facts.standing
 
 _messages(over) := {"within the quota"} if count(over) == 0
 
@@ -83,7 +74,7 @@ _nearest(attribute, limit) := value if {
 	attribute in machines.attributes
 	growing := [machine | some machine in input.environment.machines; machines.grows(machine, attribute)]
 	count({machine.proposed[attribute] | some machine in growing}) == 1
-	others := after[attribute] - sum([machine.proposed[attribute] | some machine in growing])
+	others := facts.after[attribute] - sum([machine.proposed[attribute] | some machine in growing])
 	value := floor((limit - others) / count(growing))
 	every machine in growing {
 		value >= machine[attribute]

@@ -3,7 +3,7 @@ package drover.rules.environment_quota_test
 import data.drover.lib.example_test as example
 import data.drover.rules.environment_quota
 
-quota := {"max_machines": 2, "max_vcpus": 4, "max_cpu_percent": 100, "max_memory_mib": 1000, "max_rate_mbps": 250}
+quota := {"max_machines": 2, "max_vcpus": 4, "max_cpu_percent": 100, "max_memory_mib": 1000, "max_disk_gib": 10, "max_rate_mbps": 250}
 
 check(request, params) := value if {
 	value := environment_quota.checks.i with input as request

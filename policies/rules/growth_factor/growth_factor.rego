@@ -24,19 +24,25 @@ package drover.rules.growth_factor
 
 import data.drover.lib.facts
 import data.drover.lib.machines
+import data.drover.lib.pointers
 import data.drover.lib.requests
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := {
-	"ok": count(steep) == 0,
-	"msg": concat("; ", sort(_messages(steep))),
-	"params": {"factors": factors, "steep": steep},
-	"fix": {attribute: value |
-		some attribute in {growth.attribute | some growth in steep}
-		value := min([growth.max | some growth in steep; growth.attribute == attribute])
+checks[id] := object.union(
+	{
+		"ok": count(steep) == 0,
+		"msg": concat("; ", sort(_messages(steep))),
+		"params": {"factors": factors, "steep": steep},
+		"fix": {attribute: value |
+			some attribute in {growth.attribute | some growth in steep}
+			value := min([growth.max | some growth in steep; growth.attribute == attribute])
+		},
 	},
-} if {
+	pointers.first({pointers.proposed(input.environment.machines, growth.machine, growth.attribute) |
+		some growth in steep
+	}),
+) if {
 	some id, constraint in data.drover.constraints.growth_factor
 	factors := constraint.params.max_factor
 	every attribute in machines.attributes {

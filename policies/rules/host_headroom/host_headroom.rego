@@ -44,7 +44,7 @@ checks[id] := {
 	_site_known(constraint.params)
 	facts.whole
 	every host in loaded {
-		is_object(hosts[host])
+		_host_known(constraint.params, host)
 	}
 	short := {shortage |
 		not facts.relinquishing
@@ -58,7 +58,7 @@ checks[id] := {
 # an instance without a site judges all hosts
 _foreign(params, host) if {
 	is_string(params.site)
-	params.site != hosts[host].site
+	not host in {own.id | some site in input.sites; site.id == params.site; some own in site.hosts}
 }
 
 # a site that nobody knows must not silently judge nothing
@@ -67,6 +67,18 @@ _site_known(params) if not "site" in object.keys(params)
 _site_known(params) if {
 	some site in input.sites
 	site.id == params.site
+}
+
+# another site's hosts are not this owner's to judge: they need not be shown
+_host_known(_, host) if is_object(hosts[host])
+
+_host_known(params, host) if {
+	some machine in input.environment.machines
+	machine.proposed.host == host
+	machine.proposed.site != params.site
+	some site in input.sites
+	site.id == params.site
+	site.view == "whole"
 }
 
 hosts[host.id] := object.union(host, {"site": site.id}) if {

@@ -71,6 +71,8 @@ _fits(made, limit) if made < limit
 
 _fits(_, _) if facts.relinquishing
 
+_fits(_, _) if facts.standing
+
 _waiting(true, _, _, _) := {}
 
 _waiting(false, times, limit, window) := {"fix": {"retry_after_ms": (times[count(times) - limit] + window) - input.now_ms}}

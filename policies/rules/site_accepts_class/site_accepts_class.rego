@@ -23,6 +23,7 @@ checks[id] := {
 	"ok": count(refused) == 0,
 	"msg": concat("; ", sort(_messages(site, refused))),
 	"params": {"site": site, "refused": refused},
+	"limits": {"avoid": avoid},
 } if {
 	some id, constraint in data.drover.constraints.site_accepts_class
 	site := constraint.params.site
@@ -35,7 +36,11 @@ checks[id] := {
 	}
 	refused := {{"machine": machine.name, "class": machine.class} |
 		some machine in input.environment.machines
-		machine.proposed.site == site
+		{"machine": machine, "site": site} in facts.arrivals
+		not machine.class in classes
+	}
+	avoid := {{"machine": machine.name, "site": site} |
+		some machine in facts.asked
 		machine.site != site
 		not machine.class in classes
 	}

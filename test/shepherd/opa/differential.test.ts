@@ -74,6 +74,7 @@ const machine = fc
     ...where,
     group: "rank",
     hour_low: low,
+    held: { cpu_percent: now.cpu_percent, memory_mib: now.memory_mib },
     proposed: still ? { ...now, ...where } : { ...next, ...nextPlace },
   }));
 
@@ -91,6 +92,9 @@ const host = (id: string) =>
     reserved: capacity,
     free: fc.record({ memory_mib: fc.nat({ max: 5_000 }), disk_gib: fc.nat({ max: 30 }) }),
   });
+
+const whole = { view: "whole" as const, shares: { total: 0, rows: [] } };
+const moving = { machines: 0, cpu_percent: 0, memory_mib: 0, disk_gib: 0 };
 
 const question = fc
   .record({
@@ -159,13 +163,34 @@ const question = fc
             subject: index % 2 === 0 ? "rank-0" : "rank-1",
             kind: "resize",
             effect: "allow",
+            machines: [],
           })),
         },
+        counts: { machines: machines.length, links: machines.length > 1 ? 1 : 0 },
+        groups:
+          machines.length > 0 ? [{ name: "rank", machines: machines.map(({ name }) => name) }] : [],
+        moves: { total: 0, rows: [] },
+        moving,
         hold: random.environmentHold,
       },
+      owner: {
+        name: "alice",
+        others: {
+          environments: 0,
+          machines: 0,
+          vcpus: 0,
+          cpu_percent: 0,
+          memory_mib: 0,
+          disk_gib: 0,
+          rate_mbps: 0,
+        },
+        moving,
+        moved_bytes: 0,
+      },
+      exemptions: [],
       sites: [
-        { id: "north", owner: "ned", hold: random.siteHold, hosts: [...random.north] },
-        { id: "south", owner: "sue", hold: quiet, hosts: [...random.south] },
+        { id: "north", owner: "ned", hold: random.siteHold, hosts: [...random.north], ...whole },
+        { id: "south", owner: "sue", hold: quiet, hosts: [...random.south], ...whole },
       ],
       hold: quiet,
       ...(random.planning

@@ -8,9 +8,10 @@ import { dirname, join } from "node:path";
 import { findOpa } from "@drover/shepherd/opa/binary";
 import type { RegoSource } from "@drover/shepherd/opa/sources";
 import type { PolicyData } from "@drover/shepherd/policy/data";
+import type { PolicyEntrypoint } from "@drover/shepherd/ports/policy-engine";
 
 export interface NativeQuestion {
-  readonly entrypoint: "decision" | "plan_check";
+  readonly entrypoint: PolicyEntrypoint;
   readonly input: unknown;
   readonly data: PolicyData["drover"] | { constraints: unknown; exemptions: unknown };
 }
@@ -29,6 +30,14 @@ answers[n] := answer if {
 	some n, question in data.questions
 	question.entrypoint == "plan_check"
 	answer := data.drover.main.plan_check with input as question.input
+		with data.drover.constraints as question.data.constraints
+		with data.drover.exemptions as question.data.exemptions
+}
+
+answers[n] := answer if {
+	some n, question in data.questions
+	question.entrypoint == "audit"
+	answer := data.drover.main.audit with input as question.input
 		with data.drover.constraints as question.data.constraints
 		with data.drover.exemptions as question.data.exemptions
 }

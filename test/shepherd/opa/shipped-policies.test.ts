@@ -166,6 +166,7 @@ test.each(["release", "destroy"] as const)(
       subject: "rank-0",
       kind: "resize",
       effect: "deny",
+      machines: ["rank-0"],
     }));
     const verdict = await ask(
       "decision",
@@ -203,6 +204,7 @@ test("a flood is limited for its asker alone", async () => {
     subject: "rank-1",
     kind: "resize",
     effect: "deny",
+    machines: [],
   }));
   const flooded = changed(exampleInput, {
     [`${first}/proposed/memory_mib`]: 320,

@@ -32,7 +32,10 @@ test.each(vectors.map((vector, index) => ({ ...vector, index })))(
   "as expected, and as native OPA says: $name",
   async (vector) => {
     const sandbox = new Sandbox({ wasm, data: vector.data, entrypoints: ["drover/main/decision"] });
-    const outcome = await sandbox.evaluate(`drover/main/${vector.entrypoint}`, JSON.stringify(vector.input));
+    const outcome = await sandbox.evaluate(
+      `drover/main/${vector.entrypoint}`,
+      JSON.stringify(vector.input),
+    );
     await sandbox.close();
     const answer =
       outcome.kind === "results"
@@ -40,14 +43,15 @@ test.each(vectors.map((vector, index) => ({ ...vector, index })))(
         : undefined;
     expect(outputProblems(answer)).toEqual([]);
     const finding = answer?.findings.find(({ rule }) => rule === vector.rule);
-    const { effect, msg, fix, code, limits } = vector.expected;
+    const { effect, msg, fix, code, path, limits } = vector.expected;
     expect({
       effect: answer?.effect,
       msg: msg && finding?.msg,
       fix: fix && finding?.fix,
       code: code && finding?.code,
-      limits: limits && answer?.limits,
-    }).toEqual({ effect, msg, fix, code, limits });
+      path: path && finding?.path,
+      limits: limits && sorted(answer?.limits),
+    }).toEqual({ effect, msg, fix, code, path, limits });
     expect(sorted(answer)).toEqual(sorted(native[vector.index]));
   },
 );

@@ -7,11 +7,12 @@ import { join } from "node:path";
 import { libraryFolder } from "@drover/shepherd/opa/sources";
 import type { PolicyData } from "@drover/shepherd/policy/data";
 import type { PolicyInput } from "@drover/shepherd/policy/input";
+import type { PolicyEntrypoint } from "@drover/shepherd/ports/policy-engine";
 
 export interface Vector {
   readonly name: string;
   readonly rule: string;
-  readonly entrypoint: "decision" | "plan_check";
+  readonly entrypoint: PolicyEntrypoint;
   readonly input: PolicyInput;
   readonly data: PolicyData;
   readonly expected: {
@@ -19,6 +20,7 @@ export interface Vector {
     readonly msg?: string;
     readonly fix?: Readonly<Record<string, number | string>>;
     readonly code?: string;
+    readonly path?: string;
     readonly limits?: object;
   };
 }

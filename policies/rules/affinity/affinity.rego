@@ -1,0 +1,71 @@
+# METADATA
+# title: Affinity
+# description: >-
+#   Machines of a group stay together at one site, or on one host, because what they say to each other is worth more than
+#   where they are. A request may not spread them over more places than they are in now and than is allowed.
+# custom:
+#   disclose: owner
+#   level: deny
+#   params:
+#     type: object
+#     additionalProperties: false
+#     required: [group, together, max_places]
+#     properties:
+#       group: {type: string, minLength: 1, description: "name of a group; * = all machines of the environment"}
+#       together: {enum: [host, site]}
+#       max_places: {type: integer, minimum: 1}
+#   example:
+#     level: deny
+#     match: {classes: [batch]}
+#     params: {group: rank, together: site, max_places: 1}
+package drover.rules.affinity
+
+import data.drover.lib.facts
+import data.drover.lib.groups
+
+about := rego.metadata.chain()[1].annotations
+
+checks[id] := {
+	"ok": ok,
+	"msg": _message(ok, constraint.params, after),
+	"params": {"group": constraint.params.group, "together": together, "max_places": limit, "places": after},
+	"limits": {"avoid": avoid},
+} if {
+	some id, constraint in data.drover.constraints.affinity
+	together := constraint.params.together
+	together in {"host", "site"}
+	limit := constraint.params.max_places
+	is_number(limit)
+	is_string(constraint.params.group)
+	facts.whole
+	members := groups.members(constraint.params.group, input.environment.machines)
+	before := {member[together] | some member in members} - {""}
+	after := {member.proposed[together] | some member in members} - {""}
+	ok := _close(before, after, limit)
+	avoid := {{"machine": member.name, "site": site.id} |
+		together == "site"
+		some member in members
+		member.name in input.request.machines
+		places := {other.site | some other in members; not other.name in input.request.machines} - {""}
+		count(places) >= limit
+		some site in input.sites
+		not site.id in places
+		site.id != member.site
+	}
+}
+
+default _close(_, _, _) := false
+
+_close(_, after, limit) if count(after) <= limit
+
+# it was as far apart before
+_close(before, after, _) if {
+	not facts.standing
+	count(after) <= count(before)
+}
+
+_message(true, _, _) := "the group stays together"
+
+_message(false, params, after) := $"group {params.group} would be spread over {places}" if {
+	places := concat(", ", sort(after))
+}

@@ -1,0 +1,62 @@
+# METADATA
+# title: Moved bytes
+# description: >-
+#   How much moves may copy in a day: of all environments of one owner, or of one environment. What runs counts as
+#   predicted, what has ended as measured, failed moves too: the bytes went over the line.
+# custom:
+#   disclose: owner
+#   level: deny
+#   params:
+#     type: object
+#     additionalProperties: false
+#     required: [per, max_bytes]
+#     properties:
+#       per: {enum: [owner, environment]}
+#       max_bytes: {type: integer, minimum: 0, description: "in the last 24 hours and this plan"}
+#   example:
+#     level: deny
+#     match: {points: [plan]}
+#     params: {per: owner, max_bytes: 500000000000}
+package drover.rules.moved_bytes
+
+import data.drover.lib.facts
+
+about := rego.metadata.chain()[1].annotations
+
+checks[id] := {
+	"ok": ok,
+	"msg": _message(ok, constraint.params.per, moved + added, limit),
+	"params": {"per": constraint.params.per, "moved_bytes": moved, "plan_bytes": added, "max_bytes": limit},
+} if {
+	some id, constraint in data.drover.constraints.moved_bytes
+	limit := constraint.params.max_bytes
+	is_number(limit)
+	moved := _moved(constraint.params.per)
+	is_number(moved)
+	is_number(added)
+	ok := _within(moved, added, limit)
+}
+
+_moved("owner") := input.owner.moved_bytes
+
+_moved("environment") := sum([row.bytes | some row in input.environment.moves.rows]) if {
+	input.environment.moves.total == count(input.environment.moves.rows)
+	every row in input.environment.moves.rows {
+		is_number(row.bytes)
+	}
+}
+
+# before there is a plan nobody knows
+added := input.plan.bytes if input.point == "plan"
+
+added := 0 if input.point != "plan"
+
+default _within(_, _, _) := false
+
+_within(moved, added, limit) if moved + added <= limit
+
+_within(_, 0, _) if not facts.standing
+
+_message(true, _, _, _) := "within the day's bytes"
+
+_message(false, per, total, limit) := $"moves of the {per} would have copied {total} bytes in a day, at most {limit} may"
