@@ -1,4 +1,8 @@
 /** Everything a user can write with this provider; adding a resource means adding its line here. */
+import { drain } from "./actions/drain.ts";
+import { move } from "./actions/move.ts";
+import { release } from "./actions/release.ts";
+import { resize } from "./actions/resize.ts";
 import { adaptations } from "./data-sources/adaptations.ts";
 import { decision } from "./data-sources/decision.ts";
 import { decisions } from "./data-sources/decisions.ts";
@@ -6,15 +10,22 @@ import { hosts } from "./data-sources/hosts.ts";
 import { machineStatus } from "./data-sources/machine-status.ts";
 import { site } from "./data-sources/site.ts";
 import { sites } from "./data-sources/sites.ts";
+import { consoleAccess } from "./ephemeral/console.ts";
 import { cidrAddress } from "./functions/cidr-address.ts";
 import { parseRate } from "./functions/parse-rate.ts";
 import { parseSize } from "./functions/parse-size.ts";
 import { mesh, ring, star } from "./functions/topology.ts";
+import { machines } from "./lists/machine.ts";
+import { constraint } from "./resources/constraint.ts";
 import { environment } from "./resources/environment.ts";
+import { group } from "./resources/group.ts";
+import { host } from "./resources/host.ts";
 import { image } from "./resources/image.ts";
 import { link } from "./resources/link.ts";
 import { machine } from "./resources/machine.ts";
 import { network } from "./resources/network.ts";
+import { site as siteResource } from "./resources/site.ts";
+import { volume } from "./resources/volume.ts";
 import type { ActionType } from "./schema/action.ts";
 import { attributes } from "./schema/attribute.ts";
 import type { EphemeralType } from "./schema/ephemeral.ts";
@@ -22,7 +33,18 @@ import type { FunctionType } from "./schema/function.ts";
 import type { ListType } from "./schema/list.ts";
 import type { DataSourceType, ResourceType } from "./schema/resource.ts";
 
-export const resources: readonly ResourceType[] = [environment, network, image, machine, link];
+export const resources: readonly ResourceType[] = [
+  environment,
+  network,
+  image,
+  volume,
+  machine,
+  group,
+  link,
+  constraint,
+  siteResource,
+  host,
+];
 export const dataSources: readonly DataSourceType[] = [
   site,
   sites,
@@ -40,9 +62,9 @@ export const functions: readonly FunctionType[] = [
   star,
   cidrAddress,
 ];
-export const ephemerals: readonly EphemeralType[] = [];
-export const actions: readonly ActionType[] = [];
-export const lists: readonly ListType[] = [];
+export const ephemerals: readonly EphemeralType[] = [consoleAccess];
+export const actions: readonly ActionType[] = [move, resize, release, drain];
+export const lists: readonly ListType[] = [machines];
 
 /** The provider block. Each may come from the environment instead; the block wins. */
 export const providerAttributes = attributes({

@@ -59,6 +59,22 @@ const declared = attributes({
     computed: true,
     description: "Attributes whose live value no adaptation explains.",
   },
+  restart_needed: {
+    type: ["list", "string"],
+    computed: true,
+    description: "Attributes that were declared, but come into force at its next start.",
+  },
+  origin: {
+    type: "string",
+    computed: true,
+    description:
+      "`stack`; `adaptation` where a guest's request added it to its group; `import` where another tool made it.",
+  },
+  managed_by: {
+    type: "string",
+    computed: true,
+    description: "Who manages it: the principal that claimed it. Null: nobody yet.",
+  },
 });
 
 export const machineStatus = defineDataSource({
@@ -102,5 +118,8 @@ function stateOf(view: MachineView): StateOf<typeof declared> {
     effective: { ...live, lease_until: leaseTime(lease_until_ms) },
     ceiling: { vcpus: ceiling.vcpus, memory_mib: ceiling.memory_mib },
     drift: view.drift.map(({ attribute }) => attribute),
+    restart_needed: view.restart_needed,
+    origin: view.origin,
+    managed_by: view.managed_by,
   };
 }

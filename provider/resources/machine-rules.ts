@@ -2,11 +2,11 @@
 import type { Report } from "#schema/report";
 import { isUnknown } from "#schema/value";
 import type { MachinePlan as Planned } from "./machine-attributes.ts";
+import type { Template } from "./machine-body.ts";
 
 const ranged = ["vcpus", "cpu_percent", "memory_mib"] as const;
 
 export function validateMachine(config: Planned, report: Report): void {
-  const { adaptation } = config;
   if (config.speaker === true && config.group === null)
     report
       .at("speaker")
@@ -14,6 +14,41 @@ export function validateMachine(config: Planned, report: Report): void {
         "A speaker needs a group",
         "Set group to the group that it speaks for, or remove speaker.",
       );
+  validateBounds(config, report);
+}
+
+/** cloud-init's own limit is larger; a seed of this size fits every hypervisor. */
+const maxUserDataBytes = 16 * 1024;
+
+/** Baselines against bounds and ceiling: for a machine, and for the template of a group. */
+export function validateBounds(
+  config: Pick<
+    Template,
+    "vcpus" | "cpu_percent" | "memory_mib" | "adaptation" | "ceiling" | "user_data"
+  > & {
+    readonly site: Planned["site"];
+  },
+  report: Report,
+): void {
+  const { adaptation, ceiling, user_data } = config;
+  if (typeof user_data === "string" && Buffer.byteLength(user_data) > maxUserDataBytes)
+    report
+      .at("user_data")
+      .error(
+        "User data is too long",
+        `${Buffer.byteLength(user_data)} bytes given; at most ${maxUserDataBytes} fit. Let it fetch the rest.`,
+      );
+  for (const name of ["vcpus", "memory_mib"] as const) {
+    const highest = ceiling === null || isUnknown(ceiling) ? null : ceiling[name];
+    const baseline = config[name];
+    if (typeof highest === "number" && typeof baseline === "number" && baseline > highest)
+      report
+        .at("ceiling", name)
+        .error(
+          "Baseline above its ceiling",
+          `${name} = ${baseline} lies above ${highest}; raise the ceiling or lower ${name}.`,
+        );
+  }
   if (adaptation === null || isUnknown(adaptation)) return;
   for (const name of ranged) {
     const range = adaptation[name];

@@ -3,7 +3,7 @@
  * user left out stays out. Pure.
  */
 import { createHash } from "node:crypto";
-import type { MachineView } from "@drover/shepherd/api/contract";
+import type { MachineAdaptation, MachineView } from "@drover/shepherd/api/contract";
 import type { PrivateData, Reached } from "#schema/resource";
 import { isUnknown } from "#schema/value";
 import type { Adaptable } from "./adaptation-attributes.ts";
@@ -50,7 +50,7 @@ export function stateOf(
       memory_mib: live("memory_mib"),
       site: live("site"),
       networks: view.networks.map(({ network_id, address }) => ({ network_id, address })),
-      adaptation: adaptationOf(view, prior),
+      adaptation: ownAdaptation(view.declared_adaptation, prior?.adaptation),
       ceiling: onlyStack(prior?.ceiling),
       disks: absentOr(view.disks, prior?.disks),
       user_data: userDataOf(view, prior),
@@ -77,7 +77,7 @@ export function stateOf(
 }
 
 /** An empty list where the user wrote none is none. */
-function absentOr<T>(list: readonly T[], before: unknown): readonly T[] | null {
+export function absentOr<T>(list: readonly T[], before: unknown): readonly T[] | null {
   return list.length === 0 && !Array.isArray(before) ? null : list;
 }
 
@@ -97,8 +97,11 @@ function startOf(view: MachineView, prior: Planned | null): StartFrom {
 }
 
 /** Its own bounds; an object that says nothing stays one where the user wrote it so. */
-function adaptationOf(view: MachineView, prior: Planned | null): Adaptation | null {
-  const said = view.declared_adaptation ?? {};
+export function ownAdaptation(
+  declared: MachineAdaptation | null,
+  before: Planned["adaptation"] | undefined,
+): Adaptation | null {
+  const said = declared ?? {};
   const own: Adaptation = {
     mode: said.mode ?? null,
     vcpus: said.vcpus ?? null,
@@ -107,7 +110,6 @@ function adaptationOf(view: MachineView, prior: Planned | null): Adaptation | nu
     sites: said.sites ?? null,
     pinned_attributes: said.pinned_attributes ?? null,
   };
-  const before = prior?.adaptation;
   const isWritten = before !== undefined && before !== null && !isUnknown(before);
   if (isWritten && Array.isArray(before.pinned_attributes) && own.pinned_attributes === null)
     return { ...own, pinned_attributes: [] };

@@ -37,5 +37,17 @@ resource "drover_machine" "rank0" {
     cpu_percent = { min = 10, max = 60 }
     memory_mib  = { min = 192, max = 1024 }
     sites       = ["north", "south"]
+
+    pinned_attributes = ["vcpus"]
   }
+
+  # What it is booted able to reach; raising it later needs a restart, which must be allowed.
+  ceiling       = { memory_mib = 2048 }
+  allow_restart = false
+
+  # At destroy the guest is asked to power off, and cut off after a minute.
+  stop_timeout_s      = 60
+  deletion_protection = true
+
+  timeouts = { create = "20m", update = "30m" }
 }

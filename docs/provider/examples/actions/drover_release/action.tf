@@ -1,0 +1,6 @@
+action "drover_release" "rank0" {
+  config {
+    environment = "ring"
+    machine     = "rank-0"
+  }
+}

@@ -1,0 +1,3 @@
+ephemeral "drover_console" "rank0" {
+  machine = "ring/rank-0"
+}

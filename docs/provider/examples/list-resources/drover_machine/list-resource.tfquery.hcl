@@ -1,0 +1,7 @@
+list "drover_machine" "ring" {
+  provider = drover
+
+  config {
+    environment = "ring"
+  }
+}

@@ -1,0 +1,1 @@
+terraform import drover_group.rank ring/rank

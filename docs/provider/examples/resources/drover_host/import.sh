@@ -1,0 +1,1 @@
+terraform import drover_host.east_1 east-1

@@ -1,0 +1,1 @@
+terraform import drover_volume.results ring/results
