@@ -2,6 +2,13 @@
 
 export * as bindings from "./.gen/providers/drover/index.ts";
 export { type AdaptationRecord, readAdaptations } from "./constructs/adaptations.ts";
-export { Environment, type EnvironmentProps, type GroupProps } from "./constructs/environment.ts";
+export {
+  type Adaptation,
+  type ElasticGroupProps,
+  Environment,
+  type EnvironmentProps,
+  type GroupProps,
+  type SingleBaseline,
+} from "./constructs/environment.ts";
 export { Rate, Size } from "./constructs/quantity.ts";
 export { meshTopology, type Pair, ringTopology, starTopology } from "./constructs/topology.ts";

@@ -4,8 +4,12 @@
  */
 import { join } from "node:path";
 import { Construct } from "constructs";
-import { Environment as EnvironmentResource } from "../.gen/providers/drover/environment/index.ts";
-import { Image } from "../.gen/providers/drover/image/index.ts";
+import {
+  type EnvironmentAdaptation,
+  Environment as EnvironmentResource,
+} from "../.gen/providers/drover/environment/index.ts";
+import { Group } from "../.gen/providers/drover/group/index.ts";
+import type { Image } from "../.gen/providers/drover/image/index.ts";
 import { Link } from "../.gen/providers/drover/link/index.ts";
 import { Machine, type MachineConfig } from "../.gen/providers/drover/machine/index.ts";
 import { Network } from "../.gen/providers/drover/network/index.ts";
@@ -24,12 +28,36 @@ export interface EnvironmentProps {
   readonly owner?: string;
   /** The shepherd's record; default `adaptations.json` in the current directory. */
   readonly adaptationsFile?: string;
+  /** What its machines inherit where they say nothing, and the links that guests may add. */
+  readonly adaptation?: Adaptation & {
+    readonly links?: { readonly maxAdded: number; readonly rate: Required<Bounds<Rate>> };
+  };
+  /**
+   * Baselines of single machines and links (`rank-0--rank-1`) that differ from what their group or call says: where an
+   * adopted adaptation goes. `data.drover_adaptations` prints such entries.
+   */
+  readonly baselines?: Readonly<Record<string, SingleBaseline>>;
+}
+export interface SingleBaseline {
+  readonly vcpus?: number;
+  readonly cpuPercent?: number;
+  readonly memoryMib?: number;
+  readonly site?: string;
+  readonly rateMbps?: number;
 }
 
 /** A bound on how far a value may adapt; what is absent stays at the baseline. */
 export interface Bounds<Value> {
   readonly min?: Value;
   readonly max?: Value;
+}
+/** How far something may adapt while it runs. */
+export interface Adaptation {
+  readonly mode?: "auto" | "approve" | "advise" | "pinned";
+  readonly vcpus?: Bounds<number>;
+  readonly cpuPercent?: Bounds<number>;
+  readonly memory?: Bounds<Size>;
+  readonly sites?: readonly string[];
 }
 export interface GroupProps {
   readonly image: Image;
@@ -42,15 +70,24 @@ export interface GroupProps {
   readonly site?: (index: number) => string;
   /** Index of the machine that may ask for the whole group; default 0, `null` for nobody. */
   readonly speaker?: number | null;
-  readonly adaptation?: {
-    readonly mode?: "auto" | "approve" | "advise" | "pinned";
-    readonly vcpus?: Bounds<number>;
-    readonly cpuPercent?: Bounds<number>;
-    readonly memory?: Bounds<Size>;
-    readonly sites?: readonly string[];
+  readonly adaptation?: Adaptation & {
+    /** These stay at their baselines whatever the bounds say. */
+    readonly pinned?: readonly ("vcpus" | "cpuPercent" | "memory" | "site")[];
   };
   /** Anything else of the resource, for one machine. */
   readonly override?: (index: number) => Partial<MachineConfig>;
+}
+
+export interface ElasticGroupProps extends Omit<GroupProps, "site" | "override"> {
+  /** Baseline of the number of machines: a floor that only the stack lowers. */
+  readonly count: number;
+  /** How many machines guests may scale it to. */
+  readonly counts?: Bounds<number>;
+  /** Links among its machines, kept as they come and go. */
+  readonly topology?: { readonly shape: "ring" | "mesh" | "star"; readonly rate: Rate };
+  readonly coupling?: "independent" | "bulk_synchronous" | "pipeline";
+  /** Baseline site of all; default: the environment's in turn. */
+  readonly site?: string;
 }
 
 const defaults = { vcpus: 1, cpuPercent: 100, memoryMib: 256 };
@@ -78,6 +115,9 @@ export class Environment extends Construct {
       class: props.class,
       sites: [...props.sites],
       ...(props.owner === undefined ? {} : { owner: props.owner }),
+      ...(props.adaptation === undefined
+        ? {}
+        : { adaptation: environmentAdaptation(props.adaptation) }),
     });
     this.resource.overrideLogicalId(id); // addresses that a person can type: drover_machine.ring_rank-0
     this.network = new Network(this, "lan", {
@@ -98,6 +138,40 @@ export class Environment extends Construct {
     return names;
   }
 
+  /**
+   * A group that scales: the shepherd names its machines `<name>-0` and up and gives their addresses. Unlike the machines
+   * of `group`, they are one resource, and a guest may add more within `counts`.
+   */
+  elasticGroup(name: string, props: ElasticGroupProps): Group {
+    const { count, counts, topology, adaptation } = props;
+    const baseline = baselineOf(props);
+    const group = new Group(this, name, {
+      environmentId: this.resource.id,
+      name,
+      machineCount: count,
+      template: {
+        imageId: props.image.id,
+        ...baseline,
+        ...(props.site === undefined ? {} : { site: props.site }),
+        ...(props.class === undefined ? {} : { class: props.class }),
+        networks: [{ networkId: this.network.id }],
+        ...(adaptation === undefined
+          ? {}
+          : { adaptation: machineAdaptation(baseline, adaptation, this.props.sites) }),
+      },
+      ...(counts === undefined
+        ? {}
+        : { adaptation: { machineCount: { min: counts.min ?? count, max: counts.max ?? count } } }),
+      ...(topology === undefined
+        ? {}
+        : { topology: topology.shape, topologyRateMbps: topology.rate.mbps }),
+      ...(props.coupling === undefined ? {} : { coupling: props.coupling }),
+      speaker: props.speaker === undefined ? 0 : (props.speaker ?? -1),
+    });
+    group.overrideLogicalId(`${this.node.id}_${name}`);
+    return group;
+  }
+
   /** One machine that belongs to no group. */
   machine(name: string, props: GroupProps): string {
     this.add(name, { ...props, speaker: false }, this.machines.size);
@@ -110,7 +184,7 @@ export class Environment extends Construct {
       const link = new Link(this, `link-${left}--${right}`, {
         environmentId: this.resource.id,
         machines: [this.nameOf(left), this.nameOf(right)],
-        rateMbps: options.rate.mbps,
+        rateMbps: this.props.baselines?.[`${left}--${right}`]?.rateMbps ?? options.rate.mbps,
       });
       link.overrideLogicalId(`${this.node.id}_${left}--${right}`);
     }
@@ -132,10 +206,10 @@ export class Environment extends Construct {
   ): void {
     if (this.machines.has(name))
       throw new Error(`"${this.node.id}" already has a machine "${name}".`);
-    const site = props.site?.(index) ?? this.props.sites[index % this.props.sites.length] ?? "";
-    const vcpus = props.vcpus ?? defaults.vcpus;
-    const cpuPercent = props.cpuPercent ?? defaults.cpuPercent;
-    const memoryMib = props.memory?.mib ?? defaults.memoryMib;
+    const own = this.props.baselines?.[name];
+    const site =
+      own?.site ?? props.site?.(index) ?? this.props.sites[index % this.props.sites.length] ?? "";
+    const baseline = { ...baselineOf(props), ...sizesOf(own) };
     const { adaptation } = props;
     const record = this.adaptations.find((row) => row.machine === name);
     const machine = new Machine(this, name, {
@@ -144,9 +218,7 @@ export class Environment extends Construct {
       ...(props.group === undefined ? {} : { group: props.group, speaker: props.speaker }),
       ...(props.class === undefined ? {} : { class: props.class }),
       imageId: props.image.id,
-      vcpus,
-      cpuPercent,
-      memoryMib,
+      ...baseline,
       site,
       networks: [
         {
@@ -154,20 +226,7 @@ export class Environment extends Construct {
           address: addressOf(this.props.cidr, firstHostNumber + this.machines.size),
         },
       ],
-      adaptation: {
-        mode: adaptation?.mode ?? "auto",
-        ...range("vcpus", vcpus, adaptation?.vcpus),
-        ...range("cpuPercent", cpuPercent, adaptation?.cpuPercent),
-        ...range(
-          "memoryMib",
-          memoryMib,
-          adaptation?.memory && {
-            ...mibOf("min", adaptation.memory.min),
-            ...mibOf("max", adaptation.memory.max),
-          },
-        ),
-        sites: [...(adaptation?.sites ?? this.props.sites)],
-      },
+      adaptation: machineAdaptation(baseline, adaptation ?? {}, this.props.sites),
       ...(record === undefined
         ? {}
         : {
@@ -186,17 +245,95 @@ export class Environment extends Construct {
   }
 }
 
-function range(
-  name: "vcpus" | "cpuPercent" | "memoryMib",
-  baseline: number,
-  bounds: Bounds<number> | undefined,
-) {
-  if (bounds === undefined) return {};
-  return { [name]: { min: bounds.min ?? baseline, max: bounds.max ?? baseline } };
+interface Sizes {
+  readonly vcpus: number;
+  readonly cpuPercent: number;
+  readonly memoryMib: number;
+}
+function baselineOf(props: Pick<GroupProps, "vcpus" | "cpuPercent" | "memory">): Sizes {
+  return {
+    vcpus: props.vcpus ?? defaults.vcpus,
+    cpuPercent: props.cpuPercent ?? defaults.cpuPercent,
+    memoryMib: props.memory?.mib ?? defaults.memoryMib,
+  };
 }
 
-function mibOf(name: "min" | "max", size: Size | undefined) {
-  return size === undefined ? {} : { [name]: size.mib };
+/** The sizes that an entry of `baselines` names. */
+function sizesOf(own: SingleBaseline | undefined): Partial<Sizes> {
+  const { vcpus, cpuPercent, memoryMib } = own ?? {};
+  return {
+    ...(vcpus === undefined ? {} : { vcpus }),
+    ...(cpuPercent === undefined ? {} : { cpuPercent }),
+    ...(memoryMib === undefined ? {} : { memoryMib }),
+  };
+}
+
+const attributeNames = {
+  vcpus: "vcpus",
+  cpuPercent: "cpu_percent",
+  memory: "memory_mib",
+  site: "site",
+} as const;
+
+function machineAdaptation(
+  baseline: Sizes,
+  adaptation: NonNullable<GroupProps["adaptation"]>,
+  sites: readonly string[],
+) {
+  const { mode, vcpus, cpuPercent, memory, pinned } = adaptation;
+  return {
+    ...(mode === undefined ? {} : { mode }),
+    ...range("vcpus", vcpus, baseline.vcpus),
+    ...range("cpuPercent", cpuPercent, baseline.cpuPercent),
+    ...range("memoryMib", memory && inMib(memory), baseline.memoryMib),
+    sites: [...(adaptation.sites ?? sites)],
+    ...(pinned === undefined
+      ? {}
+      : { pinnedAttributes: pinned.map((name) => attributeNames[name]) }),
+  };
+}
+
+function environmentAdaptation(
+  adaptation: NonNullable<EnvironmentProps["adaptation"]>,
+): EnvironmentAdaptation {
+  const { mode, vcpus, cpuPercent, memory, sites, links } = adaptation;
+  return {
+    ...(mode === undefined ? {} : { mode }),
+    ...range("vcpus", vcpus),
+    ...range("cpuPercent", cpuPercent),
+    ...range("memoryMib", memory && inMib(memory)),
+    ...(sites === undefined ? {} : { sites: [...sites] }),
+    ...(links === undefined
+      ? {}
+      : {
+          links: {
+            maxAdded: links.maxAdded,
+            rateMbps: { min: links.rate.min.mbps, max: links.rate.max.mbps },
+          },
+        }),
+  };
+}
+
+/** What is left open is the baseline; without one both ends must be given. */
+function range(
+  name: "vcpus" | "cpuPercent" | "memoryMib",
+  bounds: Bounds<number> | undefined,
+  baseline?: number,
+) {
+  if (bounds === undefined) return {};
+  const { min = baseline, max = baseline } = bounds;
+  if (min === undefined || max === undefined)
+    throw new Error(
+      `Bounds of ${name} for a whole environment need min and max: no baseline fills in.`,
+    );
+  return { [name]: { min, max } };
+}
+
+function inMib({ min, max }: Bounds<Size>): Bounds<number> {
+  return {
+    ...(min === undefined ? {} : { min: min.mib }),
+    ...(max === undefined ? {} : { max: max.mib }),
+  };
 }
 
 /** The n-th address of an IPv4 CIDR, dotted. Throws when it lies outside. */
