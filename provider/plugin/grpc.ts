@@ -147,9 +147,18 @@ function refuse(stream: ServerHttp2Stream, status: number, message: string): voi
   const headers = {
     ...responseHeaders,
     "grpc-status": String(status),
-    "grpc-message": encodeURIComponent(message),
+    "grpc-message": percentEncoded(message),
   };
   stream.respond(headers, { endStream: true });
+}
+
+/** As PROTOCOL-HTTP2.md wants it: visible ASCII stays, `%` and every other byte of UTF-8 are escaped. */
+function percentEncoded(text: string): string {
+  return Array.from(Buffer.from(text), (byte) =>
+    byte >= 0x20 && byte <= 0x7e && byte !== 0x25
+      ? String.fromCharCode(byte)
+      : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`,
+  ).join("");
 }
 
 /** One flag byte (not compressed), four of length, the message. */

@@ -68,7 +68,11 @@ export function resourceAnswers(session: Session): Handlers {
       session.reporting(
         "ApplyResourceChange",
         async (report) => applyResource(session, request, report),
-        { new_state: request.prior_state, private: request.planned_private },
+        {
+          new_state: request.prior_state,
+          private: request.planned_private,
+          new_identity: request.planned_identity,
+        },
       ),
   };
 }

@@ -3,14 +3,14 @@
  * HTTP/2. Speaks with protobufjs and @msgpack/msgpack only, so that it judges the provider's own codecs from outside.
  */
 import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { type ClientHttp2Session, connect } from "node:http2";
 import { connect as connectSocket } from "node:net";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
-import { makeCertificate } from "@drover/provider/plugin/certificate";
-import { decode, ExtensionCodec, encode } from "@msgpack/msgpack";
 import protobuf from "protobufjs";
+import { type ClientCertificate, makeClientCertificate, toPem } from "./client-certificate.ts";
 
 const protocol = protobuf.parse(
   readFileSync(join(import.meta.dirname, "tfplugin6.proto"), "utf8"),
@@ -36,15 +36,6 @@ export class GrpcError extends Error {
   }
 }
 
-/** A value that is known only after apply. */
-export class UnknownValue {}
-const extensions = new ExtensionCodec();
-extensions.register({
-  type: 0,
-  encode: (value) => (value instanceof UnknownValue ? new Uint8Array([0]) : null),
-  decode: () => new UnknownValue(),
-});
-
 export type Fields = Record<string, unknown>;
 export interface WireDiagnostic {
   readonly severity: number;
@@ -53,17 +44,11 @@ export interface WireDiagnostic {
   readonly attribute?: { steps: Fields[] } | null;
 }
 
-export function toValue(value: unknown): Fields {
-  return { msgpack: encode(value, { extensionCodec: extensions }) };
-}
-export function fromValue(value: unknown): unknown {
-  const { msgpack } = value as { msgpack: Uint8Array };
-  return decode(msgpack, { extensionCodec: extensions });
-}
-
 export class PluginHost {
   readonly child: ChildProcess;
   readonly line: string;
+  /** What this host proves itself with; absent without AutoMTLS. */
+  readonly certificate: ClientCertificate | undefined;
   private readonly session: ClientHttp2Session;
   private readonly output: { stderr: string };
 
@@ -71,12 +56,13 @@ export class PluginHost {
     child: ChildProcess,
     line: string,
     session: ClientHttp2Session,
-    output: { stderr: string },
+    more: { output: { stderr: string }; certificate: ClientCertificate | undefined },
   ) {
     this.child = child;
     this.line = line;
     this.session = session;
-    this.output = output;
+    this.output = more.output;
+    this.certificate = more.certificate;
   }
 
   /** Resolves once the provider has said where it listens; the streams that go-plugin opens at once are open. */
@@ -84,7 +70,7 @@ export class PluginHost {
     executable: string,
     options: { readonly env?: Record<string, string>; readonly plain?: boolean } = {},
   ): Promise<PluginHost> {
-    const own = makeCertificate(Date.now());
+    const own = await makeClientCertificate();
     const child = spawn(executable, [], {
       stdio: ["ignore", "pipe", "pipe"],
       env: {
@@ -103,7 +89,7 @@ export class PluginHost {
     const session = connect(certificate === "" ? "http://localhost" : "https://localhost", {
       createConnection: () => {
         if (certificate === "") return connectSocket(path);
-        const pem = toPem(certificate);
+        const pem = toPem("CERTIFICATE", Buffer.from(certificate, "base64"));
         return connectTls({
           path,
           servername: "localhost",
@@ -119,7 +105,10 @@ export class PluginHost {
       session.once("error", reject);
     });
     session.on("error", () => undefined); // a provider may end right after its answer; each call tells its own fate
-    const host = new PluginHost(child, line, session, output);
+    const host = new PluginHost(child, line, session, {
+      output,
+      certificate: options.plain === true ? undefined : own,
+    });
     host.open("/plugin.GRPCStdio/StreamStdio");
     host.open("/plugin.GRPCBroker/StartStream");
     return host;
@@ -129,44 +118,66 @@ export class PluginHost {
     return this.output.stderr;
   }
 
+  /** Resolves once the provider has written this to its log. */
+  async said(words: RegExp): Promise<void> {
+    while (!words.test(this.output.stderr)) {
+      if (this.child.stderr === null || this.child.exitCode !== null)
+        throw new Error(`the provider ended without ${words}`);
+      await once(this.child.stderr, "data");
+    }
+  }
+
   /** Calls `tfplugin6.Provider/<name>`. @throws GrpcError when the status is not OK. */
   async call(name: string, request: Fields = {}): Promise<Fields> {
-    const requestType = protocol.lookupType(`tfplugin6.${name}.Request`);
-    const responseType = protocol.lookupType(`tfplugin6.${name}.Response`);
-    const bytes = await this.raw(
-      `/tfplugin6.Provider/${name}`,
-      requestType.encode(requestType.fromObject(request)).finish(),
-    );
-    return responseType.toObject(responseType.decode(bytes), {
-      defaults: true,
-      arrays: true,
-      longs: Number,
-    });
+    const answer = await this.raw(`/tfplugin6.Provider/${name}`, encodeRequest(name, request));
+    return decodeAnswer(`${name}.Response`, answer);
+  }
+
+  /** A call that is answered by a stream, one event after the other; breaking off cancels it. */
+  async *events(name: string, request: Fields = {}): AsyncGenerator<Fields> {
+    const messages = this.streamed(`/tfplugin6.Provider/${name}`, encodeRequest(name, request));
+    for await (const message of messages) yield decodeAnswer(`${name}.Event`, message);
   }
 
   /** One unary call, bytes in and out. */
-  raw(path: string, message: Uint8Array): Promise<Uint8Array> {
+  async raw(path: string, message: Uint8Array): Promise<Uint8Array> {
+    const answers: Uint8Array[] = [];
+    for await (const answer of this.streamed(path, message)) answers.push(answer);
+    const [only, ...more] = answers;
+    if (only === undefined || more.length > 0)
+      throw new Error(`${answers.length} messages in answer to ${path}`);
+    return only;
+  }
+
+  /** One call that may answer with any number of messages, bytes in and out. */
+  async *streamed(path: string, message: Uint8Array): AsyncGenerator<Uint8Array> {
     const stream = this.open(path);
     const head = Buffer.alloc(5);
     head.writeUInt32BE(message.length, 1);
     stream.end(Buffer.concat([head, message]));
-    return new Promise((resolve, reject) => {
-      const chunks: Buffer[] = [];
-      let status = "";
-      let text = "";
-      const note = (headers: Record<string, unknown>) => {
-        status = String(headers["grpc-status"] ?? status);
-        text = decodeURIComponent(String(headers["grpc-message"] ?? text));
-      };
-      stream.on("response", note);
-      stream.on("trailers", note);
-      stream.on("data", (chunk: Buffer) => chunks.push(chunk));
-      stream.on("error", reject);
-      stream.on("close", () => {
-        if (status === "0") resolve(Buffer.concat(chunks).subarray(5));
-        else reject(new GrpcError(Number(status === "" ? "2" : status), text));
-      });
-    });
+    let status = "";
+    let text = "";
+    const note = (headers: Record<string, unknown>) => {
+      status = String(headers["grpc-status"] ?? status);
+      text = decodeURIComponent(String(headers["grpc-message"] ?? text));
+    };
+    stream.on("response", note);
+    stream.on("trailers", note);
+    let rest = Buffer.alloc(0);
+    try {
+      for await (const chunk of stream as AsyncIterable<Buffer>) {
+        rest = Buffer.concat([rest, chunk]);
+        while (rest.length >= 5 && rest.length >= 5 + rest.readUInt32BE(1)) {
+          const end = 5 + rest.readUInt32BE(1);
+          yield rest.subarray(5, end);
+          rest = rest.subarray(end);
+        }
+      }
+    } finally {
+      stream.close();
+    }
+    if (status !== "0") throw new GrpcError(Number(status === "" ? "2" : status), text);
+    if (rest.length > 0) throw new Error(`${rest.length} bytes after the last message of ${path}`);
   }
 
   /** As the host ends a provider: Shutdown, then wait. Resolves with its exit code. */
@@ -200,6 +211,28 @@ export class PluginHost {
   }
 }
 
+/** Fields that the protocol does not know are refused: a typing error in a test must not pass. */
+function encodeRequest(name: string, request: Fields): Uint8Array {
+  const type = protocol.lookupType(`tfplugin6.${name}.Request`);
+  for (const field of Object.keys(request))
+    if (type.fields[field] === undefined) throw new TypeError(`${name} has no field ${field}`);
+  return type.encode(type.fromObject(request)).finish();
+}
+function decodeAnswer(name: string, bytes: Uint8Array): Fields {
+  const type = protocol.lookupType(`tfplugin6.${name}`);
+  return type.toObject(type.decode(bytes), { defaults: true, arrays: true, longs: Number });
+}
+
+/** Every call of the protocol, by name; `streams` are those that answer with events. */
+export const callNames: readonly string[] = namesWith("Request");
+export const streamNames: readonly string[] = namesWith("Event");
+function namesWith(part: string): readonly string[] {
+  const { nested = {} } = protocol.lookup("tfplugin6") as protobuf.Namespace;
+  return Object.entries(nested)
+    .filter(([, type]) => type instanceof protobuf.Type && type.nested?.[part] !== undefined)
+    .map(([name]) => name);
+}
+
 function firstLine(child: ChildProcess, output: { stderr: string }): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = "";
@@ -213,12 +246,6 @@ function firstLine(child: ChildProcess, output: { stderr: string }): Promise<str
       reject(new Error(`the provider ended with ${code} before its first line\n${output.stderr}`)),
     );
   });
-}
-
-function toPem(base64: string): string {
-  const padded = base64 + "=".repeat((4 - (base64.length % 4)) % 4);
-  const lines = (padded.match(/.{1,64}/g) ?? []).join("\n");
-  return `-----BEGIN CERTIFICATE-----\n${lines}\n-----END CERTIFICATE-----\n`;
 }
 
 export function diagnosticsOf(answer: Fields): readonly WireDiagnostic[] {

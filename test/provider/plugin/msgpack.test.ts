@@ -4,8 +4,9 @@ import { DecodeError } from "@drover/provider/plugin/protobuf";
 import type { ValueType } from "@drover/provider/schema/attribute";
 import { Decimal, unknown, type Value } from "@drover/provider/schema/value";
 import { expect, test } from "@jest/globals";
-import { decode, encode } from "@msgpack/msgpack";
+import { decode, ExtensionCodec, encode } from "@msgpack/msgpack";
 import fc from "fast-check";
+import { toValue, UnknownValue } from "../conformance/values.ts";
 
 /** A type, and values of it. */
 interface Typed {
@@ -95,6 +96,55 @@ test("arbitrary bytes end in a DecodeError or in a value, never otherwise", () =
     { numRuns: 2000 },
   );
 });
+
+test("whole numbers of any size and exact decimals come back as they were", () => {
+  const big = fc.bigInt({ min: -(2n ** 520n), max: 2n ** 520n });
+  const narrow = (value: bigint) => (Number.isSafeInteger(Number(value)) ? Number(value) : value);
+  fc.assert(
+    fc.property(big, (value) => {
+      expect(decodeValue("number", encodeValue("number", value))).toEqual(narrow(value));
+    }),
+  );
+  const decimal = fc
+    .tuple(fc.boolean(), fc.stringMatching(/^[1-9]\d{0,80}$/), fc.stringMatching(/^\d{0,80}[1-9]$/))
+    .map(([negative, whole, fraction]) => `${negative ? "-" : ""}${whole}.${fraction}`);
+  fc.assert(
+    fc.property(decimal, (text) => {
+      const bytes = encodeValue("number", new Decimal(text));
+      expect(decode(bytes)).toBe(text); // as go-cty writes it
+      expect(decodeValue("number", bytes)).toEqual(new Decimal(text));
+    }),
+  );
+});
+
+test("a refined unknown is an unknown, whatever is known of it, anywhere in a value", () => {
+  const refinements = fc.record(
+    {
+      notNull: fc.constant(true as const),
+      prefix: fc.string({ maxLength: 200 }),
+      min: fc.tuple(fc.maxSafeInteger(), fc.boolean()),
+      max: fc.tuple(fc.maxSafeInteger(), fc.boolean()),
+      lengthMin: fc.nat(),
+      lengthMax: fc.nat(),
+    },
+    { requiredKeys: [] },
+  );
+  const type: ValueType = ["object", { a: "string", b: ["list", "number"], c: "dynamic" }];
+  fc.assert(
+    fc.property(refinements, refinements, (one, two) => {
+      const bytes = toValue({ a: new UnknownValue(one), b: [1, new UnknownValue(two)], c: null });
+      const decoded = decodeValue(type, bytes["msgpack"] as Uint8Array);
+      expect(decoded).toEqual({ a: unknown, b: [1, unknown], c: null });
+      expect(decode(encodeValue(type, decoded), { extensionCodec: plain })).toEqual({
+        a: "unknown",
+        b: [1, "unknown"],
+        c: null,
+      });
+    }),
+  );
+});
+const plain = new ExtensionCodec();
+plain.register({ type: 0, encode: () => null, decode: () => "unknown" });
 
 test("every prefix of a value is cut off", () => {
   const whole = encodeValue(["list", "string"], ["a", "b".repeat(300), null]);
