@@ -2,6 +2,7 @@
  * The shepherd: reads nothing by itself but what drover.yaml names, joins the rooms, starts them in the order that a
  * restart after a crash needs, and stops them in the opposite one. The only place that knows them all.
  */
+import type { KeyObject } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Logger, destination as logDestination, pino } from "pino";
@@ -17,16 +18,24 @@ import { createEvidence, withEvidence } from "#evidence/evidence";
 import { createGuestChannels } from "#intake/guest-channels";
 import { createWriteBack } from "#intake/write-back";
 import { Fault } from "#model/fault";
-import { absentPolicy, openPolicy } from "#opa/engine";
+import { openGenerations } from "#opa/generations";
+import { openPolicies, standardPolicyLimits } from "#opa/policies";
+import { policySources } from "#opa/policy-sources";
 import { withGraves } from "#operations/graves";
 import { type HostMarks, openHostMarks } from "#operations/host-marks";
 import { createOperations } from "#operations/operations";
+import { createPaths } from "#operations/paths";
+import { createApprovalTimer } from "#policy/approval-timer";
+import { createAudit } from "#policy/audit";
+import { readGlassKey } from "#policy/break-glass";
 import { createDrains } from "#policy/drains";
 import { createGate } from "#policy/gate";
 import { createJanitor } from "#policy/janitor";
 import { createLeases } from "#policy/leases";
+import { createRecalls } from "#policy/recalls";
 import { createRepairs } from "#policy/repairs";
-import type { PolicyEngine } from "#ports/policy-engine";
+import type { Clock } from "#ports/clock";
+import type { Store } from "#ports/store";
 import { createObserver } from "#sensing/observer";
 import { openSqliteStore } from "#store/sqlite";
 import { lockState } from "#store/state-lock";
@@ -132,10 +141,22 @@ async function start(
   const ids = createIds(clock);
   const fleet = sites.flatMap((site) => site.hosts);
 
-  const engines = await openPolicies(configuration, log);
-  onStop(async () => {
-    await Promise.all([...engines.values()].map((engine) => engine.close()));
+  const policies = await openPolicies({
+    sources: policySources(configuration),
+    limits: {
+      replayLast: configuration.policies.replayLast ?? standardPolicyLimits.replayLast,
+      maxFlips: configuration.policies.maxFlips ?? standardPolicyLimits.maxFlips,
+    },
+    generations: openGenerations(join(stateDirectory, "policies")),
+    store,
+    clock,
+    ids,
+    log: log.child({ room: "policies" }),
   });
+  const { engines } = policies;
+  const glassKeys = configuration.breakGlass.publicKeyFiles.map(readGlassKeyFile);
+  onStop(() => policies.stop());
+  policies.start();
   let marked: HostMarks | undefined;
   const observer = createObserver({
     hosts,
@@ -171,6 +192,7 @@ async function start(
     sensed: observer,
     operations,
     engines,
+    glassKeys,
   });
 
   // What a predecessor left is looked at before anything new may start.
@@ -184,6 +206,7 @@ async function start(
       data: { version, epoch: store.epoch, world: configuration.world },
     }),
   );
+  await tellClearPairs(configuration, { store, clock, log });
   const orphans = await removeOrphans({ store, clock });
   if (orphans > 0) log.info({ orphans }, "declarations that never began were taken back");
   await operations.recover();
@@ -198,6 +221,28 @@ async function start(
   });
   leases.start();
   onStop(() => leases.stop());
+  const approvals = createApprovalTimer({ gate, clock, log: log.child({ room: "approvals" }) });
+  approvals.start();
+  onStop(() => approvals.stop());
+  const recalls = createRecalls({
+    store,
+    gate,
+    operations,
+    clock,
+    ids,
+    log: log.child({ room: "recalls" }),
+  });
+  recalls.start();
+  onStop(() => recalls.stop());
+  const audit = createAudit({
+    store,
+    sensed: observer,
+    engines,
+    clock,
+    log: log.child({ room: "audit" }),
+  });
+  audit.start();
+  onStop(() => audit.stop());
   const repairs = createRepairs({
     store,
     gate,
@@ -261,6 +306,11 @@ async function start(
       sensing: observer,
       hostCare: { marks, drains, janitor, kick: () => operations.kick() },
       evidence: createEvidence(store),
+      engines,
+      audit,
+      ruleSources: policies.sources,
+      paths: createPaths({ hosts, fleet, clock }),
+      tunnels: { rotate: () => operations.rotateTunnels() },
       tokens: createTokenStore({
         configured: configuration.tokens,
         file: join(stateDirectory, "tokens.json"),
@@ -276,6 +326,19 @@ async function start(
     },
     { log, onStop },
   );
+}
+
+/** Traffic in the clear between sites is the operator's word, never a default: it stands in the log and the evidence. */
+async function tellClearPairs(
+  { clearPairs }: Configuration,
+  { store, clock, log }: { readonly store: Store; readonly clock: Clock; readonly log: Logger },
+): Promise<void> {
+  for (const sites of clearPairs) {
+    log.warn({ sites }, "LANs between these sites are not encrypted, as drover.yaml says");
+    await store.transaction((journal) =>
+      journal.events.append({ kind: "tunnel.clear", atMs: clock.nowMs(), data: { sites } }),
+    );
+  }
 }
 
 /** The unix socket always, TCP when configured. */
@@ -300,6 +363,16 @@ async function listen(
   return address;
 }
 
+/** Fault `config.unreadable` names the file, also when it holds no Ed25519 key. */
+function readGlassKeyFile(file: string): KeyObject {
+  try {
+    return readGlassKey(readFileSync(file, "utf8"));
+  } catch (cause) {
+    const problem = cause instanceof Error ? cause.message : String(cause);
+    throw new Fault("config.unreadable", { file, problem }, { cause });
+  }
+}
+
 /** Fault `config.unreadable` names the file. */
 function readTls({ tls }: Configuration): { cert: string; key: string } | undefined {
   if (tls === undefined) return undefined;
@@ -312,33 +385,4 @@ function readTls({ tls }: Configuration): { cert: string; key: string } | undefi
     }
   };
   return { cert: read(tls.certFile), key: read(tls.keyFile) };
-}
-
-/** One engine an owner. A bundle that cannot be loaded denies everything of its owner; the others go on. */
-async function openPolicies(
-  configuration: Configuration,
-  log: Logger,
-): Promise<ReadonlyMap<string, PolicyEngine>> {
-  const folders = new Map<string, string>([
-    ["operator", configuration.policies.operator],
-    ...configuration.sites.map((site): [string, string] => [`site:${site.id}`, site.policy]),
-    ...Object.entries(configuration.policies.owners).map(([name, folder]): [string, string] => [
-      `owner:${name}`,
-      folder,
-    ]),
-  ]);
-  const engines = new Map<string, PolicyEngine>();
-  // One after the other: equal sources compile once and then come from the cache.
-  for (const [owner, folder] of folders) {
-    try {
-      engines.set(owner, await openPolicy({ owner, folder }));
-    } catch (error) {
-      log.error(
-        { err: error, owner, folder },
-        "policy not loaded: everything of this owner is denied",
-      );
-      engines.set(owner, absentPolicy(owner, error));
-    }
-  }
-  return engines;
 }

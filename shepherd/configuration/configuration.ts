@@ -5,11 +5,11 @@
 import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { dirname, isAbsolute, resolve } from "node:path";
+import { type PoliciesConfiguration, policiesReader } from "#configuration/policies";
 import {
   checked,
   integer,
   list,
-  named,
   object,
   oneOf,
   optional,
@@ -27,7 +27,7 @@ export const defaultStateDirectory = "/var/lib/drover";
 export const defaultConfigurationFile = "/etc/drover/drover.yaml";
 
 /** What a token may do; the socket's `local-root` may do all of it except approve. */
-export const roles = ["operator", "approver", "reader", "stack"] as const;
+export const roles = ["operator", "approver", "security", "reader", "stack"] as const;
 export type Role = (typeof roles)[number];
 
 export interface TokenRecord {
@@ -82,15 +82,12 @@ export interface Configuration {
   readonly tls?: { readonly certFile: string; readonly keyFile: string } | undefined;
   readonly stacks: readonly StackConfiguration[];
   readonly sites: readonly SiteConfiguration[];
-  /**
-   * Folders of policy bundles: the operator's, and by name those of environment owners (`*`: of all others). A site
-   * names its own. A folder that is not there denies; absent keys mean the bundles that ship with drover.
-   */
-  readonly policies: {
-    readonly operator: string;
-    readonly owners: Readonly<Record<string, string>>;
-  };
+  readonly policies: PoliciesConfiguration;
   readonly tokens: readonly TokenRecord[];
+  /** Pairs of sites whose traffic is not encrypted, because the operator said so; told at every start. */
+  readonly clearPairs: readonly (readonly [string, string])[];
+  /** PEM files of the Ed25519 keys whose documents break the glass; none = nobody can. */
+  readonly breakGlass: { readonly publicKeyFiles: readonly string[] };
   /** Only in the simulated world: wall-clock milliseconds become this many times as many. */
   readonly simulatedSpeed: number;
 }
@@ -146,10 +143,17 @@ export function readConfiguration(content: string, file: string): Configuration 
         libvirtSocket: host.libvirt_socket,
         acceleration: host.acceleration,
         channels: host.channels,
+        uplinkMbps: host.uplink_mbps,
+        tunnel:
+          found.world === "simulated"
+            ? undefined
+            : { port: found.tunnels.port, clearSites: clearSitesOf(site.id, found.tunnels.clear) },
       })),
     })),
+    clearPairs: found.tunnels.clear,
     policies: found.policies,
     tokens: found.tokens,
+    breakGlass: { publicKeyFiles: found.break_glass.public_key_files },
     simulatedSpeed: found.simulated_speed,
   };
   checkWhole(configuration);
@@ -206,6 +210,7 @@ function sshReader(path: Reader<string>, depth = 0): Reader<SshConfiguration> {
 }
 
 function fileReader(path: Reader<string>) {
+  const policies = policiesReader(path, shippedPolicy);
   return object({
     world: optional(oneOf("libvirt", "simulated"), "libvirt"),
     state_dir: optional(path),
@@ -222,12 +227,14 @@ function fileReader(path: Reader<string>) {
       ),
       [],
     ),
-    policies: optional(
+    policies: optional(policies.read, policies.absent),
+    tunnels: optional(
       object({
-        operator: optional(path, shippedPolicy("operator")),
-        owners: optional(named(path), { "*": shippedPolicy("owner") }),
+        // the second port of the pair is used while keys are rotated
+        port: optional(integer({ unit: "port", min: 1, max: 65_534 }), 51_820),
+        clear: optional(list(checked(text(), parseSitePair)), []),
       }),
-      { operator: shippedPolicy("operator"), owners: { "*": shippedPolicy("owner") } },
+      { port: 51_820, clear: [] },
     ),
     tokens: optional(
       list(
@@ -241,6 +248,9 @@ function fileReader(path: Reader<string>) {
       ),
       [],
     ),
+    break_glass: optional(object({ public_key_files: required(list(path)) }), {
+      public_key_files: [],
+    }),
     simulated_speed: optional(integer({ unit: "count", min: 1, max: 10_000 }), 1),
     sites: required(
       list(
@@ -267,6 +277,7 @@ function fileReader(path: Reader<string>) {
                   ),
                   [],
                 ),
+                uplink_mbps: optional(integer({ unit: "mbps", min: 1, max: 1_000_000 })),
                 pool: optional(text(), "drover"),
                 migration_address: required(ip),
                 lend: required(
@@ -285,6 +296,22 @@ function fileReader(path: Reader<string>) {
       ),
     ),
   });
+}
+
+function parseSitePair(value: string): readonly [string, string] {
+  const [left = "", right = "", ...rest] = value.split(":");
+  if (left === "" || right === "" || left === right || rest.length > 0)
+    throw new Error(`${value} is no pair of sites such as north:south`);
+  return [left, right];
+}
+
+function clearSitesOf(
+  siteId: string,
+  pairs: readonly (readonly [string, string])[],
+): readonly string[] {
+  return pairs.flatMap(([left, right]) =>
+    left === siteId ? [right] : right === siteId ? [left] : [],
+  );
 }
 
 function pathFrom(folder: string): Reader<string> {
@@ -320,6 +347,9 @@ function checkWhole(configuration: Configuration): void {
       `listen on ${listen.host} needs tls: tokens would cross the network in the clear`,
     );
   }
+  const siteIds = new Set(configuration.sites.map((site) => site.id));
+  const stranger = configuration.clearPairs.flat().find((id) => !siteIds.has(id));
+  if (stranger !== undefined) throw problem(`tunnels.clear names ${stranger}, which is no site`);
   const unreached = hosts.find((host) => host.ssh === undefined);
   if (configuration.world === "libvirt" && unreached !== undefined) {
     throw problem(`host ${unreached.id} lacks the key ssh`);

@@ -32,7 +32,11 @@ export type EventKind =
   | "tunnel.clear"
   | "tunnel.rotated"
   | "host.differs"
-  | "shepherd.started";
+  | "shepherd.started"
+  | "policy.activated"
+  | "policy.refused"
+  | "policy.tried"
+  | "evidence.conflict";
 
 export interface NewEvent {
   readonly kind: EventKind;

@@ -99,6 +99,12 @@ export const faultCatalogue = {
     "{attribute} of {kind} {key} cannot be changed from {from} to {to}",
     "Destroy it and declare it again.",
   ),
+  "conflict.managed": entry(
+    409,
+    "never",
+    "{kind} {key} is managed by {managedBy}",
+    "Let that state give it up (terraform state rm there), or change it there.",
+  ),
   "object.protected": entry(
     409,
     "never",
@@ -420,6 +426,18 @@ export const faultCatalogue = {
     "never",
     "{cidr} cannot be a network: {problem}",
     "Give an IPv4 CIDR without host bits, from /8 to /30, such as 10.42.0.0/24.",
+  ),
+  "network.cidr_overlaps": entry(
+    409,
+    "never",
+    "{cidr} overlaps the environment's network {network}, which is {other}",
+    "Choose another range: a machine on both could not tell them apart. Networks of other environments may overlap.",
+  ),
+  "network.no_gateway_host": entry(
+    503,
+    "later",
+    "No host of site {site} answers that could hold the gateway",
+    "Look at `drover status`; the gateway stays at the host that is chosen now.",
   ),
   "network.address_invalid": entry(
     400,
@@ -885,6 +903,12 @@ export const faultCatalogue = {
     "never",
     "{failed} of {vectors} vectors of {owner} do not hold: {problem}",
     "Run `drover policy test` in the bundle's folder; the policy that was in force stays in force.",
+  ),
+  "policy.undecided": entry(
+    409,
+    "never",
+    "The policy of {owner} gives no verdict on an ordinary request: {problem}",
+    "A rule loops, takes memory without end or contradicts itself; `drover policy test` in the bundle's folder finds it.",
   ),
   "policy.flips": entry(
     409,

@@ -64,11 +64,14 @@ export interface VectorProblem {
 
 const notOfInstance = new Set(["name", "entrypoint", "set", "rule", "expected"]);
 
+/** An ordinary request of an ordinary environment: what vectors are edits of. */
+export async function exampleInput(): Promise<PolicyInput> {
+  return (await readJson(join(libraryFolder, "schemas/example-input.json"))) as PolicyInput;
+}
+
 /** The rules' own vectors and those of the bundle's folder (`tests/vectors.json`). Throws Error for a broken file. */
 export async function readVectors(folder: string): Promise<VectorFile> {
-  const example = (await readJson(
-    join(libraryFolder, "schemas/example-input.json"),
-  )) as PolicyInput;
+  const example = await exampleInput();
   const vectors: Vector[] = [];
   for (const rule of (await readdir(join(libraryFolder, "rules"))).toSorted()) {
     const file = join(libraryFolder, "rules", rule, "vectors.json");

@@ -6,12 +6,19 @@ import { failedFindings } from "#policy/disclose";
 import type { PolicyAnswer } from "#ports/policy-engine";
 
 const neverBlocksDestroy = new Set([
+  "cooldown",
+  "disruption_budget",
+  "dominant_share",
   "environment_quota",
-  "owner_quota",
-  "site_quota",
   "growth_factor",
-  "request_rate",
   "host_headroom",
+  "lease_length",
+  "move_occupancy",
+  "moved_bytes",
+  "owner_quota",
+  "predicted_cost",
+  "request_rate",
+  "site_quota",
 ]);
 
 /** An answer about a destroy that said no for nothing but room and pace says yes. */

@@ -110,8 +110,8 @@ export async function verifyReplay(options: {
       );
     read += page.length;
     await inParallel(questions, async ({ decision, consent }) => {
-      // no policy had been loaded: there was no answer to repeat
-      if (consent.policyDigest === "") return;
+      // no policy had been loaded, or its time ran out: there was no answer to repeat
+      if (consent.policyDigest === "" || gaveUp(decision, consent)) return;
       const engine = await options.engineFor(consent);
       if (engine === undefined) {
         missing += 1;
@@ -141,6 +141,13 @@ export async function verifyReplay(options: {
     return read >= last ? "stop" : "go on";
   });
   return { replayed, differing, missing };
+}
+
+/** Verdicts of the clock and the machine, not of the policy. */
+const gaveUpCodes = new Set(["policy.timeout", "policy.overloaded", "policy.trap"]);
+
+function gaveUp({ findings }: Decision, { owner }: Consent): boolean {
+  return findings.some((one) => one.owner === owner && gaveUpCodes.has(one.code ?? ""));
 }
 
 /** What an answer comes to, whatever order its findings stand in. */
