@@ -28,8 +28,6 @@ _action := object.get(input, ["action"], null)
 
 _kind := object.get(input, ["object", "kind"], null)
 
-_environment := object.get(input, ["object", "environment"], null)
-
 _owner := object.get(input, ["object", "owner"], null)
 
 _shipped_roles := {
@@ -67,8 +65,6 @@ _refusals contains $"{_name} does not own it" if {
 	_is_somebodys
 	not _is_own
 }
-
-_is_somebodys if is_string(_environment)
 
 _is_somebodys if is_string(_owner)
 
