@@ -307,6 +307,9 @@ async function start(
       hostCare: { marks, drains, janitor, kick: () => operations.kick() },
       evidence: createEvidence(store),
       engines,
+      policies: Object.assign(policies, {
+        siteOwners: new Map(sites.map((site) => [site.id, site.owner])),
+      }),
       audit,
       ruleSources: policies.sources,
       paths: createPaths({ hosts, fleet, clock }),

@@ -9,9 +9,13 @@ import type { Role, TokenRecord } from "#configuration/configuration";
 import { errorCode } from "#model/error-code";
 import { Fault } from "#model/fault";
 import type { Subject } from "#model/request";
+import type { PolicyEngine } from "#ports/policy-engine";
 
-/** read: look. declare: environments and what is in them. ask: requests. operate: holds, cancels, tokens. */
-export type Access = "open" | "read" | "declare" | "ask" | "operate" | "approve";
+/**
+ * read: look. declare: environments and what is in them. ask: requests. operate: holds, cancels, tokens. approve: votes
+ * on requests. secure: exemptions and policies.
+ */
+export type Access = "open" | "read" | "declare" | "ask" | "operate" | "approve" | "secure";
 
 /** Also of the socket's principal. */
 export type AnyRole = Role | "local-root";
@@ -21,6 +25,7 @@ const allowed: Readonly<Record<AnyRole, readonly Access[]>> = {
   "local-root": ["open", "read", "declare", "ask", "operate"],
   operator: ["open", "read", "declare", "ask", "operate"],
   approver: ["open", "read", "approve"],
+  security: ["open", "read", "secure"],
   reader: ["open", "read"],
   stack: ["open", "read", "declare", "ask"],
 };
@@ -49,6 +54,66 @@ export function checkAccess(principal: Principal, access: Access): void {
 export function checkOwner(principal: Principal, owner: string): void {
   if (principal.role !== "stack" || principal.name === owner) return;
   throw new Fault("access.not_owner", { principal: principal.name, owner });
+}
+
+/** A site's owner speaks for it; whoever stands at the shepherd may act for them. Fault `recall.not_owner`. */
+export function checkSpeaksForSite(
+  principal: Principal,
+  site: { readonly id: string; readonly owner: string },
+): void {
+  if (principal.name === site.owner) return;
+  if (principal.role === "local-root" || principal.role === "operator") return;
+  throw new Fault("recall.not_owner", {
+    principal: principal.name,
+    site: site.id,
+    owner: site.owner,
+  });
+}
+
+/** From a rule of the operator security exempts; from an owner's rule only that owner does. Fault `exemption.not_owner`. */
+export function checkExempts(
+  principal: Principal,
+  owner: string,
+  siteOwners: ReadonlyMap<string, string>,
+): void {
+  if (owner === "operator") return;
+  const [kind, name] = owner.split(":");
+  const speaker = kind === "site" ? siteOwners.get(name ?? "") : name;
+  if (principal.name === speaker) return;
+  throw new Fault("exemption.not_owner", { by: principal.name, owner });
+}
+
+/** What a call wants, as far as it is known before its body is read. */
+export interface RoleQuestion {
+  readonly access: Access;
+  readonly object: { readonly kind: string; readonly environment?: string | undefined };
+}
+
+/**
+ * Asks the operator's policy (entrypoint `roles`). While it has no answer the table above stands: an API that a broken
+ * bundle locks would lock out whoever mends it. That the local root approves nothing, no policy can change.
+ */
+export async function checkRole(
+  engine: Pick<PolicyEngine, "query"> | undefined,
+  principal: Principal,
+  { access, object }: RoleQuestion,
+): Promise<void> {
+  if (access === "open") return;
+  if (principal.role === "local-root" && access === "approve") checkAccess(principal, access);
+  const { name, role } = principal;
+  const said = await engine?.query("roles", {
+    subject: { type: role === "stack" ? "stack" : "operator", name, role },
+    action: access,
+    object,
+  });
+  const verdict = said?.kind === "value" ? roleVerdictOf(said.value) : undefined;
+  if (verdict === undefined) return checkAccess(principal, access);
+  if (!verdict) throw new Fault("access.denied", { principal: name, role, access });
+}
+
+function roleVerdictOf(value: unknown): boolean | undefined {
+  if (typeof value !== "object" || value === null || !("allow" in value)) return undefined;
+  return typeof value.allow === "boolean" ? value.allow : undefined;
 }
 
 /** The principal as policy sees it. Declarations come from the stack, asks from an operator. */

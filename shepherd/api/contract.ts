@@ -51,6 +51,7 @@
  *   GET    /v1/hold             PUT /v1/hold body HoldBody     DELETE /v1/hold
  *   GET    /v1/evidence/verify  EvidenceReport               GET /v1/evidence?since=&limit=
  *   POST   /v1/tokens           body TokenBody -> TokenAnswer (the token is shown this once)    GET /v1/tokens
+ *   POST   /v1/tunnels/rotate   new keys on every host of the mesh between sites -> TunnelRotation
  *   GET    /metrics  GET /openapi.json
  * Lists answer { items: [...] }. PUT is create by natural key: it adopts an unclaimed object and re-attaches to its
  * running operation; a claimed one is 409 `conflict.exists`. A claim is made by GET :id, PATCH or DELETE with the id.
@@ -100,6 +101,10 @@ export interface EnvironmentView extends EnvironmentBody {
 
 export interface NetworkBody {
   cidr: string;
+  /** Absent: what the usual underlay leaves: 1450, or 1370 between sites that are met encrypted. Proven before it is admitted. */
+  mtu?: number | null;
+  /** A way out of the LAN that stays at this site, whatever moves; `nat` also leads out of the host. */
+  gateway?: { site: string; nat?: boolean } | null;
 }
 export interface NetworkView extends NetworkBody {
   id: string;
@@ -108,6 +113,12 @@ export interface NetworkView extends NetworkBody {
   vni: number;
   mtu: number;
   version: number;
+}
+
+export interface TunnelRotation {
+  /** Counts rotations. */
+  generation: number;
+  hosts: string[];
 }
 
 export interface ImageBody {
@@ -483,6 +494,8 @@ export interface RequestAnswer {
   message: string;
   findings: Wire<Finding>[];
   plan: Wire<Plan> | null;
+  /** Set when named people must approve it: verdict `pending`, no operation yet. */
+  approval?: ApprovalView | null;
 }
 
 /**
@@ -551,7 +564,7 @@ export interface HoldBody {
 
 export interface TokenBody {
   name: string;
-  role: "operator" | "approver" | "reader" | "stack";
+  role: "operator" | "approver" | "security" | "reader" | "stack";
 }
 export interface TokenAnswer extends TokenBody {
   /** Goes into DROVER_TOKEN. The shepherd keeps only its hash. */
@@ -566,6 +579,11 @@ export interface Explanation {
   plan: Wire<Plan> | null;
   operation: OperationView | null;
   steps: StepView[];
+  approval: ApprovalView | null;
+  /** Where rules that spoke stand in the Rego, by `owner rule`. */
+  sources: Record<string, { file: string; line: number }>;
+  /** Exemptions that turned a no. */
+  exemptions: { owner: string; rule: string; id: string; exemption: string }[];
   /** Rendered for a terminal, one fact a line. */
   text: string;
 }

@@ -3,8 +3,11 @@
  * predicted and measured cost, what was done. Collected from the journal, rendered one fact a line.
  * A guest's text stands in it escaped: whatever a reason holds, a terminal shows it and does nothing.
  */
+import { approvalView } from "#api/approval-views";
 import type { Explanation } from "#api/contract";
+import { type ReadSources, type RuleSource, ruleLocator } from "#api/rule-source";
 import { operationView, stepView } from "#api/views";
+import type { Approval } from "#model/consent";
 import type { Cost, Operation, Plan, PlanAction, StepRecord } from "#model/plan";
 import type { Consent, Decision, Finding, Request } from "#model/request";
 import { toWire } from "#model/wire";
@@ -18,12 +21,22 @@ interface Story {
   readonly operation: Operation | undefined;
   readonly steps: readonly StepRecord[];
   readonly names: ReadonlyMap<string, string>;
+  readonly approval: Approval | undefined;
+}
+interface LocatedStory extends Story {
+  /** Where rules stand, by `owner rule`. */
+  readonly sources: ReadonlyMap<string, RuleSource>;
 }
 
 /** Of a decision; the ids of a request or an operation lead to theirs. Undefined when nothing has this id. */
-export async function explain(journal: Journal, id: string): Promise<Explanation | undefined> {
-  const story = await collect(journal, id);
-  if (story === undefined) return undefined;
+export async function explain(
+  journal: Journal,
+  id: string,
+  readSources?: ReadSources,
+): Promise<Explanation | undefined> {
+  const found = await collect(journal, id);
+  if (found === undefined) return undefined;
+  const story = { ...found, sources: await sourcesOf(found.decisions, readSources) };
   const { request, decision, decisions, plan, operation, steps } = story;
   return {
     request: toWire(request),
@@ -33,6 +46,9 @@ export async function explain(journal: Journal, id: string): Promise<Explanation
     plan: plan === undefined ? null : toWire(plan),
     operation: operation === undefined ? null : operationView(operation),
     steps: steps.map(stepView),
+    approval: story.approval === undefined ? null : await approvalView(journal, story.approval),
+    sources: Object.fromEntries(story.sources),
+    exemptions: exemptionsUsed(story.decisions),
     text: render(story),
   };
 }
@@ -54,7 +70,39 @@ async function collect(journal: Journal, id: string): Promise<Story | undefined>
     operation,
     steps: operation === undefined ? [] : await journal.steps.ofOperation(operation.id),
     names: await namesOf(journal, request),
+    approval: await journal.approvals.get(requestId),
   };
+}
+
+/** File and line of every rule that said something, by the very policy that said it. */
+async function sourcesOf(
+  decisions: readonly Decision[],
+  readSources: ReadSources | undefined,
+): Promise<ReadonlyMap<string, RuleSource>> {
+  const locate = ruleLocator(readSources);
+  const found = new Map<string, RuleSource>();
+  for (const { consents, findings } of decisions) {
+    for (const { owner, rule } of findings) {
+      const policyDigest = consents.find((consent) => consent.owner === owner)?.policyDigest ?? "";
+      const source = await locate({ policyDigest, rule });
+      if (source !== null) found.set(`${owner} ${rule}`, source);
+    }
+  }
+  return found;
+}
+
+/** Exemptions that turned a no of a rule: given at run time, or carried by a bundle. */
+function exemptionsUsed(decisions: readonly Decision[]): Explanation["exemptions"] {
+  return decisions.flatMap(({ findings }) =>
+    findings
+      .filter(({ code }) => code === "policy.exempt")
+      .map(({ owner, rule, id, params }) => ({
+        owner,
+        rule,
+        id,
+        exemption: String(params["exemption"] ?? ""),
+      })),
+  );
 }
 
 /** Names of what the request is about; an object that is gone keeps its id. */
@@ -73,11 +121,12 @@ async function namesOf(journal: Journal, request: Request): Promise<ReadonlyMap<
   return names;
 }
 
-function render(story: Story): string {
+function render(story: LocatedStory): string {
   return [
     ...renderAsk(story),
     "",
-    ...story.decisions.flatMap((decision) => [...renderDecision(decision), ""]),
+    ...story.decisions.flatMap((decision) => [...renderDecision(decision, story.sources), ""]),
+    ...renderApproval(story),
     ...renderPlan(story),
     ...renderOperation(story),
   ]
@@ -110,7 +159,21 @@ function renderAsk({ request, names }: Story): string[] {
   ];
 }
 
-function renderDecision(decision: Decision): string[] {
+function renderApproval({ approval }: Story): string[] {
+  if (approval === undefined) return [];
+  const { state, needs, wantedBy, votes, outcome, expiresAtMs } = approval;
+  return [
+    `Approval  ${state}${outcome === undefined ? "" : `: ${inert(outcome)}`}`,
+    `${label("wanted")}${needs} of ${wantedBy.join(", ")}, for plan ${short(approval.planDigest)}, until ${time(expiresAtMs)}`,
+    ...votes.map(
+      ({ by, verdict, reason, atMs }) =>
+        `${label(verdict === "approve" ? "yes" : "no")}${inert(by)} at ${time(atMs)}: ${inert(reason)}`,
+    ),
+    "",
+  ];
+}
+
+function renderDecision(decision: Decision, sources: ReadonlyMap<string, RuleSource>): string[] {
   const limits = Object.entries(toWire(decision.limits)).filter(([, value]) => value !== undefined);
   return [
     `Decision  ${decision.id} on the ${decision.point}: ${decision.effect} (${decision.code})`,
@@ -120,7 +183,10 @@ function renderDecision(decision: Decision): string[] {
       (consent) =>
         `${label("consent")}${consent.owner}: ${consent.effect}, policy ${short(consent.policyDigest)}, data ${short(consent.dataDigest)}, ${consentTime(consent)}`,
     ),
-    ...decision.findings.map((finding) => `${label("rule")}${renderFinding(finding)}`),
+    ...decision.findings.map((finding) => `${label("rule")}${renderFinding(finding, sources)}`),
+    ...(decision.approvedBy ?? []).map(
+      ({ by, reason }) => `${label("approved")}by ${inert(by)}: ${inert(reason)}`,
+    ),
     ...limits.map(([limit, value]) => `${label("limit")}${limit} ${value}`),
     ...decision.obligations.map((obligation) => `${label("duty")}${obligation.id}`),
   ];
@@ -146,11 +212,15 @@ interface KnownHost {
   readonly reserved?: { readonly cpu_percent?: number; readonly memory_mib?: number };
 }
 
-function renderFinding(finding: Finding): string {
+function renderFinding(finding: Finding, sources: ReadonlyMap<string, RuleSource>): string {
+  const source = sources.get(`${finding.owner} ${finding.rule}`);
+  const exempt =
+    finding.code === "policy.exempt" ? ` [exempt: ${inert(String(finding.params["exemption"] ?? ""))}]` : "";
   const fix = Object.entries(finding.fix ?? {});
   const verdict = finding.ok ? "ok  " : finding.level;
+  const where = source === undefined ? "" : ` (${source.file}:${source.line})`;
   return [
-    `${verdict} ${finding.rule}/${finding.id} (${finding.owner}): ${inert(finding.msg)}`,
+    `${verdict} ${finding.rule}/${finding.id} (${finding.owner}): ${inert(finding.msg)}${exempt}${where}`,
     ...(finding.ok || fix.length === 0
       ? []
       : [`; nearest allowed: ${fix.map(([name, value]) => `${name} = ${value}`).join(", ")}`]),

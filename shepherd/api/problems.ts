@@ -7,8 +7,9 @@ import type { Problem } from "#api/contract";
 import type { GateAnswer } from "#api/world";
 import { Fault, type FaultEntry, toFaultData } from "#model/fault";
 import { faultCatalogue } from "#model/fault-catalogue";
-import type { Decision } from "#model/request";
+import type { Decision, Subject } from "#model/request";
 import { toWire } from "#model/wire";
+import { decisionFor } from "#policy/disclose";
 
 /** A no of the gate, thrown through a route: an answer, not a failure. */
 export class Refused extends Error {
@@ -20,14 +21,20 @@ export class Refused extends Error {
   }
 }
 
+/** Nobody is known before authentication. */
+const stranger: Pick<Subject, "type" | "roles"> = { type: "stack", roles: [] };
+
 /** The answer when it allowed; throws Refused when it did not. */
 export function mustAllow(answer: GateAnswer): GateAnswer {
-  if (answer.decision.effect !== "allow") throw new Refused(answer.decision);
+  // Waiting for people is no refusal: the route answers with the approval.
+  if (answer.decision.effect === "deny") throw new Refused(answer.decision);
   return answer;
 }
 
-export function problemOf(error: unknown): Problem {
-  if (error instanceof Refused) return problemOfDecision(error.decision);
+/** For this reader: a denial tells a stack, or anybody who does not run the shepherd, no number of another owner. */
+export function problemOf(error: unknown, reader?: Pick<Subject, "type" | "roles">): Problem {
+  if (error instanceof Refused)
+    return problemOfDecision(decisionFor(reader ?? stranger, error.decision));
   if (error instanceof Fault) return problemOfFault(error);
   if (isFastifyError(error)) return problemOfFault(faultOfFastify(error));
   const data = toFaultData(error);

@@ -88,7 +88,16 @@ export const EnvironmentBody = Type.Object(
 );
 export const EnvironmentPatch = Type.Partial(EnvironmentBody, closed);
 export const NetworkBody = Type.Object(
-  { cidr: Type.String({ minLength: 9, maxLength: 18 }) },
+  {
+    cidr: Type.String({ minLength: 9, maxLength: 18 }),
+    mtu: Type.Optional(Type.Union([Type.Integer({ minimum: 576, maximum: 9000 }), Type.Null()])),
+    gateway: Type.Optional(
+      Type.Union([
+        Type.Object({ site: Type.String(), nat: Type.Optional(Type.Boolean()) }, closed),
+        Type.Null(),
+      ]),
+    ),
+  },
   closed,
 );
 export const ImageBody = Type.Object(
@@ -213,7 +222,7 @@ const MachineCount = Type.Integer({ minimum: 0, maximum: 1_024 });
 const PlannedCount = Type.Optional(
   Type.Object({ machine_count: Type.Optional(Type.Integer({ minimum: 0 })) }, closed),
 );
-const GroupTemplate = Type.Object(
+export const GroupTemplate = Type.Object(
   {
     ...templateFields,
     image_id: Id,
@@ -366,6 +375,7 @@ export const TokenBody = Type.Object(
     role: Type.Union([
       Type.Literal("operator"),
       Type.Literal("approver"),
+      Type.Literal("security"),
       Type.Literal("reader"),
       Type.Literal("stack"),
     ]),

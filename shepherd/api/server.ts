@@ -10,9 +10,12 @@ import { dirname } from "node:path";
 import swagger from "@fastify/swagger";
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import Fastify, { type FastifyRequest } from "fastify";
-import { type Access, checkAccess, localRoot, type Principal } from "#api/access";
+import { type Access, checkRole, localRoot, type Principal } from "#api/access";
+import { confinedStore, readAs } from "#api/confined";
 import { createMetrics } from "#api/metrics";
 import { problemOf, Refused } from "#api/problems";
+import { approvalRoutes } from "#api/routes/approvals";
+import { consentRoutes } from "#api/routes/consents";
 import { decisionRoutes } from "#api/routes/decisions";
 import { environmentRoutes } from "#api/routes/environments";
 import { eventRoutes } from "#api/routes/events";
@@ -21,14 +24,17 @@ import { hostMarkRoutes } from "#api/routes/host-marks";
 import { imageRoutes } from "#api/routes/images";
 import { linkRoutes } from "#api/routes/links";
 import { machineRoutes } from "#api/routes/machines";
-import { networkRoutes } from "#api/routes/networks";
+import { networkRoutes, tunnelRoutes } from "#api/routes/networks";
 import { operationRoutes } from "#api/routes/operations";
+import { policyRoutes } from "#api/routes/policies";
+import { questionRoutes } from "#api/routes/questions";
 import { requestRoutes } from "#api/routes/requests";
 import { statusRoutes } from "#api/routes/status";
 import { tokenRoutes } from "#api/routes/tokens";
 import { summaries } from "#api/summaries";
 import type { ApiWorld } from "#api/world";
 import { Fault } from "#model/fault";
+import type { Subject } from "#model/request";
 
 declare module "fastify" {
   interface FastifyRequest {
@@ -68,11 +74,17 @@ export function byToken(tokens: { find(token: string): Principal }): Authenticat
   };
 }
 
+/** The principal as a reader of decisions; null before authentication. */
+function readerOf(principal: Principal | null): Pick<Subject, "type" | "roles"> {
+  return { type: "stack", roles: principal === null ? [] : [principal.role] };
+}
+
 export function createApi(
-  world: ApiWorld,
+  given: ApiWorld,
   authenticate: Authenticate,
   tls?: { readonly cert: string; readonly key: string },
 ) {
+  const world: ApiWorld = { ...given, store: confinedStore(given.store) };
   const app = Fastify({
     // Fastify's types split by server kind; to a route they are the same.
     serverFactory: (handler) =>
@@ -92,10 +104,22 @@ export function createApi(
     const { access } = request.routeOptions.config;
     if (access === "open") return;
     request.principal = authenticate(request);
-    if (access !== undefined) checkAccess(request.principal, access);
+    if (access === undefined) return;
+    const environment = (request.params as { readonly environment?: string }).environment;
+    const [, , kind = ""] = (request.routeOptions.url ?? "").split("/");
+    await checkRole(given.engines.get("operator"), request.principal, {
+      access,
+      object: { kind, ...(environment === undefined ? {} : { environment }) },
+    });
+  });
+  // Whatever a reading route looks up is looked up as its caller may see it.
+  app.addHook("preHandler", (request, _reply, done) => {
+    const reads = request.method === "GET" || request.method === "HEAD";
+    if (reads && request.principal !== null) readAs(request.principal, done);
+    else done();
   });
   app.setErrorHandler(async (error, request, reply) => {
-    const problem = problemOf(error);
+    const problem = problemOf(error, readerOf(request.principal));
     if (problem.status >= 500 && !(error instanceof Refused)) {
       world.log.error({ err: error, method: request.method, url: request.url }, "call failed");
     }
@@ -146,14 +170,19 @@ export function createApi(
     statusRoutes(router, world);
     environmentRoutes(router, world);
     networkRoutes(router, world);
+    tunnelRoutes(router, world);
     machineRoutes(router, world);
     linkRoutes(router, world);
     imageRoutes(router, world);
     requestRoutes(router, world);
+    approvalRoutes(router, world);
+    consentRoutes(router, world);
+    questionRoutes(router, world);
     decisionRoutes(router, world);
     operationRoutes(router, world);
     eventRoutes(router, world);
     holdRoutes(router, world);
+    policyRoutes(router, world);
     hostMarkRoutes(router, world);
     tokenRoutes(router, world);
     router.get("/metrics", { config: { access: "read" } }, async (_request, reply) =>

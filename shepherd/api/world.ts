@@ -4,27 +4,25 @@
 import type { Logger } from "pino";
 import type { TokenStore } from "#api/access";
 import type { BlobStore } from "#api/blobs";
+import type { ReadSources } from "#api/rule-source";
 import type { Turns } from "#api/turns";
-import type { Operation, Plan } from "#model/plan";
-import type { Decision, Request } from "#model/request";
+import type { Operation } from "#model/plan";
 import type { Ms, OperationId, SiteId } from "#model/units";
+import type { Policies } from "#opa/policies";
 import type { HostMarks } from "#operations/host-marks";
+import type { Paths } from "#operations/paths";
+import type { Audit } from "#policy/audit";
+import type { Engines } from "#policy/consult";
 import type { Drains } from "#policy/drains";
+import type { Gate } from "#policy/gate";
 import type { Janitor } from "#policy/janitor";
 import type { Clock, Ids } from "#ports/clock";
 import type { Store } from "#ports/store";
 import type { Observer } from "#sensing/observer";
 
-export interface GateAnswer {
-  readonly decision: Decision;
-  readonly plan: Plan | undefined;
-  readonly operation: Operation | undefined;
-}
+export type { GateAnswer } from "#policy/gate";
 /** The one gate (policy/gate.ts). */
-export interface ApiGate {
-  submit(request: Request): Promise<GateAnswer>;
-  preview(request: Request): Promise<GateAnswer>;
-}
+export type ApiGate = Omit<Gate, "settleApprovals">;
 /** Following and stopping what already runs (operations/operations.ts). */
 export interface ApiOperations {
   /** Resolves when it ended, at the timeout, or when the signal is aborted. */
@@ -41,6 +39,10 @@ export interface ApiHostCare {
   /** Operations that wait for a host look again. */
   kick(): void;
 }
+/** The encrypted mesh between sites (operations/tunnels.ts). */
+export interface ApiTunnels {
+  rotate(): Promise<{ readonly generation: number; readonly hostIds: readonly string[] }>;
+}
 /** What hosts last said (sensing/observer.ts). */
 export type ApiSensing = Pick<Observer, "observedMachine" | "refresh" | "sites">;
 /** The evidence log (evidence/). */
@@ -54,6 +56,22 @@ export interface ApiEvidence {
   list(since: number, limit: number): Promise<readonly unknown[]>;
 }
 
+/** Policies of all owners (opa/policies.ts), and who speaks for a site. */
+export interface ApiPolicies
+  extends Pick<
+    Policies,
+    | "states"
+    | "state"
+    | "activate"
+    | "rollback"
+    | "trials"
+    | "shadow"
+    | "endShadow"
+    | "verifyReplay"
+  > {
+  readonly siteOwners: ReadonlyMap<SiteId, string>;
+}
+
 export interface ApiWorld {
   readonly store: Store;
   readonly gate: ApiGate;
@@ -63,6 +81,18 @@ export interface ApiWorld {
   readonly hostCare?: ApiHostCare | undefined;
   /** Absent: the routes of the log are not there. */
   readonly evidence?: ApiEvidence | undefined;
+  /** Absent: the routes about policies are not there. */
+  readonly policies?: ApiPolicies | undefined;
+  /** Whose policies are asked outside of the gate: for roles, and for what would be. */
+  readonly engines: Engines;
+  /** Standing state against the policies of now. */
+  readonly audit: Audit;
+  /** Absent: explanations name rules without their lines. */
+  readonly ruleSources?: ReadSources | undefined;
+  /** Proves what paths carry before a network is admitted. Absent: nothing is measured (a world of records alone). */
+  readonly paths?: Paths | undefined;
+  /** The mesh between sites. Absent: its routes are not there. */
+  readonly tunnels?: ApiTunnels | undefined;
   readonly tokens: TokenStore;
   /** Shared by all listeners. */
   readonly turns: Turns;
@@ -71,6 +101,8 @@ export interface ApiWorld {
   readonly ids: Ids;
   readonly log: Logger;
   readonly siteIds: readonly SiteId[];
+  /** What site owners let stacks patch in their machines' XML; absent: nothing anywhere. */
+  readonly rawXmlPaths?: Readonly<Record<SiteId, readonly string[]>> | undefined;
   readonly world: "libvirt" | "simulated";
   readonly version: string;
 }

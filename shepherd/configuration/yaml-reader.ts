@@ -225,7 +225,7 @@ export function checked<T, Out>(read: Reader<T>, change: (value: T) => Out): Rea
   };
 }
 
-export type Unit = "mib" | "gib" | "percent" | "ms" | "port" | "count";
+export type Unit = "mib" | "gib" | "percent" | "ms" | "port" | "mbps" | "count";
 const mibOf: Readonly<Record<string, number>> = { mib: 1, gib: 1024, tib: 1024 * 1024 };
 
 function unitText(unit: Unit): string {
@@ -235,6 +235,7 @@ function unitText(unit: Unit): string {
     percent: " of percent of one core",
     ms: " of milliseconds",
     port: "",
+    mbps: " of Mbit/s",
     count: "",
   };
   return texts[unit];

@@ -10,7 +10,8 @@ import { Fault } from "#model/fault";
 import type { Plan, PlanAction } from "#model/plan";
 import type { Decision, Finding, Request } from "#model/request";
 import type { Digest, Ms } from "#model/units";
-import type { Journal } from "#ports/store";
+import type { Clock } from "#ports/clock";
+import type { Journal, Store } from "#ports/store";
 
 /** A working day: who is to decide may be asleep, and a plan is made anew when the world has changed anyway. */
 export const approvalMs: Ms = 24 * 3_600_000;
@@ -272,6 +273,37 @@ function aboutOf(request: Request): readonly string[] {
     ...(declares?.machines ?? []).map(({ spec }) => `machine ${spec.name}`),
     ...(declares?.links ?? []).map(({ spec }) => `link ${spec.machines.join("--")}`),
   ];
+}
+
+/** The approval once it is no longer pending, or as it is at the timeout or when the signal is aborted. */
+export async function waitForApproval(
+  world: { readonly store: Store; readonly clock: Clock },
+  requestId: string,
+  timeoutMs: Ms,
+  signal?: AbortSignal,
+): Promise<Approval> {
+  const { store, clock } = world;
+  const look = async (): Promise<Approval> => {
+    const approval = await store.read((journal) => journal.approvals.get(requestId));
+    if (approval === undefined) throw new Fault("approval.unknown", { request: requestId });
+    return approval;
+  };
+  const untilMs = clock.nowMs() + timeoutMs;
+  for (;;) {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const unlisten = store.onCommit(() => resolve());
+    const cancelTimer = clock.at(untilMs, resolve);
+    signal?.addEventListener("abort", () => resolve(), { once: true });
+    try {
+      const approval = await look();
+      const isOver = clock.nowMs() >= untilMs || signal?.aborted === true;
+      if (approval.state !== "pending" || isOver) return approval;
+      await promise;
+    } finally {
+      cancelTimer();
+      unlisten();
+    }
+  }
 }
 
 export function approvalEvent(

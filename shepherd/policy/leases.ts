@@ -6,9 +6,11 @@
 import type { Logger } from "pino";
 import type { MachineRecord } from "#model/objects";
 import type { Adaptation, MachineAsk, Request } from "#model/request";
-import type { AdaptationId, Ms } from "#model/units";
+import type { AdaptationId, GroupId, Ms } from "#model/units";
+import { changeGroup, membersOf } from "#planner/groups";
 import { sizingAttributes } from "#planner/target";
 import type { Gate, GateOperations } from "#policy/gate";
+import { newRequest, shepherdSubject } from "#policy/request";
 import type { Clock, Ids } from "#ports/clock";
 import type { Store } from "#ports/store";
 
@@ -139,6 +141,8 @@ class LeaseTimer implements Leases {
     const now = await store.read((journal) => journal.adaptations.get(adaptation.id));
     // Replaced or renewed since the list was read: nothing of this one is left to end.
     if (now === undefined || now.leaseUntilMs !== adaptation.leaseUntilMs) return true;
+    const group = adaptation.groupId;
+    if (group !== undefined) return await this.#shrink(adaptation, group);
     const link =
       adaptation.linkId === undefined
         ? undefined
@@ -167,25 +171,42 @@ class LeaseTimer implements Leases {
     return await this.#remove(adaptation);
   }
 
+  /** The machines that were added for a time go; the stack's stay. */
+  async #shrink(adaptation: Adaptation, groupId: GroupId): Promise<boolean> {
+    const { store, ids } = this.#options;
+    const { environmentId } = adaptation;
+    const about = await store.read(async (journal) => {
+      const group = await journal.objects.get("group", groupId);
+      const environment = await journal.objects.get("environment", environmentId);
+      if (group === undefined || environment === undefined) return undefined;
+      const machines = await journal.objects.list("machine", { environmentId });
+      const links = await journal.objects.list("link", { environmentId });
+      const { machineCount, name } = group.spec;
+      if (membersOf(group.spec, machines).length <= machineCount) return undefined;
+      const scope = { environment, machines, links, newId: () => ids.next() };
+      const change = changeGroup(group.spec, machineCount, scope);
+      return { ...change, group: name, scale: { groupId, machineCount } };
+    });
+    if (about === undefined) return await this.#remove(adaptation);
+    return await this.#submit(adaptation, "release", about);
+  }
+
   async #submit(
     adaptation: Adaptation,
     kind: Request["kind"],
-    about: Partial<Pick<Request, "machines" | "links">>,
+    about: Partial<Pick<Request, "machines" | "links" | "declares" | "scale" | "group">>,
   ): Promise<boolean> {
-    const { gate, operations, clock, ids } = this.#options;
-    const id = ids.next();
-    const { decision, operation } = await gate.submit({
-      id,
-      kind,
-      environmentId: adaptation.environmentId,
-      subject: { type: "shepherd", name: "shepherd", roles: [] },
-      machines: [],
-      links: [],
-      ...about,
-      reason: "lease ended",
-      idempotencyKey: `lease:${adaptation.id}:${id}`,
-      receivedAtMs: clock.nowMs(),
-    });
+    const { gate, operations } = this.#options;
+    const { environmentId } = adaptation;
+    const { decision, operation } = await gate.submit(
+      newRequest(this.#options, {
+        kind,
+        environmentId,
+        subject: shepherdSubject,
+        ...about,
+        reason: "lease ended",
+      }),
+    );
     if (decision.effect !== "allow" || operation === undefined) return false;
     const ended = await operations.wait(operation.id, operationMs);
     return ended.state === "succeeded";

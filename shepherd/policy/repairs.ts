@@ -7,6 +7,7 @@ import type { Logger } from "pino";
 import type { Request } from "#model/request";
 import type { Ms } from "#model/units";
 import type { Gate, GateOperations } from "#policy/gate";
+import { newRequest, shepherdSubject } from "#policy/request";
 import type { Clock, Ids } from "#ports/clock";
 import type { Store } from "#ports/store";
 
@@ -115,18 +116,11 @@ class RepairTimer implements Repairs {
 
   /** Without machines: every host that answers. A host's network is of all environments, so any of them may ask. */
   #request(environmentId: string): Request {
-    const { ids, clock } = this.#options;
-    const id = ids.next();
-    return {
-      id,
+    return newRequest(this.#options, {
       kind: "repair",
       environmentId,
-      subject: { type: "shepherd", name: "shepherd", roles: [] },
-      machines: [],
-      links: [],
+      subject: shepherdSubject,
       reason: "a host came back",
-      idempotencyKey: `repair:${id}`,
-      receivedAtMs: clock.nowMs(),
-    };
+    });
   }
 }

@@ -48,7 +48,9 @@ export function decisionRoutes(router: ApiRouter, world: ApiWorld): void {
     "/v1/decisions/:id/explanation",
     byId("read"),
     async (request): Promise<Explanation> => {
-      const found = await store.read((journal) => explain(journal, request.params.id));
+      const found = await store.read((journal) =>
+        explain(journal, request.params.id, world.ruleSources),
+      );
       if (found === undefined) throw unknownDecision(request.params.id);
       return found;
     },

@@ -3,6 +3,7 @@
 import type { Static } from "typebox";
 import { Type } from "typebox";
 import { checkOwner, subjectOf } from "#api/access";
+import { approvalView } from "#api/approval-views";
 import type { RequestAnswer } from "#api/contract";
 import { environmentOf } from "#api/records";
 import { byId } from "#api/routes/environments";
@@ -56,7 +57,14 @@ export function requestRoutes(router: ApiRouter, world: ApiWorld): void {
         given.operation !== undefined && waitMs > 0
           ? await operations.wait(given.operation.id, waitMs)
           : given.operation;
-      const answer = answerOf(request, { ...given, operation });
+      const { approval } = given;
+      const answer: RequestAnswer = {
+        // A repeated ask is answered by the request that waits, whose id is what people approve.
+        ...answerOf({ ...request, id: given.decision.requestId }, { ...given, operation }),
+        ...(approval === undefined
+          ? {}
+          : { approval: await store.read((journal) => approvalView(journal, approval)) }),
+      };
       reply.code(answer.verdict === "pending" ? 202 : 200);
       return answer;
     },
@@ -85,9 +93,12 @@ export function answerOf(request: Request, given: GateAnswer): RequestAnswer {
   };
 }
 
-function verdictOf({ decision, operation }: GateAnswer): RequestAnswer["verdict"] {
+function verdictOf({ decision, operation, approval }: GateAnswer): RequestAnswer["verdict"] {
   if (decision.effect === "deny") return "denied";
-  if (decision.effect === "approve") return "pending";
+  if (decision.effect === "approve" && operation === undefined) {
+    const isOver = approval !== undefined && approval.state !== "pending";
+    return isOver ? "denied" : "pending";
+  }
   if (operation === undefined) return "granted";
   const verdicts: Record<Operation["state"], RequestAnswer["verdict"]> = {
     pending: "pending",
@@ -104,7 +115,7 @@ function verdictOf({ decision, operation }: GateAnswer): RequestAnswer["verdict"
 }
 
 /** The call read as a guest's would be: the same names, bounds and refusals. Fault `request.invalid`. */
-async function askOf(
+export async function askOf(
   journal: Journal,
   environment: EnvironmentRecord,
   body: Static<typeof RequestBody>,

@@ -12,11 +12,11 @@ export function tokenRoutes(router: ApiRouter, world: ApiWorld): void {
     async (request, reply): Promise<TokenAnswer> => {
       const { name, role } = request.body;
       // An operator's token must not be able to make itself a second pair of eyes.
-      if (role === "approver" && request.principal.role !== "local-root") {
+      if ((role === "approver" || role === "security") && request.principal.role !== "local-root") {
         throw new Fault("access.denied", {
           principal: request.principal.name,
           role: request.principal.role,
-          access: "make approvers",
+          access: `make tokens of role ${role}`,
         });
       }
       reply.code(201);

@@ -1,0 +1,130 @@
+/**
+ * What a confined principal (a stack) can read: its own environments and what is in them, whatever the route. The journal
+ * that a GET sees is a view of the whole one; calls that change something see all of it, because a free address is only
+ * free when nobody has it, and are checked by owner where they begin.
+ */
+import { AsyncLocalStorage } from "node:async_hooks";
+import type { Principal } from "#api/access";
+import type { Event } from "#model/event";
+import type { ObjectKind, ObjectRecord } from "#model/objects";
+import type { Journal, Store } from "#ports/store";
+
+interface Reader {
+  readonly principal: Principal;
+}
+const reading = new AsyncLocalStorage<Reader>();
+
+/** Roles that see only what their own name owns. */
+export function isConfined({ role }: Principal): boolean {
+  return role === "stack";
+}
+
+/** Everything that `work` reads is read as this principal may. */
+export function readAs<T>(principal: Principal, work: () => T): T {
+  return reading.run({ principal }, work);
+}
+
+/** The store for routes: within readAs of a confined principal it shows that principal's environments only. */
+export function confinedStore(store: Store): Store {
+  const wrap = <T>(work: (journal: Journal) => Promise<T>) => {
+    const principal = reading.getStore()?.principal;
+    if (principal === undefined || !isConfined(principal)) return work;
+    return async (journal: Journal) => work(await confined(journal, principal.name));
+  };
+  return {
+    ...store,
+    transaction: (work) => store.transaction(wrap(work)),
+    read: (work) => store.read(wrap(work)),
+    // A listener is called by whoever commits; it must go on seeing what its own reader may.
+    onCommit: (listener) => store.onCommit(AsyncLocalStorage.bind(listener)),
+  };
+}
+
+async function confined(journal: Journal, owner: string): Promise<Journal> {
+  const environments = await journal.objects.list("environment");
+  const own = new Set<string | undefined>(
+    environments.filter(({ spec }) => spec.owner === owner).map(({ id }) => id),
+  );
+  const isSeen = (record: ObjectRecord<ObjectKind>): boolean => {
+    // Images belong to nobody; an environment is its own.
+    if (record.kind === "image") return true;
+    return own.has(record.kind === "environment" ? record.id : record.environmentId);
+  };
+  const ifOwn = <T extends { readonly environmentId: string }>(found: T | undefined) =>
+    found !== undefined && own.has(found.environmentId) ? found : undefined;
+  const onlyOwn = <T extends { readonly environmentId?: string | undefined }>(
+    found: readonly T[],
+  ) => found.filter(({ environmentId }) => own.has(environmentId));
+  const operationOf = async (id: string) => ifOwn(await journal.operations.get(id));
+  return {
+    ...journal,
+    objects: {
+      ...journal.objects,
+      async get(kind, id) {
+        const found = await journal.objects.get(kind, id);
+        return found !== undefined && isSeen(found) ? found : undefined;
+      },
+      async findByKey(kind, key) {
+        const found = await journal.objects.findByKey(kind, key);
+        return found !== undefined && isSeen(found) ? found : undefined;
+      },
+      async list(kind, filter) {
+        return (await journal.objects.list(kind, filter)).filter(isSeen);
+      },
+    },
+    requests: {
+      ...journal.requests,
+      get: async (id) => ifOwn(await journal.requests.get(id)),
+      since: async (atMs) => onlyOwn(await journal.requests.since(atMs)),
+    },
+    decisions: {
+      ...journal.decisions,
+      get: async (id) => ifOwn(await journal.decisions.get(id)),
+      ofRequest: async (id) => onlyOwn(await journal.decisions.ofRequest(id)),
+      list: async (filter) => onlyOwn(await journal.decisions.list(filter)),
+    },
+    plans: {
+      ...journal.plans,
+      get: async (id) => ifOwn(await journal.plans.get(id)),
+      ofRequest: async (id) => onlyOwn(await journal.plans.ofRequest(id)),
+    },
+    operations: {
+      ...journal.operations,
+      get: operationOf,
+      list: async (filter) => onlyOwn(await journal.operations.list(filter)),
+    },
+    steps: {
+      ...journal.steps,
+      ofOperation: async (id) =>
+        (await operationOf(id)) === undefined ? [] : await journal.steps.ofOperation(id),
+    },
+    adaptations: {
+      ...journal.adaptations,
+      get: async (id) => ifOwn(await journal.adaptations.get(id)),
+      list: async (filter) => onlyOwn(await journal.adaptations.list(filter)),
+    },
+    approvals: {
+      ...journal.approvals,
+      get: async (id) => ifOwn(await journal.approvals.get(id)),
+      list: async (filter) => onlyOwn(await journal.approvals.list(filter)),
+    },
+    recalls: {
+      ...journal.recalls,
+      get: async (id) => ifOwn(await journal.recalls.get(id)),
+      list: async () => onlyOwn(await journal.recalls.list()),
+    },
+    events: {
+      ...journal.events,
+      async since(seq, limit) {
+        const found: Event[] = [];
+        // Others' events must not fill the page: a reader takes a short one for the end.
+        for (let from = seq; ; ) {
+          const page = await journal.events.since(from, limit);
+          found.push(...onlyOwn(page));
+          from = page.at(-1)?.seq ?? from;
+          if (page.length < limit || found.length >= limit) return found.slice(0, limit);
+        }
+      },
+    },
+  };
+}
