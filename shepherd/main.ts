@@ -307,9 +307,7 @@ async function start(
       hostCare: { marks, drains, janitor, kick: () => operations.kick() },
       evidence: createEvidence(store),
       engines,
-      policies: Object.assign(policies, {
-        siteOwners: new Map(sites.map((site) => [site.id, site.owner])),
-      }),
+      policies,
       audit,
       ruleSources: policies.sources,
       paths: createPaths({ hosts, fleet, clock }),

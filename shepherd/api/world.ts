@@ -56,21 +56,11 @@ export interface ApiEvidence {
   list(since: number, limit: number): Promise<readonly unknown[]>;
 }
 
-/** Policies of all owners (opa/policies.ts), and who speaks for a site. */
-export interface ApiPolicies
-  extends Pick<
-    Policies,
-    | "states"
-    | "state"
-    | "activate"
-    | "rollback"
-    | "trials"
-    | "shadow"
-    | "endShadow"
-    | "verifyReplay"
-  > {
-  readonly siteOwners: ReadonlyMap<SiteId, string>;
-}
+/** Policies of all owners (opa/policies.ts). */
+export type ApiPolicies = Pick<
+  Policies,
+  "states" | "state" | "activate" | "rollback" | "trials" | "shadow" | "endShadow" | "verifyReplay"
+>;
 
 export interface ApiWorld {
   readonly store: Store;

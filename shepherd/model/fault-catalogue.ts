@@ -407,7 +407,7 @@ export const faultCatalogue = {
     409,
     "later",
     "Host {host} is back but not clean: {problem}",
-    "`drover differences` shows what is left; the host stays drained until `drover drain {host} --lift`.",
+    "`drover differences` shows what is left; nothing is placed there until `drover host return {host}` succeeds.",
   ),
   "sweep.not_litter": entry(
     409,
@@ -915,6 +915,12 @@ export const faultCatalogue = {
     "never",
     "{flips} of the last {replayed} decisions would turn out otherwise under the new policy of {owner}; at most {limit} may",
     "See who with `drover policy try`; pass the limit with `drover policy activate --override REASON` as a named person.",
+  ),
+  "policy.trials_busy": entry(
+    429,
+    "later",
+    "Two candidates are tried already",
+    "Wait until one is done; each takes a share of the shepherd.",
   ),
   "policy.override_unnamed": entry(
     403,

@@ -21,8 +21,9 @@ export interface Comparison {
   readonly after: PolicyAnswer;
 }
 
-/** Counts of one direction each; `to_deny` is who would newly be refused. */
+/** Counts of one rule, environment or subject, a direction each; `to_deny` is who would newly be refused. */
 export interface FlipCounts {
+  readonly name: string;
   readonly to_deny: number;
   readonly to_approve: number;
   readonly to_allow: number;
@@ -53,9 +54,9 @@ export interface FlipReport {
   readonly unfit: number;
   /** The candidate gave no verdict (time, memory, contradiction); counted as denials too. */
   readonly undecided: number;
-  readonly by_rule: Readonly<Record<string, FlipCounts>>;
-  readonly by_environment: Readonly<Record<string, FlipCounts>>;
-  readonly by_subject: Readonly<Record<string, FlipCounts>>;
+  readonly by_rule: readonly FlipCounts[];
+  readonly by_environment: readonly FlipCounts[];
+  readonly by_subject: readonly FlipCounts[];
   /** The newest ones. */
   readonly examples: readonly Flip[];
 }
@@ -138,9 +139,9 @@ export class FlipTally {
       outcomes: this.#outcomes,
       unfit: this.#unfit,
       undecided: this.#undecided,
-      by_rule: Object.fromEntries(this.#byRule),
-      by_environment: Object.fromEntries(this.#byEnvironment),
-      by_subject: Object.fromEntries(this.#bySubject),
+      by_rule: rows(this.#byRule),
+      by_environment: rows(this.#byEnvironment),
+      by_subject: rows(this.#bySubject),
       examples: [...this.#examples],
     };
   }
@@ -167,7 +168,15 @@ function together(effects: readonly Effect[]): Effect {
 
 function count(groups: Map<string, FlipCounts>, name: string, to: Effect): void {
   const key = groups.has(name) || groups.size < maxGroups ? name : "(others)";
-  const before = groups.get(key) ?? { to_deny: 0, to_approve: 0, to_allow: 0 };
+  const before = groups.get(key) ?? { name: key, to_deny: 0, to_approve: 0, to_allow: 0 };
   const column = `to_${to}` as const;
   groups.set(key, { ...before, [column]: before[column] + 1 });
+}
+
+/** Those it happens to most first. */
+function rows(groups: ReadonlyMap<string, FlipCounts>): readonly FlipCounts[] {
+  const total = (one: FlipCounts): number => one.to_deny + one.to_approve + one.to_allow;
+  return [...groups.values()].toSorted(
+    (left, right) => total(right) - total(left) || (left.name < right.name ? -1 : 1),
+  );
 }

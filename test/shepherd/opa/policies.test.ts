@@ -387,8 +387,8 @@ describe("history", () => {
         flips: 4,
         replayed: 5,
         limit: 2,
-        by_rule: { no_word: { to_deny: 3, to_allow: 1, to_approve: 0 } },
-        by_environment: { ring: { to_deny: 3, to_allow: 1, to_approve: 0 } },
+        by_rule: [{ name: "no_word", to_deny: 3, to_allow: 1, to_approve: 0 }],
+        by_environment: [{ name: "ring", to_deny: 3, to_allow: 1, to_approve: 0 }],
       },
     });
     expect(await effectNow(policies, "science")).toBe("allow");
