@@ -58,3 +58,8 @@ test_a_lost_or_mistyped_limit_gives_no_value[key] if {
 	not check(example.request, object.remove(quota, [key]))
 	not check(example.request, object.union(quota, {key: "9999"}))
 }
+
+test_an_audit_tells_what_is if {
+	value := check(example.audited("rank-0", {}), object.union(quota, {"max_machines": 1}))
+	not value.ok
+}

@@ -68,3 +68,16 @@ test_a_bad_window_gives_no_value if not check(growing, [{"from_ms": 0, "until_ms
 test_a_lost_site_gives_no_value if {
 	not check(object.union(growing, {"sites": [growing.sites[1]]}), [])
 }
+
+test_an_audit_changes_nothing if {
+	held := object.union(example.audited("rank-0", {}), {"hold": {
+		"active": true,
+		"by": "olga",
+		"reason": "power",
+		"since_ms": 1,
+		"until_ms": 0,
+	}})
+	value := freeze.checks.i with input as held
+		with data.drover.constraints as example.instance("freeze", {"windows": []})
+	value.ok
+}

@@ -99,3 +99,26 @@ test_a_machine_that_goes_loads_no_host if {
 	gone := {"vcpus": 0, "cpu_percent": 0, "memory_mib": 0, "site": "", "host": ""}
 	check(object.union(example.proposing("rank-0", gone), example.kind("destroy"))).ok
 }
+
+# a site's owner is not shown the hosts of others
+shown_to_north(request) := object.union(request, {"sites": [object.union(site, part) |
+	some site in request.sites
+	part := {"north": {}, "south": {"view": "none", "hosts": []}}[site.id]
+]})
+
+judge(request, params) := value if {
+	value := host_headroom.checks.i with input as request
+		with data.drover.constraints as example.instance("host_headroom", object.union(
+			{"cpu_share_percent": 100, "memory_share_percent": 100, "disk_share_percent": 100},
+			params,
+		))
+}
+
+test_a_site_judges_its_own_hosts_without_the_others if {
+	away := shown_to_north(example.moving("south", "south-1"))
+	judge(away, {"site": "north"}).ok
+	not judge(away, {})
+	not judge(away, {"site": "south"})
+	within := shown_to_north(example.moving("north", "north-2"))
+	not judge(within, {"site": "north", "memory_share_percent": 0}).ok
+}

@@ -66,3 +66,19 @@ test_the_stack_and_giving_back_do_not_count[kind] if {
 	rows := [object.union(row("rank-0", at), {"kind": kind}) | some at in [970000, 980000, 990000]]
 	check(after(rows), rate("environment")).ok
 }
+
+test_an_audit_asks_for_nothing if {
+	value := request_rate.checks.i with input as example.after_requests(example.audited("rank-0", {}), [{
+		"id": "r",
+		"at_ms": 999999,
+		"subject": "audit",
+		"kind": "resize",
+		"effect": "allow",
+		"machines": [],
+	}])
+		with data.drover.constraints as example.instance(
+			"request_rate",
+			{"per": "subject", "max_requests": 1, "window_ms": 60000},
+		)
+	value.ok
+}
