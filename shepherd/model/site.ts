@@ -56,11 +56,12 @@ export interface Site {
 
 /**
  * A person's word about a host. dead: it is off for good and nothing of ours runs there, whatever it may say later; it is
- * neither asked nor used until it is taken back. draining: it takes nothing more, and its machines move away.
+ * neither asked nor used until it is taken back. draining: it takes nothing more, and its machines move away. returning:
+ * it was dead and is being cleaned; it takes nothing yet, and what runs there stays.
  */
 export interface HostMark {
   readonly hostId: HostId;
-  readonly kind: "dead" | "draining";
+  readonly kind: "dead" | "draining" | "returning";
   readonly by: string;
   readonly reason: string;
   /** dead: how it was made sure that it cannot come back by itself (`power off at the rack`). */

@@ -31,9 +31,9 @@ export interface HostMarks {
     readonly hostId: HostId;
     readonly by: string;
     readonly reason: string;
-    /** Beside "dead": a host that is being welcomed back. */
-    readonly evenDead?: true;
   }): Promise<HostMark>;
+  /** It is back and being cleaned: asked again, and used only after `lift` of "returning". Fault `host.not_dead`. */
+  welcome(hostId: HostId, by: string): Promise<void>;
   /** Taking back what nobody said is no error. */
   lift(hostId: HostId, kind: HostMark["kind"], by: string): Promise<void>;
   /** Called after each change. */
@@ -72,7 +72,11 @@ export async function openHostMarks(world: {
     list: () => marks,
     isDead: (hostId) => has(hostId, "dead"),
     markOf: (hostId) =>
-      has(hostId, "dead") ? "dead" : has(hostId, "draining") ? "draining" : undefined,
+      has(hostId, "dead")
+        ? "dead"
+        : has(hostId, "draining") || has(hostId, "returning")
+          ? "draining"
+          : undefined,
     async confirmDead(asked) {
       needKnown(asked.hostId);
       if (world.answers(asked.hostId)) throw new Fault("host.answers", { host: asked.hostId });
@@ -86,10 +90,26 @@ export async function openHostMarks(world: {
       );
       return mark;
     },
-    async drain({ evenDead, ...asked }) {
+    async welcome(hostId, by) {
+      if (!has(hostId, "dead")) throw new Fault("host.not_dead", { host: hostId });
+      const mark: HostMark = {
+        hostId,
+        kind: "returning",
+        by,
+        reason: "welcomed back",
+        sinceMs: clock.nowMs(),
+      };
+      await change(
+        async (journal) => {
+          await journal.hostMarks.put(mark);
+          await journal.hostMarks.remove(hostId, "dead");
+        },
+        { ...mark, active: true },
+      );
+    },
+    async drain(asked) {
       needKnown(asked.hostId);
-      if (has(asked.hostId, "dead") && evenDead !== true)
-        throw new Fault("host.dead", { host: asked.hostId });
+      if (has(asked.hostId, "dead")) throw new Fault("host.dead", { host: asked.hostId });
       const mark: HostMark = { ...asked, kind: "draining", sinceMs: clock.nowMs() };
       await change((journal) => journal.hostMarks.put(mark), { ...mark, active: true });
       return mark;

@@ -19,7 +19,7 @@ import {
 } from "#operations/differences";
 import { imageParts } from "#operations/domain-spec";
 import type { HostMarks } from "#operations/host-marks";
-import { readNetworkState } from "#operations/networks";
+import { readNetworkState } from "#operations/network-state";
 import { changeMachine } from "#operations/records";
 import type { GateOperations } from "#policy/gate";
 import type { Clock, Ids } from "#ports/clock";
@@ -125,7 +125,8 @@ class SweepingJanitor implements Janitor {
 
   async welcome(hostId: HostId, by: string): Promise<readonly LitterItem[]> {
     const { marks, hosts, store, clock } = this.#options;
-    if (!marks.isDead(hostId)) throw new Fault("host.not_dead", { host: hostId });
+    const mark = marks.list().find((one) => one.hostId === hostId && one.kind !== "draining");
+    if (mark === undefined) throw new Fault("host.not_dead", { host: hostId });
     // Asked at the host itself: the mark would answer "nothing here".
     const domains = await hosts.get(hostId).listDomains();
     const volumes = await hosts.get(hostId).volumes.list();
@@ -140,12 +141,12 @@ class SweepingJanitor implements Janitor {
       litter.push({ kind: "volume", id: name, because: "elsewhere", machineId: id });
     }
     // Nothing is placed there before it is clean; from here on operations see the real host.
-    await marks.drain({ hostId, by, reason: "welcomed back", evenDead: true });
-    await marks.lift(hostId, "dead", by);
+    // Asked again after a failed cleaning, or after the shepherd died in one, it is marked already.
+    if (mark.kind === "dead") await marks.welcome(hostId, by);
     if (litter.length > 0) {
       const ended = await this.#remove(hostId, litter, `${hostId} is welcomed back by ${by}`);
       if (ended.state !== "succeeded") {
-        // It stays drained, and says what is left.
+        // It stays unused, and says what is left.
         await this.sweep();
         throw new Fault("host.not_clean", { host: hostId, problem: ended.fault?.message ?? "" });
       }
@@ -158,7 +159,7 @@ class SweepingJanitor implements Janitor {
         await changeMachine(journal, id, clock.nowMs(), { state: "running", reason: undefined });
       }
     });
-    await marks.lift(hostId, "draining", by);
+    await marks.lift(hostId, "returning", by);
     return litter;
   }
 

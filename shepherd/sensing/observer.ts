@@ -24,8 +24,10 @@ const volumesEveryMs: Ms = 30_000;
 const settleMs: Ms = 150;
 /** Memory that has been where it should be for this long has arrived; a booting guest's balloon comes and goes at first. */
 const arrivedAfterMs: Ms = 10_000;
-/** Calls of one host that may hang at the same time; beyond it the host is not asked until one of them ends. */
+/** Calls of one host that may hang at the same time; beyond it the host is not asked until one ends or is given up. */
 const maxHanging = 2;
+/** A daemon whose workers hang still answers keepalives: without this a host that recovers would never be asked again. */
+const givenUpAfterMs: Ms = 60_000;
 
 export interface Observer {
   start(): void;
@@ -289,13 +291,19 @@ class HostWatch {
   }
 
   async #withinBudget<T>(work: Promise<T>): Promise<T> {
+    const { clock } = this.#options;
     const budget = new AbortController();
     this.#hanging += 1;
-    work.then(
-      () => this.#settled(budget),
-      () => this.#settled(budget),
-    );
-    const late = this.#options.clock.sleep(budgetMs, budget.signal).then(
+    let counted = true;
+    const settle = () => {
+      if (counted) this.#hanging -= 1;
+      counted = false;
+      budget.abort();
+      cancelGiveUp();
+    };
+    const cancelGiveUp = clock.at(clock.nowMs() + givenUpAfterMs, settle);
+    work.then(settle, settle);
+    const late = clock.sleep(budgetMs, budget.signal).then(
       () => {
         throw new Error(`no answer within ${budgetMs} ms`);
       },
@@ -303,11 +311,6 @@ class HostWatch {
       () => work,
     );
     return await Promise.race([work, late]);
-  }
-
-  #settled(budget: AbortController): void {
-    this.#hanging -= 1;
-    budget.abort();
   }
 
   /** Memory that has arrived is settling no longer: from now on another value is somebody else's doing. */

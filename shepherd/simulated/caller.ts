@@ -4,7 +4,7 @@
  */
 import { Fault } from "#model/fault";
 import type { HostId, Ms } from "#model/units";
-import { type Faults, injectedFault } from "#simulated/faults";
+import { type Faults, injectedFault, lateMs } from "#simulated/faults";
 import type { Machinery } from "#simulated/machinery";
 
 /** One connection's way to call: counted, delayed, failed on demand, never answered once it is cut. */
@@ -48,7 +48,16 @@ export function createCaller(
     if (!machinery.host(hostId).reachable) throw unreachable(hostId);
     if (effect === "hang") return never;
     if (effect === "fail") throw injectedFault(hostId, name);
+    if (effect === "late") {
+      await machinery.clock.sleep(lateMs);
+      if (state.cut) return never;
+      if (!machinery.host(hostId).reachable) throw unreachable(hostId);
+    }
     const result = await whileReachable(hostId, Promise.resolve().then(work));
+    if (effect === "twice") {
+      // A repeated request: whatever the second one says, the first one's answer is what arrives.
+      await whileReachable(hostId, Promise.resolve().then(work)).catch(() => undefined);
+    }
     if (state.cut || effect === "hang_after") return never;
     if (effect === "fail_after") throw injectedFault(hostId, name);
     return result;

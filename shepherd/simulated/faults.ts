@@ -1,12 +1,16 @@
 /** Faults on demand: which call of which host goes wrong, when, and how. Knows no world; world.ts asks before each call. */
 import { Fault } from "#model/fault";
-import type { HostId } from "#model/units";
+import type { HostId, Ms } from "#model/units";
 
 /**
  * fail: refused before anything happened. fail_after: it happened, the answer says no. hang: no answer, nothing
- * happened. hang_after: it happened, no answer ever comes.
+ * happened. hang_after: it happened, no answer ever comes. twice: it is done two times over, and answered once. late: it
+ * happens only `lateMs` later, after whatever else was asked meanwhile, and is answered then.
  */
-export type FaultEffect = "fail" | "fail_after" | "hang" | "hang_after";
+export type FaultEffect = "fail" | "fail_after" | "hang" | "hang_after" | "twice" | "late";
+
+/** Longer than anybody expects, shorter than the budget of a step. */
+export const lateMs: Ms = 20_000;
 
 export interface InjectedFault {
   /** Absent: any host. */

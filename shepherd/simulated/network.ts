@@ -2,6 +2,7 @@
  * A simulated host's network: keeps the last config applied, forgets ports whose tap went, and says whether a frame
  * from one guest would reach another. Knows nothing of how a real host is told.
  */
+import { createHash } from "node:crypto";
 import { canonicalJson } from "#model/canonical";
 import type { HostId, MachineId } from "#model/units";
 import type { HostNetwork, HostNetworkConfig, NetworkDifference } from "#ports/host-network";
@@ -26,7 +27,18 @@ export function createSimulatedNetwork(
         machinery.changed();
         return changes;
       }),
+    // The simulated world meets everybody in the clear, over wires of the usual size.
+    tunnelKey: (device) => caller.call(hostId, "network.key", () => simulatedKey(device)),
+    shakesHands: () => caller.call(hostId, "network.handshake", () => true),
+    pathMtu: (_address, maxBytes) =>
+      caller.call(hostId, "network.path", () => Math.min(maxBytes, underlayMtu)),
   };
+}
+
+const underlayMtu = 1500;
+
+function simulatedKey(device: string): string {
+  return createHash("sha256").update(device).digest("base64");
 }
 
 /** Whether a frame from one running guest reaches another over any network that both are on. */

@@ -155,6 +155,11 @@ export function createWorld(options: WorldOptions): World {
     powerCycle(hostId) {
       const host = machinery.host(hostId);
       for (const domain of Object.values(host.domains)) {
+        // What was still arriving is defined nowhere: nothing of it is left after the boot.
+        if (domain.job === "incoming") {
+          machinery.removeDomain(host, domain);
+          continue;
+        }
         domain.job = "none";
         machinery.setState(host, domain, "shut_off");
       }

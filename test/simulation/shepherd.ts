@@ -8,10 +8,15 @@ import type { LinkRecord, MachineRecord, MachineSpec } from "@drover/shepherd/mo
 import type { Request } from "@drover/shepherd/model/request";
 import type { Site } from "@drover/shepherd/model/site";
 import { macAddress, tapName } from "@drover/shepherd/network/names";
+import { withGraves } from "@drover/shepherd/operations/graves";
+import { type HostMarks, openHostMarks } from "@drover/shepherd/operations/host-marks";
 import { createOperations, type Operations } from "@drover/shepherd/operations/operations";
 import { ceilingOf } from "@drover/shepherd/planner/target";
+import { createDrains, type Drains } from "@drover/shepherd/policy/drains";
 import { createGate, type Gate, type GateAnswer } from "@drover/shepherd/policy/gate";
+import { createJanitor, type Janitor } from "@drover/shepherd/policy/janitor";
 import { createLeases, type Leases } from "@drover/shepherd/policy/leases";
+import { createRepairs, type Repairs } from "@drover/shepherd/policy/repairs";
 import type { Clock } from "@drover/shepherd/ports/clock";
 import type { PolicyEngine } from "@drover/shepherd/ports/policy-engine";
 import type { Store } from "@drover/shepherd/ports/store";
@@ -51,6 +56,10 @@ export interface Shepherd {
   readonly gate: Gate;
   readonly leases: Leases;
   readonly channels: GuestChannels;
+  readonly repairs: Repairs;
+  readonly marks: HostMarks;
+  readonly drains: Drains;
+  readonly janitor: Janitor;
   /** Writes the records, submits their creation and waits for its end. */
   create(machines: readonly (Partial<MachineSpec> & { name: string })[]): Promise<GateAnswer[]>;
   /** Resolves when all machines run and their channels are open. */
@@ -95,6 +104,10 @@ export async function startShepherd(options: {
   readonly store?: SqliteStore;
   /** An earlier shepherd's world and its journal: this one comes after it. */
   readonly after?: Shepherd;
+  /** Also repairs, drains and the janitor, as main.ts has them; tests of a single room do without. */
+  readonly care?: true;
+  /** How many shepherds there were; makes their ids differ. */
+  readonly seed?: number;
 }): Promise<Shepherd> {
   const { clock, sites, engines } = options;
   const fleet = sites.flatMap(({ hosts }) => hosts);
@@ -106,15 +119,33 @@ export async function startShepherd(options: {
       hosts: fleet.map(({ id }) => ({ id, cores: 8, memoryMib: 16_384, poolBytes: 40 * gib })),
     });
   const store = options.store ?? options.after?.store ?? openSqliteStore(":memory:");
-  const ids = createSeededIds({ clock, seed: options.after === undefined ? 7 : 8 });
+  const ids = createSeededIds({
+    clock,
+    seed: options.seed ?? (options.after === undefined ? 7 : 8),
+  });
   const log = pino({ level: process.env["LOG"] ?? "silent" });
   if (options.after === undefined) await declare(store, clock.nowMs(), options.class ?? "batch");
   const connection = world.connect();
   const { hosts } = connection;
-  const observer = createObserver({ hosts, sites, clock, store, log });
+  let marked: HostMarks | undefined;
+  const observer = createObserver({
+    hosts,
+    sites,
+    clock,
+    store,
+    log,
+    markOf: (hostId) => marked?.markOf(hostId),
+  });
+  const marks = await openHostMarks({
+    store,
+    clock,
+    hostIds: fleet.map(({ id }) => id),
+    answers: observer.answers,
+  });
+  marked = marks;
   const operations = createOperations({
     store,
-    hosts,
+    hosts: withGraves(hosts, marks.isDead),
     clock,
     ids,
     fleet,
@@ -125,13 +156,29 @@ export async function startShepherd(options: {
   const gate = await createGate({ store, clock, ids, log, sensed: observer, operations, engines });
   const leases = createLeases({ store, gate, operations, clock, ids, log });
   const channels = createGuestChannels({ store, hosts, gate, operations, clock, ids, log });
+  const repairs = createRepairs({ store, gate, operations, clock, ids, log });
+  const drains = createDrains({ store, marks, gate, operations, clock, ids, log });
+  const janitor = createJanitor({
+    store,
+    hosts,
+    fleet,
+    marks,
+    answers: observer.answers,
+    operations,
+    repair: () => repairs.repairSoon(),
+    clock,
+    ids,
+    log,
+  });
+  const care = options.care === true ? [repairs, drains, janitor] : [];
   observer.start();
   await observer.refresh();
   await operations.recover();
   leases.start();
+  for (const part of care) part.start();
   channels.start();
 
-  let created = 0;
+  let created = (await store.read((journal) => journal.objects.list("machine"))).length;
   const submit = (request: Partial<Request>) =>
     gate.submit({
       id: ids.next(),
@@ -160,6 +207,10 @@ export async function startShepherd(options: {
     gate,
     leases,
     channels,
+    repairs,
+    marks,
+    drains,
+    janitor,
     submit,
     machine,
     async create(machines) {
@@ -193,6 +244,7 @@ export async function startShepherd(options: {
     },
     async stop() {
       leases.stop();
+      for (const part of care) part.stop();
       await channels.stop();
       observer.stop();
       await operations.stop();
@@ -200,6 +252,7 @@ export async function startShepherd(options: {
     },
     async die() {
       connection.cut();
+      for (const part of care) part.stop();
       leases.stop();
       observer.stop();
       await Promise.all([channels.stop(), operations.stop()]);

@@ -1,10 +1,10 @@
 import { expect, test } from "@jest/globals";
 import { measure, scenarios, withFault } from "./hostile.ts";
 
-const effects = ["fail", "fail_after", "hang", "hang_after"] as const;
+const effects = ["fail", "fail_after", "hang", "hang_after", "twice", "late"] as const;
 
 test.each(scenarios.flatMap((scenario) => effects.map((effect) => ({ scenario, effect }))))(
-  "$scenario.name: any one call may $effect",
+  "$scenario.name: $effect, at any one call",
   async ({ scenario, effect }) => {
     const { calls } = await measure(scenario);
     expect(calls).toBeGreaterThan(3);
