@@ -184,13 +184,14 @@ export function forecastView(record: ForecastRecord, environment: string): Forec
 }
 
 export function networkView(record: NetworkRecord): NetworkView {
-  const { environmentId, name, cidr } = record.spec;
+  const { environmentId, name, cidr, gateway } = record.spec;
   const { vni, mtu } = record.effective;
   return {
     id: record.id,
     environment_id: environmentId,
     name,
     cidr,
+    gateway: gateway === undefined ? null : { site: gateway.siteId, nat: gateway.nat },
     vni,
     mtu,
     version: record.version,
@@ -278,7 +279,7 @@ export function machineView(record: MachineRecord, context: MachineContext): Mac
     allow_restart: spec.allowRestart ?? false,
     raw_xml_patch: (spec.xmlPatches ?? []).map(({ path, value }) => ({ path, value })),
     origin: spec.origin ?? "stack",
-    managed_by: record.managedBy ?? null,
+    managed_by: effective.managedBy ?? null,
     restart_needed: [...restartNeeded(record)],
     networks: effective.nics.map(({ networkId, address, mac }) => ({
       network_id: networkId,

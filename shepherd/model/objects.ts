@@ -44,11 +44,22 @@ export interface NetworkSpec {
   readonly name: string;
   /** IPv4 CIDR, private to the environment; another environment may use the same. */
   readonly cidr: string;
+  /** As declared; absent: given at admission. */
+  readonly mtu?: number | undefined;
+  readonly gateway?: NetworkGateway | undefined;
+}
+/** A way out of a LAN at its first address. It stays where it is, so that connections through it survive moves. */
+export interface NetworkGateway {
+  readonly siteId: SiteId;
+  /** Leads out of its host as well, under the host's own address. */
+  readonly nat: boolean;
 }
 export interface NetworkEffective {
   /** VXLAN network identifier, unique over all environments, journaled at creation. */
   readonly vni: number;
   readonly mtu: number;
+  /** The host that holds the gateway, from its admission on. */
+  readonly gatewayHostId?: HostId | undefined;
 }
 
 export interface ImageSpec {
@@ -190,6 +201,8 @@ export interface MachineEffective extends Sizing {
   readonly reason?: string | undefined;
   /** What it was started with, of what needs a restart to change; absent: as an older shepherd started it. */
   readonly started?: Started | undefined;
+  /** Who claimed it first; others are told by name. */
+  readonly managedBy?: string | undefined;
 }
 /** The parts of a specification that are in force from start to start. */
 export interface Started {
@@ -318,8 +331,6 @@ export interface ObjectRecord<Kind extends ObjectKind> {
   readonly version: number;
   /** False until a read, update or delete has presented the id; PUT adopts an unclaimed object. */
   readonly claimed: boolean;
-  /** Who claimed it; others are told by name. Absent: claimed before this was kept, or unclaimed. */
-  readonly managedBy?: string | undefined;
   readonly createdAtMs: Ms;
 }
 export type EnvironmentRecord = ObjectRecord<"environment">;

@@ -6,9 +6,10 @@
  */
 import { Fault } from "#model/fault";
 import type { LinkRecord, MachineRecord, MachineState, NetworkRecord, Nic } from "#model/objects";
-import type { HostRecord } from "#model/site";
+import type { HostRecord, TunnelEnd } from "#model/site";
 import type { HostId, MachineId, NetworkId } from "#model/units";
 import { bridgeName, vxlanName } from "#network/names";
+import { deriveTunnels, overlayAddress } from "#network/tunnels";
 import type { BridgeConfig, HostNetworkConfig, PortConfig } from "#ports/host-network";
 
 export interface NetworkState {
@@ -18,6 +19,8 @@ export interface NetworkState {
   readonly links: readonly LinkRecord[];
   /** Machines prepared at the destination of a move: a blocked port there until the machine's `hostId` says otherwise. */
   readonly incoming: readonly { readonly machineId: MachineId; readonly hostId: HostId }[];
+  /** The mesh between sites, as far as it is known. */
+  readonly tunnelEnds?: readonly TunnelEnd[] | undefined;
 }
 
 /** A machine has its port from before its start until it is known to be gone: `unknown` keeps it, fail-closed. */
@@ -35,7 +38,19 @@ export function derive(hostId: HostId, state: NetworkState): HostNetworkConfig {
   const bridges = state.networks
     .map((network) => deriveBridge(host, network, attached.get(network.id) ?? [], state))
     .filter((bridge) => bridge !== undefined);
-  return { hostId, bridges: sortBy(bridges, (bridge) => bridge.bridge) };
+  const tunnels =
+    bridges.length === 0
+      ? undefined
+      : deriveTunnels(host, {
+          hosts: state.hosts,
+          ends: state.tunnelEnds ?? [],
+          largestMtu: Math.max(...bridges.map((bridge) => bridge.mtu)),
+        });
+  return {
+    hostId,
+    bridges: sortBy(bridges, (bridge) => bridge.bridge),
+    ...(tunnels === undefined ? {} : { tunnels }),
+  };
 }
 
 /** Hosts that carry the network, sorted by id: where a machine of it is, or is about to arrive. A change of it touches all of them. */
@@ -60,6 +75,9 @@ function deriveBridge(
   const carriers = carriersOf(attached, state.incoming);
   if (!carriers.includes(host.id)) return undefined;
 
+  // A host that must be met encrypted and has told no key yet is not met: nothing goes in the clear meanwhile.
+  const addressOf = (hostId: HostId) =>
+    overlayAddress(host, hostOf(hostId, state), state.tunnelEnds ?? []);
   const ports: PortConfig[] = [];
   const remotes: BridgeConfig["remotes"][number][] = [];
   for (const { machine, nic } of attached) {
@@ -78,20 +96,18 @@ function deriveBridge(
     }
     // A machine that is still arriving is reached where it runs now, also from here.
     if (hasPort(machine) && !here) {
-      const address = hostOf(machine.effective.hostId, state).migrationAddress;
-      remotes.push({ mac: nic.mac, address, guestAddress: nic.address });
+      const address = addressOf(machine.effective.hostId);
+      if (address !== undefined) remotes.push({ mac: nic.mac, address, guestAddress: nic.address });
     }
   }
-  const peers = carriers
-    .filter((id) => id !== host.id)
-    .map((id) => hostOf(id, state).migrationAddress);
+  const peers = carriers.filter((id) => id !== host.id).flatMap((id) => addressOf(id) ?? []);
   return {
     networkId: network.id,
     bridge: bridgeName(network.id),
     vxlan: vxlanName(network.id),
     vni: network.effective.vni,
     mtu: network.effective.mtu,
-    localAddress: host.migrationAddress,
+    localAddress: host.tunnel === undefined ? host.migrationAddress : undefined,
     peers: peers.toSorted(),
     remotes: sortBy(remotes, (remote) => remote.mac),
     ports: sortBy(ports, (port) => port.tap),

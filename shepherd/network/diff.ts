@@ -11,6 +11,8 @@ import { diffFilters } from "#network/filters";
 import { bridgeMac, shaperName } from "#network/names";
 import type { ObservedForwarding, ObservedLink, ObservedNetwork } from "#network/observed";
 import { diffRates, removeShaping } from "#network/rates";
+import { diffTunnels } from "#network/tunnels";
+import { diffUnderlay } from "#network/underlay";
 import type { BridgeConfig, HostNetworkConfig, NetworkDifference } from "#ports/host-network";
 
 /** IANA's number for VXLAN; Linux's own default is older and another. */
@@ -25,17 +27,25 @@ export interface NetworkDiff {
   readonly batch: NetworkBatch;
 }
 
-/** `expectedRules`: how this host prints the filter rules (`ObservedFilters.rules`). Fault `network.config_invalid`. */
+/** How a host prints the rules of our tables (`ObservedFilters.rules`). */
+export interface ExpectedRules {
+  readonly filters: string;
+  readonly underlay: string;
+}
+
+/** Fault `network.config_invalid`. */
 export function diffNetwork(
   wish: HostNetworkConfig,
   observed: ObservedNetwork,
-  expectedRules: string,
+  expectedRules: ExpectedRules,
 ): NetworkDiff {
   checkConfig(wish);
   const changes = createChanges();
   // Our devices carry guests' frames and take no address of their own; a kernel without IPv6 knows no such setting.
   const quiet = observed.hasIpv6 ? "addrgenmode none" : "";
-  diffFilters(wish, observed.filters, expectedRules, changes);
+  diffFilters(wish, observed.filters, expectedRules.filters, changes);
+  diffUnderlay(wish, observed.underlay, expectedRules.underlay, changes);
+  diffTunnels(wish.tunnels, observed, changes);
   removeSurplusLinks(wish, observed, changes);
   const wishedTaps = new Set(
     wish.bridges.flatMap((bridge) => bridge.ports.map((port) => port.tap)),
@@ -199,12 +209,13 @@ function diffVxlan(request: {
   const { config, link, bridgeIsNew, quiet, changes } = request;
   const name = config.vxlan;
   const object = `vxlan ${name}`;
+  const local = config.localAddress;
   const there = link?.vxlan;
   const same =
     link !== undefined &&
     there !== undefined &&
     there.vni === config.vni &&
-    there.localAddress === config.localAddress &&
+    there.localAddress === (config.localAddress ?? "") &&
     there.port === vxlanPort &&
     !there.learning;
   if (!same) {
@@ -217,10 +228,10 @@ function diffVxlan(request: {
       });
     }
     changes.note(
-      { object, problem: "missing", detail: `VNI ${config.vni} from ${config.localAddress}` },
+      { object, problem: "missing", detail: `VNI ${config.vni} from ${local ?? "here"}` },
       {
         ip: [
-          `link add name ${name} mtu ${config.mtu} type vxlan id ${config.vni} local ${config.localAddress} dstport ${vxlanPort} nolearning`,
+          `link add name ${name} mtu ${config.mtu} type vxlan id ${config.vni} ${local === undefined ? "" : `local ${local} `}dstport ${vxlanPort} nolearning`,
           `link set dev ${name} ${quiet} master ${config.bridge}`,
           `link set dev ${name} type bridge_slave learning off flood off neigh_suppress on`,
           `link set dev ${name} up`,
@@ -438,6 +449,22 @@ function checkConfig(wish: HostNetworkConfig): void {
   const isMac = (text: string): boolean => /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(text);
   const isWithin = (value: number, min: number, max: number): boolean =>
     Number.isInteger(value) && value >= min && value <= max;
+  for (const address of wish.tunnels?.clearPeers ?? [])
+    demand(isIpv4(address), "a host's address", address);
+  for (const tunnel of wish.tunnels?.devices ?? []) {
+    const isKey = (text: string): boolean => /^[A-Za-z0-9+/]{43}=$/.test(text);
+    demand(/^dvw[0-9a-f]{11}[01]$/.test(tunnel.device), "a tunnel's name", tunnel.device);
+    demand(isIpv4(tunnel.address), "an address in the mesh", tunnel.address);
+    demand(isWithin(tunnel.port, 1, 65_535), "a tunnel's port", tunnel.port);
+    demand(isWithin(tunnel.mtu, 576, 65_535), "a tunnel's MTU", tunnel.mtu);
+    demand(isKey(tunnel.publicKey), "a public key", tunnel.publicKey);
+    for (const peer of tunnel.peers) {
+      const [address = "", port] = peer.endpoint.split(":");
+      demand(isKey(peer.publicKey), "a public key", peer.publicKey);
+      demand(isIpv4(peer.address), "an address in the mesh", peer.address);
+      demand(isIpv4(address) && /^\d{1,5}$/.test(port ?? ""), "an endpoint", peer.endpoint);
+    }
+  }
   for (const bridge of wish.bridges) {
     demand(/^[A-Za-z0-9._:-]{1,128}$/.test(bridge.networkId), "a network id", bridge.networkId);
     demand(/^dvb[0-9a-f]{12}$/.test(bridge.bridge), "a bridge's name", bridge.bridge);
@@ -445,7 +472,7 @@ function checkConfig(wish: HostNetworkConfig): void {
     demand(isWithin(bridge.vni, 1, 0xff_ff_fe), "a VNI", bridge.vni);
     // 576 is what every IPv4 host must accept; 65,485 is the largest tunnel payload.
     demand(isWithin(bridge.mtu, 576, 65_485), "an MTU", bridge.mtu);
-    demand(isIpv4(bridge.localAddress), "a tunnel address", bridge.localAddress);
+    demand(isIpv4(bridge.localAddress ?? "0.0.0.0"), "a tunnel address", bridge.localAddress);
     for (const peer of bridge.peers) demand(isIpv4(peer), "a peer's tunnel address", peer);
     for (const remote of bridge.remotes) {
       demand(isMac(remote.mac), "a MAC", remote.mac);

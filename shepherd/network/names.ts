@@ -68,7 +68,7 @@ export function lowestFreeVni(taken: ReadonlySet<number>): number {
 }
 
 /** High up, so that a person's own VXLANs (which start low) do not meet ours. */
-const firstVni = 0xd0_00_00;
+export const firstVni = 0xd0_00_00;
 const lastVni = 0xff_ff_fe;
 /** With 2^24 MACs and thousands of NICs one retry is rare; sixteen failing means a bug. */
 const maxMacAttempts = 16;

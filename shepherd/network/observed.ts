@@ -15,6 +15,29 @@ export interface ObservedNetwork {
   readonly shaping: ReadonlyMap<string, ObservedShaping>;
   /** Undefined: there is no such table. */
   readonly filters: ObservedFilters | undefined;
+  /** The table that keeps LANs out of the clear; likewise. */
+  readonly underlay: ObservedFilters | undefined;
+  /** By device. */
+  readonly tunnels: ReadonlyMap<string, ObservedTunnel>;
+}
+
+export interface ObservedTunnel {
+  readonly up: boolean;
+  readonly mtu: number;
+  /** IPv4, without its length; undefined: none, or several. */
+  readonly address: string | undefined;
+  readonly publicKey: string;
+  readonly port: number;
+  /** The kernel drops what comes in by another device than it would answer by. */
+  readonly strict: boolean;
+  /** `allowed` is `address/32`, or whatever stands there. */
+  readonly peers: readonly {
+    readonly publicKey: string;
+    readonly endpoint: string;
+    readonly allowed: string;
+  }[];
+  /** Addresses that are sent through it. */
+  readonly routes: ReadonlySet<string>;
 }
 
 export interface ObservedLink {

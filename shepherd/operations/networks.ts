@@ -1,53 +1,14 @@
 /**
- * Brings hosts' networks to what the journal says now. What arrives where is read from the rows of running moves, so
- * that a shepherd that starts again, or another room that audits, derives the same. One apply at a time per host, each
- * from a reading of its own: two operations never overwrite each other with older state.
+ * Brings hosts' networks to what the journal says now, all hosts that a change concerns at once, and tells whether they
+ * are as it says. Knows which failures another try or a repair mends.
  */
 import { toFaultData } from "#model/fault";
-import type { HostRecord } from "#model/site";
-import type { HostId, MachineId, NetworkId } from "#model/units";
-import { derive, hostsOfNetwork, type NetworkState } from "#network/derive";
-import { withBudget } from "#operations/budget";
+import type { HostId, NetworkId } from "#model/units";
+import { hostsOfNetwork } from "#network/derive";
+import { readNetworkState, withHost } from "#operations/network-state";
 import type { StepContext, StepData } from "#operations/step";
-import type { HostNetworkConfig, NetworkDifference } from "#ports/host-network";
-import type { Journal } from "#ports/store";
-
-/** A host that needs longer for a batch of a few commands is not answering. */
-const applyBudgetMs = 20_000;
-
-/** What a step that prepares a machine's arrival leaves in `observed`. */
-export interface Arrival {
-  readonly machineId: MachineId;
-  readonly hostId: HostId;
-}
-
-export async function readNetworkState(
-  journal: Journal,
-  fleet: readonly HostRecord[],
-): Promise<NetworkState> {
-  const links = await journal.objects.list("link");
-  return {
-    hosts: fleet,
-    networks: await journal.objects.list("network"),
-    machines: await journal.objects.list("machine"),
-    links: links.filter((link) => link.effective.rateMbps > 0),
-    incoming: await readArrivals(journal),
-  };
-}
-
-/** Machines prepared at a destination by operations that have not ended. */
-export async function readArrivals(journal: Journal): Promise<readonly Arrival[]> {
-  const arrivals: Arrival[] = [];
-  const active = await journal.operations.list({ states: ["running", "undoing", "stuck"] });
-  for (const operation of active) {
-    for (const step of await journal.steps.ofOperation(operation.id)) {
-      if (step.state !== "doing" && step.state !== "done") continue;
-      const { arrival } = (step.observed ?? {}) as { arrival?: Arrival };
-      if (arrival !== undefined) arrivals.push(arrival);
-    }
-  }
-  return arrivals;
-}
+import { doubtTunnel, settleTunnels } from "#operations/tunnels";
+import type { NetworkDifference } from "#ports/host-network";
 
 export interface NetworkTargets {
   /** Must be applied, else the step fails. */
@@ -66,6 +27,11 @@ export async function applyNetworks(
   const hostIds = new Set(targets.required);
   for (const networkId of targets.networkIds) {
     for (const hostId of hostsOfNetwork(networkId, state)) hostIds.add(hostId);
+  }
+  if (await settleTunnels(context, [...hostIds])) {
+    // A host with a new key is met by nobody before everybody has been told.
+    for (const { id } of state.networks)
+      for (const hostId of hostsOfNetwork(id, state)) hostIds.add(hostId);
   }
   const sorted = [...hostIds].toSorted();
   const results = await Promise.allSettled(
@@ -101,7 +67,9 @@ async function applyTo(
       context.world.hosts.network(hostId).apply(wish),
     );
   } catch (error) {
-    if (attempts <= 1) throw error;
+    // A host that was started anew has lost its keys, and cannot do what it was told with them.
+    if (doubtTunnel(context, hostId)) await settleTunnels(context, [hostId]);
+    else if (attempts <= 1) throw error;
     return applyTo(context, hostId, attempts - 1);
   }
 }
@@ -141,19 +109,5 @@ function othersRun(context: StepContext): Promise<boolean> {
   return context.read(async (journal) => {
     const active = await journal.operations.list({ states: ["running", "undoing"] });
     return active.some(({ id }) => id !== context.operation.id);
-  });
-}
-
-function withHost<T>(
-  context: StepContext,
-  hostId: HostId,
-  work: (wish: HostNetworkConfig) => Promise<T>,
-): Promise<T> {
-  const { world, exclusives } = context;
-  return exclusives(`network ${hostId}`, async () => {
-    const state = await context.read((journal) => readNetworkState(journal, world.fleet));
-    return withBudget(world.clock, { what: `network of ${hostId}`, budgetMs: applyBudgetMs }, () =>
-      work(derive(hostId, state)),
-    );
   });
 }

@@ -16,6 +16,7 @@ import { tellChange } from "#operations/records";
 import { reservationsOf } from "#operations/reservations";
 import { schedule, type Work, workOf } from "#operations/schedule";
 import type { OperationWorld } from "#operations/step";
+import { rotateTunnels } from "#operations/tunnels";
 import type { Journal } from "#ports/store";
 
 export type { OperationWorld } from "#operations/step";
@@ -45,6 +46,8 @@ export interface Operations {
    * `operation.unknown`; one that is not stuck is returned as it is.
    */
   retry(id: OperationId): Promise<Operation>;
+  /** New keys on every host of the mesh between sites, without losing a packet. Fault `network.rotation_failed`. */
+  rotateTunnels(): ReturnType<typeof rotateTunnels>;
   /** On start: observes, then resumes or undoes everything that had not ended; stuck ones are tried again. */
   recover(): Promise<void>;
   /** Leaves running operations where they are, for the next start. */
@@ -207,6 +210,12 @@ export function createOperations(world: OperationWorld): Operations {
       });
       await kickSafely();
       return operation;
+    },
+    async rotateTunnels() {
+      // One after the other: two rotations at once would take each other's new keys for old ones.
+      return exclusives("tunnels", () =>
+        rotateTunnels({ world, exclusives, read: (work) => world.store.read(work) }),
+      );
     },
     async recover() {
       const left = await world.store.transaction(async (journal) => {

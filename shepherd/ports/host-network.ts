@@ -11,8 +11,8 @@ export interface BridgeConfig {
   readonly vxlan: string;
   readonly vni: number;
   readonly mtu: number;
-  /** This host's tunnel address. */
-  readonly localAddress: string;
+  /** This host's tunnel address; undefined: the one of whichever way leads to the other host (tunnels). */
+  readonly localAddress: string | undefined;
   /** Tunnel addresses of all other hosts that carry the network: head-end replication. */
   readonly peers: readonly string[];
   /** MACs that live elsewhere, each with the tunnel address of its host; `guestAddress` lets the bridge answer ARP for it here. */
@@ -33,10 +33,37 @@ export interface PortConfig {
   /** Promised rates towards and from single peers of the LAN; both directions. */
   readonly rates: readonly { readonly peerMac: string; readonly rateMbps: Mbps }[];
 }
+/** A WireGuard device of a host: its end of the mesh between sites, of one generation of keys. */
+export interface TunnelConfig {
+  readonly device: string;
+  /** Inside the mesh. */
+  readonly address: string;
+  /** UDP. */
+  readonly port: number;
+  readonly mtu: number;
+  /** Of the key that the host made itself. */
+  readonly publicKey: string;
+  /** True for the one device that packets leave by; every device receives. */
+  readonly sends: boolean;
+  readonly peers: readonly {
+    readonly publicKey: string;
+    /** `address:port` on the underlay. */
+    readonly endpoint: string;
+    /** Inside the mesh. */
+    readonly address: string;
+  }[];
+}
+export interface TunnelsConfig {
+  readonly devices: readonly TunnelConfig[];
+  /** Addresses of hosts that may be met in the clear; VXLAN of ours with any other does not pass. */
+  readonly clearPeers: readonly string[];
+}
 /** Everything of ours on a host; sorted, so that equal configs are equal JSON. */
 export interface HostNetworkConfig {
   readonly hostId: HostId;
   readonly bridges: readonly BridgeConfig[];
+  /** Absent: this host knows no tunnels, and meets every other host in the clear. */
+  readonly tunnels?: TunnelsConfig | undefined;
 }
 
 /** One line for people and tests: what differs between wish and host. */
@@ -51,4 +78,19 @@ export interface HostNetwork {
   audit(wish: HostNetworkConfig): Promise<readonly NetworkDifference[]>;
   /** Makes the host equal to the wish in one batch; returns what it changed. Idempotent. Fault `network.apply_failed` names the command. */
   apply(wish: HostNetworkConfig): Promise<readonly NetworkDifference[]>;
+  /**
+   * Public key of the host's own key for this device; the private one is made when there is none, on the host, and never
+   * leaves it. Faults `network.key_exposed` (others may read the file), `network.feature_missing` (no WireGuard).
+   */
+  tunnelKey(device: string, options?: { readonly fresh?: boolean }): Promise<string>;
+  /** True when this device and all these peers of it have agreed on keys, whether or not anything is sent by it yet. */
+  shakesHands(
+    device: string,
+    peers: readonly { readonly publicKey: string; readonly address: string }[],
+  ): Promise<boolean>;
+  /**
+   * Largest IP packet that reaches an address of the underlay whole, up to `maxBytes`, measured by packets that must not
+   * be cut into pieces. 0: it does not answer at all.
+   */
+  pathMtu(address: string, maxBytes: number): Promise<number>;
 }

@@ -7,10 +7,13 @@
 import { randomBytes } from "node:crypto";
 import { Fault } from "#model/fault";
 import type { BatchProgram, NetworkBatch } from "#network/changes";
-import { diffNetwork } from "#network/diff";
-import { filterProbeText } from "#network/filters";
+import { diffNetwork, type ExpectedRules } from "#network/diff";
+import { filters } from "#network/filters";
+import { probeText } from "#network/nft-table";
 import type { ObservedNetwork } from "#network/observed";
+import { underlay } from "#network/underlay";
 import type { HostNetwork, HostNetworkConfig, NetworkDifference } from "#ports/host-network";
+import { pathMtu, shakesHands, tunnelKey } from "#shell/host-paths";
 import { readFilters, readNetwork, readScript } from "#shell/read-network";
 import { type HostShell, lastLines } from "#shell/shell";
 
@@ -23,11 +26,11 @@ const maxRounds = 4;
 const maxLooks = 3;
 
 export function createHostNetwork(shell: HostShell): HostNetwork {
-  let printedRules: Promise<string> | undefined;
+  let printedRules: Promise<ExpectedRules> | undefined;
   let lastLook: ObservedNetwork | undefined;
   let queue: Promise<unknown> = Promise.resolve();
 
-  function expectedRules(): Promise<string> {
+  function expectedRules(): Promise<ExpectedRules> {
     printedRules ??= probeFilters(shell).catch((error: unknown) => {
       printedRules = undefined;
       throw error;
@@ -77,6 +80,9 @@ export function createHostNetwork(shell: HostShell): HostNetwork {
       queue = done.catch(() => undefined);
       return done;
     },
+    tunnelKey: (device, options) => tunnelKey(shell, device, options),
+    shakesHands: (device, peers) => shakesHands(shell, device, peers),
+    pathMtu: (address, maxBytes) => pathMtu(shell, address, maxBytes),
   };
 }
 
@@ -106,18 +112,21 @@ async function observe(shell: HostShell): Promise<ObservedNetwork> {
 }
 
 /** How this host's nft prints our rules: from a table without hooks, which filters nothing and is gone at once. */
-async function probeFilters(shell: HostShell): Promise<string> {
-  const table = `drover_probe_${randomBytes(4).toString("hex")}`;
-  const script = [
-    ...here("nft -f -", "exit 1", filterProbeText(table)),
-    `nft -j list table bridge ${table}`,
-    `nft delete table bridge ${table}`,
-  ];
+async function probeFilters(shell: HostShell): Promise<ExpectedRules> {
+  const name = `drover_probe_${randomBytes(4).toString("hex")}`;
+  const script = [filters, underlay].flatMap((table) => [
+    ...here("nft -f -", "exit 1", probeText(table, name)),
+    `nft -j list table ${table.family} ${name}; echo '@'`,
+    `nft delete table ${table.family} ${name}`,
+  ]);
   try {
     const { exitCode, stdout, stderr } = await shell.script(script.join("\n"));
-    const rules = exitCode === 0 ? readFilters(stdout)?.rules : undefined;
-    if (rules === undefined) throw new Error(`nft: ${lastLines(stderr)}`);
-    return rules;
+    const [bridge = "", ip = ""] = stdout.split(/^@$/m);
+    const found = exitCode === 0 ? [readFilters(bridge)?.rules, readFilters(ip)?.rules] : [];
+    const [ofFilters, ofUnderlay] = found;
+    if (ofFilters === undefined || ofUnderlay === undefined)
+      throw new Error(`nft: ${lastLines(stderr)}`);
+    return { filters: ofFilters, underlay: ofUnderlay };
   } catch (error) {
     if (error instanceof Fault && error.code === "host.unreachable") throw error;
     const problem = error instanceof Error ? error.message : String(error);
@@ -130,10 +139,12 @@ const programs: readonly {
   readonly command: string;
   readonly exitCode: number;
 }[] = [
+  { program: "start", command: "sh -e", exitCode: 105 },
   { program: "nft", command: "nft -f -", exitCode: 101 },
   { program: "ip", command: "ip -batch -", exitCode: 102 },
   { program: "bridge", command: "bridge -batch -", exitCode: 103 },
   { program: "tc", command: "tc -batch -", exitCode: 104 },
+  { program: "end", command: "sh -e", exitCode: 106 },
 ];
 
 interface Refusal {

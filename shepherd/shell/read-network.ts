@@ -11,6 +11,7 @@ import type {
   ObservedNetwork,
   ObservedSelector,
   ObservedShaping,
+  ObservedTunnel,
 } from "#network/observed";
 import { htbMajor } from "#network/rates";
 
@@ -27,6 +28,14 @@ echo '@forwarding'; bridge -j fdb show
 echo '@neighbours'; ip -j neigh show nud permanent
 echo '@queues'; tc -j qdisc show
 echo '@filters'; nft -j list table bridge ${filterTable} 2>/dev/null
+echo '@underlay'; nft -j list table ip ${filterTable} 2>/dev/null
+echo '@tunnels'; for device in $(ip -o link show | sed -n 's/^[0-9]*: \\(dvw[0-9a-f]\\{12\\}\\)[:@].*/\\1/p'); do
+echo "#$device"
+echo "strict $(cat "/proc/sys/net/ipv4/conf/$device/rp_filter")"
+ip -o -4 address show dev "$device" | sed -n 's/.* inet \\([0-9.]*\\).*/address \\1/p'
+ip -o -4 route show dev "$device" | sed -n 's/^\\([0-9.]*\\) .*/route \\1/p'
+for what in public-key listen-port endpoints allowed-ips; do wg show "$device" "$what" | sed "s/^/$what /"; done
+done
 plan=$(tc qdisc show | sed -n \\
   -e 's/^qdisc htb ${major}: dev \\(${ourShaped}\\) .*/qdisc show dev \\1\\
 class show dev \\1\\
@@ -53,6 +62,8 @@ export function readNetwork(output: string): ObservedNetwork {
       sections.get("shaping") ?? "",
     ),
     filters: readFilters(sections.get("filters") ?? ""),
+    underlay: readFilters(sections.get("underlay") ?? ""),
+    tunnels: readTunnels(sections.get("tunnels") ?? "", links),
   };
 }
 
@@ -146,6 +157,44 @@ function readLinks(answer: readonly unknown[]): {
     });
   }
   return { links, hasIpv6 };
+}
+
+/** Never asks for a private key: `wg show … dump` would print it. */
+function readTunnels(
+  text: string,
+  links: ObservedNetwork["links"],
+): ReadonlyMap<string, ObservedTunnel> {
+  return new Map(
+    text
+      .split(/^#/m)
+      .slice(1)
+      .map((part) => {
+        const [device = "", ...lines] = part.trim().split("\n");
+        const said = (what: string): readonly string[] =>
+          lines.flatMap((line) =>
+            line.startsWith(`${what} `) ? [line.slice(what.length + 1)] : [],
+          );
+        const columns = (what: string) =>
+          new Map(said(what).map((line) => line.split("\t") as [string, string]));
+        const [allowed, addresses] = [columns("allowed-ips"), said("address")];
+        const link = links.get(device);
+        const tunnel: ObservedTunnel = {
+          up: link?.up ?? false,
+          mtu: link?.mtu ?? 0,
+          address: addresses.length === 1 ? addresses[0] : undefined,
+          publicKey: said("public-key")[0] ?? "",
+          port: Number(said("listen-port")[0] ?? 0),
+          strict: said("strict")[0] !== "2",
+          peers: [...columns("endpoints")].map(([publicKey, endpoint]) => ({
+            publicKey,
+            endpoint,
+            allowed: allowed.get(publicKey) ?? "",
+          })),
+          routes: new Set(said("route")),
+        };
+        return [device, tunnel] as const;
+      }),
+  );
 }
 
 function readForwarding(answer: readonly unknown[]): readonly ObservedForwarding[] {

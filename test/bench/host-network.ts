@@ -135,7 +135,10 @@ async function firstCommands(
     ].join("\n"),
   );
   const look = readNetwork((await host.shell.script(readScript)).stdout);
-  const { batch } = diffNetwork(wish, look, readFilters(probe.stdout)?.rules ?? "");
+  const { batch } = diffNetwork(wish, look, {
+    filters: readFilters(probe.stdout)?.rules ?? "",
+    underlay: "", // no tunnels here
+  });
   return [
     ["nft -f - <<'END'", ...batch.nft, "END"].join("\n"),
     ...batch.ip.map((line) => `ip ${line}`),

@@ -12,7 +12,7 @@ import type { Operation, OperationKind, PlanAction, StepRecord } from "@drover/s
 import type { HostRecord } from "@drover/shepherd/model/site";
 import { derive } from "@drover/shepherd/network/derive";
 import { macAddress, tapName } from "@drover/shepherd/network/names";
-import { readNetworkState } from "@drover/shepherd/operations/networks";
+import { readNetworkState } from "@drover/shepherd/operations/network-state";
 import { createOperations } from "@drover/shepherd/operations/operations";
 import type { Hosts } from "@drover/shepherd/ports/host";
 import { createMortalStore } from "@drover/shepherd/simulated/crash";

@@ -4,7 +4,12 @@
  */
 import { Type } from "typebox";
 import { checkOwner } from "#api/access";
-import type { Mutation, NetworkView } from "#api/contract";
+import type {
+  Mutation,
+  NetworkBody as NetworkBodyContract,
+  NetworkView,
+  TunnelRotation,
+} from "#api/contract";
 import {
   claimedConflict,
   environmentOf,
@@ -19,11 +24,12 @@ import type { ApiRouter } from "#api/server";
 import { networkView } from "#api/views";
 import type { ApiWorld } from "#api/world";
 import { Fault } from "#model/fault";
-import type { NetworkRecord } from "#model/objects";
+import type { EnvironmentRecord, NetworkGateway, NetworkRecord } from "#model/objects";
+import type { HostId, SiteId } from "#model/units";
 import { parseCidr } from "#network/addresses";
 import { lowestFreeVni } from "#network/names";
 
-/** VXLAN over an underlay of 1500 leaves 1450 to the guests. */
+/** VXLAN over an underlay of 1500 leaves 1450 to the guests; where nothing is measured, this is taken. */
 const overlayMtu = 1450;
 
 export function networkRoutes(router: ApiRouter, world: ApiWorld): void {
@@ -40,36 +46,50 @@ export function networkRoutes(router: ApiRouter, world: ApiWorld): void {
     },
     async (request, reply): Promise<Mutation<NetworkView>> => {
       const { name } = request.params;
-      const cidr = parseCidr(request.body.cidr).text;
+      const { body, principal } = request;
+      const cidr = parseCidr(body.cidr).text;
+      const asked = await store.transaction((journal) =>
+        ownEnvironment(journal, request.params.environment, principal),
+      );
+      const gateway = gatewayOf(asked, body);
+      // Measured before it is admitted, outside of the transaction: hosts may take their time.
+      const { mtu } = (await world.paths?.admit({
+        network: importId(asked, name),
+        siteIds: asked.spec.sites,
+        mtu: body.mtu ?? undefined,
+      })) ?? { mtu: body.mtu ?? overlayMtu };
       const { record, created } = await store.transaction(async (journal) => {
-        const environment = await ownEnvironment(
-          journal,
-          request.params.environment,
-          request.principal,
-        );
+        const environment = await ownEnvironment(journal, request.params.environment, principal);
         const key = `${environment.id}/${name}`;
         const existing = await journal.objects.findByKey("network", key);
         if (existing !== undefined) {
           if (existing.claimed) throw claimedConflict(existing, importId(environment, name));
-          if (existing.spec.cidr !== cidr) {
-            throw new Fault("object.immutable", {
-              kind: "network",
-              key: importId(environment, name),
-              attribute: "cidr",
-              from: existing.spec.cidr,
-              to: cidr,
-            });
-          }
+          refuseOther(existing, { cidr, mtu: body.mtu ?? undefined, gateway }, environment);
           return { record: existing, created: false };
         }
-        const taken = (await journal.objects.list("network")).map((one) => one.effective.vni);
+        const networks = await journal.objects.list("network");
+        const taken = networks.map((one) => one.effective.vni);
+        refuseOverlap(
+          networks.filter((one) => one.spec.environmentId === environment.id),
+          cidr,
+        );
         const fresh: NetworkRecord = {
           kind: "network",
           id: ids.next(),
           key,
           environmentId: environment.id,
-          spec: { environmentId: environment.id, name, cidr },
-          effective: { vni: lowestFreeVni(new Set(taken)), mtu: overlayMtu },
+          spec: {
+            environmentId: environment.id,
+            name,
+            cidr,
+            mtu: body.mtu ?? undefined,
+            gateway,
+          },
+          effective: {
+            vni: lowestFreeVni(new Set(taken)),
+            mtu,
+            gatewayHostId: gateway === undefined ? undefined : gatewayHost(world, gateway.siteId),
+          },
           version: 1,
           claimed: false,
           createdAtMs: clock.nowMs(),
@@ -146,6 +166,80 @@ export function networkRoutes(router: ApiRouter, world: ApiWorld): void {
         await journalChange(journal, found, clock.nowMs(), "object.deleted");
       });
       return { object: null, operation: null };
+    },
+  );
+}
+
+/** The gateway as declared. Fault `request.invalid` for a site that is not among the environment's. */
+function gatewayOf(
+  environment: EnvironmentRecord,
+  body: Pick<NetworkBodyContract, "gateway">,
+): NetworkGateway | undefined {
+  if (body.gateway == null) return undefined;
+  const { site, nat = false } = body.gateway;
+  if (!environment.spec.sites.includes(site)) {
+    throw new Fault("request.invalid", {
+      where: "gateway",
+      attribute: "gateway",
+      problem: `${site} is not among the sites of ${environment.spec.name}: ${environment.spec.sites.join(", ")}`,
+    });
+  }
+  return { siteId: site, nat };
+}
+
+/** It stays at this host: the first one of the site that answers. Fault `network.no_gateway_host`. */
+function gatewayHost(world: ApiWorld, siteId: SiteId): HostId {
+  const hosts = world.sensing.sites().find((site) => site.id === siteId)?.hosts ?? [];
+  const host = hosts.find((candidate) => candidate.state === "up");
+  if (host === undefined) throw new Fault("network.no_gateway_host", { site: siteId });
+  return host.id;
+}
+
+/** What a network was made with stays: its machines live by it. */
+function refuseOther(
+  existing: NetworkRecord,
+  asked: {
+    readonly cidr: string;
+    readonly mtu: number | undefined;
+    readonly gateway: NetworkGateway | undefined;
+  },
+  environment: EnvironmentRecord,
+): void {
+  const text = (gateway: NetworkGateway | undefined) =>
+    gateway === undefined ? "none" : `${gateway.siteId}${gateway.nat ? " with NAT" : ""}`;
+  const { spec } = existing;
+  for (const [attribute, from, to] of [
+    ["cidr", spec.cidr, asked.cidr],
+    ["mtu", String(spec.mtu ?? "given"), String(asked.mtu ?? "given")],
+    ["gateway", text(spec.gateway), text(asked.gateway)],
+  ] as const) {
+    if (from === to) continue;
+    const key = importId(environment, spec.name);
+    throw new Fault("object.immutable", { kind: "network", key, attribute, from, to });
+  }
+}
+
+/** Networks of other environments may overlap; a machine on two that do could not tell them apart. */
+function refuseOverlap(networks: readonly NetworkRecord[], cidr: string): void {
+  const asked = parseCidr(cidr);
+  for (const { spec } of networks) {
+    const there = parseCidr(spec.cidr);
+    if (asked.first + asked.size <= there.first || there.first + there.size <= asked.first)
+      continue;
+    throw new Fault("network.cidr_overlaps", { cidr, network: spec.name, other: spec.cidr });
+  }
+}
+
+/** New keys for the mesh between sites; an operator's word, journaled with all that follows. */
+export function tunnelRoutes(router: ApiRouter, world: ApiWorld): void {
+  const { tunnels } = world;
+  if (tunnels === undefined) return;
+  router.post(
+    "/v1/tunnels/rotate",
+    { config: { access: "operate" }, schema: {} },
+    async (): Promise<TunnelRotation> => {
+      const { generation, hostIds } = await tunnels.rotate();
+      return { generation, hosts: [...hostIds] };
     },
   );
 }

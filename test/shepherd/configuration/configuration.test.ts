@@ -54,6 +54,7 @@ test("a short file is read with its defaults, paths from its own folder", () => 
       owners: { alice: "/etc/drover/policies/alice" },
     },
     tokens: [],
+    clearPairs: [],
     simulatedSpeed: 1,
   });
 });

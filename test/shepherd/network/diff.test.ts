@@ -27,13 +27,16 @@ const wish = derive("north-1", ring);
 const empty = readNetwork(golden("answer-empty.txt"));
 const equal = readNetwork(golden("answer.txt"));
 const withoutTap = readNetwork(golden("answer-without-tap.txt"));
-const rules = readFilters(golden("answer-probe.json"))?.rules ?? "";
+const rules = {
+  filters: readFilters(golden("answer-probe.json"))?.rules ?? "",
+  underlay: "", // no host of this world has tunnels
+};
 const nothing: HostNetworkConfig = { hostId: "north-1", bridges: [] };
 
 function show(from: typeof empty, to: HostNetworkConfig): string {
   const { differences, batch } = diffNetwork(to, from, rules);
   const lines = differences.map((each) => `${each.problem}: ${each.object}: ${each.detail}`);
-  const commands = (["nft", "ip", "bridge", "tc"] as const).flatMap((program) =>
+  const commands = (["start", "nft", "ip", "bridge", "tc", "end"] as const).flatMap((program) =>
     batch[program].map((line) => `${program} ${line}`),
   );
   return `${[...lines, "", ...commands].join("\n")}\n`;

@@ -7,7 +7,7 @@ import type { HostRecord } from "@drover/shepherd/model/site";
 import { derive } from "@drover/shepherd/network/derive";
 import { macAddress, tapName } from "@drover/shepherd/network/names";
 import { withGraves } from "@drover/shepherd/operations/graves";
-import { readNetworkState } from "@drover/shepherd/operations/networks";
+import { readNetworkState } from "@drover/shepherd/operations/network-state";
 import { createOperations, type Operations } from "@drover/shepherd/operations/operations";
 import type { Clock } from "@drover/shepherd/ports/clock";
 import type { ImageFiles } from "@drover/shepherd/ports/image-files";
