@@ -415,6 +415,12 @@ export const faultCatalogue = {
     "{object} on {host} is no litter any more: {problem}",
     "Nothing was removed. `drover differences` shows how things are now.",
   ),
+  "host.claimed": entry(
+    409,
+    "never",
+    "Host {host} belongs to {who}; it refuses this shepherd",
+    "Stop this shepherd if another runs on the same journal. When the other installation is gone for good, remove {file} on the host.",
+  ),
   "host.unknown": entry(
     404,
     "never",

@@ -105,6 +105,8 @@ export interface Step {
 /** Codes that mean: it did not answer, so nothing is known. */
 const silences: ReadonlySet<string> = new Set<Fault["code"]>([
   "host.unreachable",
+  // A newer shepherd has the host: it knows, we do not.
+  "host.claimed",
   "libvirt.disconnected",
   "libvirt.call_timeout",
   "shell.timeout",

@@ -35,6 +35,8 @@ export interface SshShellOptions {
   readonly onState?: ((state: SshState) => void) | undefined;
   /** Default `connectTimeoutMs`. */
   readonly connectTimeoutMs?: Ms | undefined;
+  /** Told of each new connection before anything runs over it; a rejection ends the connection. */
+  readonly admit?: ((connection: Connection) => Promise<void>) | undefined;
 }
 export type SshState =
   | { readonly kind: "connected"; readonly hostId: HostId }
@@ -65,7 +67,19 @@ export function createSshShell(options: SshShellOptions): SshShell {
     if (refusal !== undefined && performance.now() < refusal.untilMs) {
       return Promise.reject(refusal.fault);
     }
-    const attempt = connect(hostId, target, options.connectTimeoutMs ?? defaultConnectTimeoutMs);
+    const attempt = connect(
+      hostId,
+      target,
+      options.connectTimeoutMs ?? defaultConnectTimeoutMs,
+    ).then(async (opened) => {
+      try {
+        await options.admit?.(opened);
+        return opened;
+      } catch (error) {
+        opened.end();
+        throw error;
+      }
+    });
     connection = attempt;
     attempt.then(
       (opened) => {

@@ -4,6 +4,7 @@
  */
 import { Fault } from "#model/fault";
 import type { HostId, Ms } from "#model/units";
+import { type HostClaim, refusalOf } from "#ports/claim";
 import { type Faults, injectedFault, lateMs } from "#simulated/faults";
 import type { Machinery } from "#simulated/machinery";
 
@@ -19,6 +20,7 @@ export function createCaller(
   machinery: Machinery,
   faults: Faults,
   reachability: Set<(hostId: HostId) => void>,
+  claim?: HostClaim,
 ): Caller & { cut(): void } {
   const state = { cut: false };
   const listeners = new Set<() => void>();
@@ -40,12 +42,29 @@ export function createCaller(
     }
   };
 
+  /** As a real host at each connection: whose it is is looked at before anything is done. */
+  const take = (hostId: HostId): void => {
+    if (claim === undefined) return;
+    const host = machinery.host(hostId);
+    const refusal = refusalOf(host.claim, claim);
+    if (refusal === undefined) {
+      host.claim = claim;
+      return;
+    }
+    throw new Fault("host.claimed", {
+      host: hostId,
+      who: `${refusal} (epoch ${host.claim?.epoch})`,
+      file: "its claim",
+    });
+  };
+
   const call: Caller["call"] = async (hostId, name, work) => {
     if (state.cut) return never;
     const effect = faults.take(hostId, name);
     await machinery.clock.sleep(machinery.speeds.callMs);
     if (state.cut) return never;
     if (!machinery.host(hostId).reachable) throw unreachable(hostId);
+    take(hostId);
     if (effect === "hang") return never;
     if (effect === "fail") throw injectedFault(hostId, name);
     if (effect === "late") {

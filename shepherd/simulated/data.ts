@@ -3,6 +3,7 @@
  * Only types and what follows from them without a clock's help; world.ts changes it.
  */
 import type { Bytes, CpuPercent, HostId, Mib, Ms } from "#model/units";
+import type { HostClaim } from "#ports/claim";
 import type { DomainSpec, DomainState } from "#ports/host";
 import type { HostNetworkConfig } from "#ports/host-network";
 
@@ -48,6 +49,8 @@ export interface HostData {
   domains: Record<string, DomainData>;
   volumes: Record<string, VolumeData>;
   network: HostNetworkConfig;
+  /** Whose it is; absent: nobody has claimed it. */
+  claim?: HostClaim | undefined;
 }
 
 export interface WorldData {

@@ -5,6 +5,7 @@
  */
 import { readFileSync } from "node:fs";
 import type { HostId, MachineId, Mib, Ms } from "#model/units";
+import type { HostClaim } from "#ports/claim";
 import type { Clock } from "#ports/clock";
 import type { Hosts } from "#ports/host";
 import { createCaller } from "#simulated/caller";
@@ -43,7 +44,8 @@ export interface Connection {
 }
 
 export interface World {
-  connect(): Connection;
+  /** With a claim, hosts of a newer shepherd or of another installation refuse every call. */
+  connect(claim?: HostClaim): Connection;
   readonly faults: Faults;
   readonly violations: readonly string[];
   /** Everything, for assertions; never change it. */
@@ -118,8 +120,8 @@ export function createWorld(options: WorldOptions): World {
     data,
     violations: data.violations,
     clock: options.clock,
-    connect() {
-      const caller = createCaller(machinery, faults, reachability);
+    connect(claim) {
+      const caller = createCaller(machinery, faults, reachability, claim);
       const hosts: Hosts = {
         get: (id) => createSimulatedHost(machinery, caller, machinery.host(id).id),
         network: (id) => createSimulatedNetwork(machinery, caller, machinery.host(id).id),

@@ -10,9 +10,11 @@ import { createLibvirtHost } from "#libvirt/host";
 import { sshDialer } from "#libvirt/rpc/transports/ssh";
 import { Fault } from "#model/fault";
 import type { HostId } from "#model/units";
+import type { HostClaim } from "#ports/claim";
 import type { Clock } from "#ports/clock";
 import type { Host } from "#ports/host";
 import type { HostNetwork } from "#ports/host-network";
+import { claimHost } from "#shell/claim";
 import { createHostNetwork } from "#shell/host-network";
 import { createSshShell, type SshShell, type SshTarget } from "#shell/ssh";
 import type { HostWorld } from "#worlds/host-world";
@@ -26,11 +28,20 @@ interface Access {
 /** Connects lazily: a host that is down is met when it is first asked, and is degraded until it answers. */
 export function connectLibvirt(
   configuration: Configuration,
-  { clock, log }: { readonly clock: Clock; readonly log: Logger },
+  {
+    clock,
+    log,
+    claim,
+  }: {
+    readonly clock: Clock;
+    readonly log: Logger;
+    /** Absent: whoever else has the hosts, as a test that looks on. */
+    readonly claim?: HostClaim | undefined;
+  },
 ): HostWorld {
   const access = new Map<HostId, Access>();
   for (const host of configuration.sites.flatMap((site) => site.hosts)) {
-    access.set(host.id, open(host, configuration.file, clock, log));
+    access.set(host.id, open(host, configuration.file, { clock, log, claim }));
   }
   const get = (id: HostId): Access => {
     const found = access.get(id);
@@ -49,11 +60,22 @@ export function connectLibvirt(
   };
 }
 
-function open(host: HostConfiguration, file: string, clock: Clock, log: Logger): Access {
+function open(
+  host: HostConfiguration,
+  file: string,
+  {
+    clock,
+    log,
+    claim,
+  }: { readonly clock: Clock; readonly log: Logger; readonly claim: HostClaim | undefined },
+): Access {
   if (host.ssh === undefined) throw new Error(`host ${host.id} has no ssh`); // configuration refuses that
   const shell = createSshShell({
     hostId: host.id,
     target: targetOf(host.ssh, file),
+    ...(claim === undefined
+      ? {}
+      : { admit: (connection) => claimHost(host.id, connection, claim) }),
     onState: (state) => log.info({ room: "shell", ...state }, "connection"),
   });
   return {

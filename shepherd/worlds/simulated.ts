@@ -1,6 +1,7 @@
 /** The simulated world behind the ports, in real time: hosts as large as they lend, kept over a restart in a file. */
 import { join } from "node:path";
 import type { Configuration } from "#configuration/configuration";
+import type { HostClaim } from "#ports/claim";
 import { openScaledClock } from "#simulated/clock";
 import { openGuestSockets } from "#simulated/guest-sockets";
 import { createWorld } from "#simulated/world";
@@ -9,7 +10,7 @@ import type { HostWorld } from "#worlds/host-world";
 const bytesPerGib = 2 ** 30;
 const percentPerCore = 100;
 
-export function connectSimulated(configuration: Configuration): HostWorld {
+export function connectSimulated(configuration: Configuration, claim?: HostClaim): HostWorld {
   const clock = openScaledClock({
     scale: configuration.simulatedSpeed,
     originFile: join(configuration.stateDirectory, "simulated-clock"),
@@ -26,7 +27,7 @@ export function connectSimulated(configuration: Configuration): HostWorld {
         poolBytes: lend.diskGib * bytesPerGib,
       })),
   });
-  const connection = world.connect();
+  const connection = world.connect(claim);
   const closeSockets = openGuestSockets(world, join(configuration.stateDirectory, "guests"));
   return {
     hosts: connection.hosts,

@@ -106,6 +106,8 @@ export async function startShepherd(options: {
   readonly after?: Shepherd;
   /** Also repairs, drains and the janitor, as main.ts has them; tests of a single room do without. */
   readonly care?: true;
+  /** Takes its hosts, as main.ts does: an older one is refused by them. */
+  readonly claims?: true;
   /** How many shepherds there were; makes their ids differ. */
   readonly seed?: number;
 }): Promise<Shepherd> {
@@ -125,7 +127,10 @@ export async function startShepherd(options: {
   });
   const log = pino({ level: process.env["LOG"] ?? "silent" });
   if (options.after === undefined) await declare(store, clock.nowMs(), options.class ?? "batch");
-  const connection = world.connect();
+  const { epoch, lineage } = store;
+  const connection = world.connect(
+    options.claims === true ? { epoch, lineage, holder: `shepherd ${options.seed}` } : undefined,
+  );
   const { hosts } = connection;
   let marked: HostMarks | undefined;
   const observer = createObserver({
