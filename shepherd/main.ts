@@ -3,6 +3,7 @@
  * restart after a crash needs, and stops them in the opposite one. The only place that knows them all.
  */
 import type { KeyObject } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Logger, destination as logDestination, pino } from "pino";
@@ -34,6 +35,7 @@ import { createJanitor } from "#policy/janitor";
 import { createLeases } from "#policy/leases";
 import { createRecalls } from "#policy/recalls";
 import { createRepairs } from "#policy/repairs";
+import type { HostClaim } from "#ports/claim";
 import type { Clock } from "#ports/clock";
 import type { Store } from "#ports/store";
 import { createObserver } from "#sensing/observer";
@@ -78,10 +80,14 @@ export async function runShepherd(
 }
 
 /** Opens the world that drover.yaml names. */
-export function connectWorld(configuration: Configuration, log: Logger): HostWorld {
+export function connectWorld(
+  configuration: Configuration,
+  log: Logger,
+  claim?: HostClaim,
+): HostWorld {
   return configuration.world === "simulated"
-    ? connectSimulated(configuration)
-    : connectLibvirt(configuration, { clock: systemClock, log });
+    ? connectSimulated(configuration, claim)
+    : connectLibvirt(configuration, { clock: systemClock, log, claim });
 }
 
 /**
@@ -91,7 +97,7 @@ export function connectWorld(configuration: Configuration, log: Logger): HostWor
 export async function startShepherd(
   configuration: Configuration,
   log: Logger,
-  connect: () => HostWorld = () => connectWorld(configuration, log),
+  connect: (claim: HostClaim) => HostWorld = (claim) => connectWorld(configuration, log, claim),
 ): Promise<Shepherd> {
   const started: (() => Promise<void> | void)[] = [];
   const stop = async () => {
@@ -124,7 +130,7 @@ async function start(
     onStop,
   }: {
     readonly log: Logger;
-    readonly connect: () => HostWorld;
+    readonly connect: (claim: HostClaim) => HostWorld;
     readonly onStop: (end: () => Promise<void> | void) => void;
   },
 ): Promise<string | undefined> {
@@ -135,7 +141,7 @@ async function start(
   onStop(lockState(stateDirectory));
   const store = withEvidence(openSqliteStore(join(stateDirectory, "journal.sqlite")));
   onStop(() => store.close());
-  const world = connect();
+  const world = connect({ lineage: store.lineage, epoch: store.epoch, holder: randomUUID() });
   onStop(() => world.close());
   const { hosts, clock } = world;
   const ids = createIds(clock);
