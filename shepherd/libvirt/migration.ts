@@ -10,7 +10,7 @@
  * Decides nothing: whether to cancel is the operation's word.
  */
 import type { Domains } from "#libvirt/domains";
-import { downtimeLimitMs, type Pace } from "#libvirt/migration-pace";
+import { crawlMibps, downtimeLimitMs, stopsForMemory } from "#libvirt/migration-pace";
 import type { RpcConnection } from "#libvirt/rpc/connection";
 import { lifecycle, subscribe } from "#libvirt/rpc/events";
 import type { HostConnections } from "#libvirt/rpc/host-connections";
@@ -48,6 +48,8 @@ const completionWaitMs = 2_000;
 /** The phases around the copy. The copy itself has no time limit: it is supervised, and aborted on purpose. */
 const phaseTimeoutMs = 60_000;
 const megabitsPerMebibyte = 8.388608;
+/** libvirt's own word for no limit: what its byte count can hold. */
+const noLimitMibps = Math.floor(Number.MAX_SAFE_INTEGER / 1024 / 1024);
 
 export interface MigrationRoom {
   readonly connections: HostConnections;
@@ -79,7 +81,7 @@ export async function openSource(
   );
   let begun = false;
   let failed = false;
-  let guest: PacedGuest = { acceleration: "other", vcpus: 1 };
+  let standsStill = true;
   return {
     async begin() {
       await room.domains.spreadCap(parameters.machineId, true);
@@ -89,15 +91,21 @@ export async function openSource(
         { domain, parameters: given, flags },
         { timeoutMs: phaseTimeoutMs },
       );
-      guest = readDomain(xml);
+      const { version } = await connection.call(
+        remote.getVersion,
+        {},
+        { timeoutMs: phaseTimeoutMs },
+      );
+      const { acceleration } = readDomain(xml);
+      standsStill = stopsForMemory({ acceleration, qemuVersion: version });
       return { cookie, domainXml: xml };
     },
 
     async perform(prepared, onProgress) {
       report = onProgress;
       const uri = { field: "migrate_uri", type: "string", value: prepared.uri } as const;
-      const pacer = new Pacer(connection, parameters, guest);
-      await pacer.adapt([]);
+      const pacer = new Pacer(connection, parameters, standsStill);
+      await pacer.start();
       const performing = connection.call(remote.domainMigratePerform3Params, {
         domain,
         destinationUri: undefined,
@@ -256,7 +264,7 @@ async function watchProgress(
       const phase = watch.isSuspended() ? "switch" : runningPhase(figures);
       const atMs = clock.nowMs();
       if (type !== 0 && !watch.signal.aborted) {
-        if (phase === "memory") await watch.pacer.adapt(figures);
+        if (phase !== "switch") await watch.pacer.adapt(phase, figures);
         if (phase !== reported.phase || atMs - reported.atMs >= progressEveryMs) {
           reported = { phase, atMs };
           watch.onProgress(progressOf(figures, phase));
@@ -271,33 +279,54 @@ async function watchProgress(
   }
 }
 
-type PacedGuest = Pick<Pace, "acceleration" | "vcpus">;
-
-/** Keeps QEMU's limit of the last stop at what migration-pace.ts says for the figures seen. */
+/** Keeps QEMU's limit of the last stop, and its speed, at what migration-pace.ts says for the figures seen. */
 class Pacer {
   readonly #connection: RpcConnection;
   readonly #parameters: MigrationParameters;
-  readonly #guest: PacedGuest;
+  readonly #standsStill: boolean;
   #limitMs: Ms | undefined;
+  #crawls = false;
 
-  constructor(connection: RpcConnection, parameters: MigrationParameters, guest: PacedGuest) {
+  constructor(connection: RpcConnection, parameters: MigrationParameters, standsStill: boolean) {
     this.#connection = connection;
     this.#parameters = parameters;
-    this.#guest = guest;
+    this.#standsStill = standsStill;
   }
 
-  async adapt(figures: readonly TypedParameter[]): Promise<void> {
+  /** Before the copy. An earlier move that failed may have left the guest crawling. */
+  async start(): Promise<void> {
+    if (this.#standsStill) await this.#setSpeed(noLimitMibps);
+    await this.#setLimit(0);
+  }
+
+  /** libvirt gives the disk's copy its speed when it starts, and the memory's goes by what is set until then. */
+  async adapt(phase: "disk" | "memory", figures: readonly TypedParameter[]): Promise<void> {
+    if (this.#standsStill && !this.#crawls) {
+      this.#crawls = true;
+      await this.#setSpeed(crawlMibps);
+    }
+    if (phase === "memory") await this.#setLimit(numberIn(figures, "memory_iteration") ?? 0);
+  }
+
+  async #setLimit(round: number): Promise<void> {
     const limitMs = downtimeLimitMs({
-      acceleration: this.#guest.acceleration,
-      vcpus: this.#guest.vcpus,
+      stopsForMemory: this.#standsStill,
       maxDowntimeMs: this.#parameters.maxDowntimeMs ?? defaultMaxDowntimeMs,
-      round: numberIn(figures, "memory_iteration") ?? 0,
+      round,
     });
     if (limitMs === this.#limitMs) return;
     this.#limitMs = limitMs;
     await this.#connection.call(
       remote.domainMigrateSetMaxDowntime,
       { domain: domainOf(this.#parameters.machineId), downtimeMs: limitMs, flags: 0 },
+      { timeoutMs: phaseTimeoutMs },
+    );
+  }
+
+  async #setSpeed(bandwidthMibps: number): Promise<void> {
+    await this.#connection.call(
+      remote.domainMigrateSetMaxSpeed,
+      { domain: domainOf(this.#parameters.machineId), bandwidthMibps, flags: 0 },
       { timeoutMs: phaseTimeoutMs },
     );
   }

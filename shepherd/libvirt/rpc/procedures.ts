@@ -115,6 +115,8 @@ export const remote = program("remote", programs.remote, {
   supportsFeature: high(60, { feature: i32 }, { supported: bool }),
   getHostname: high(59, {}, { hostname: string }),
   getLibVersion: high(157, {}, { version: u64 }),
+  /** The hypervisor's: QEMU 7.2.22 is 7,002,022. */
+  getVersion: high(4, {}, { version: u64 }),
   getCapabilities: low(7, {}, { xml: string }),
   getDomainCapabilities: low(342, { ...cpuModel, flags }, { xml: string }),
   baselineHypervisorCpu: low(394, { ...cpuModel, cpus: list(string, 64), flags }, { cpu: string }),
