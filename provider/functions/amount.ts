@@ -17,7 +17,7 @@ export function readAmount(text: string, units: Units): bigint {
   const refuse = (why: string): never => {
     throw new ArgumentError(0, `${JSON.stringify(text)} is not ${units.noun}: ${why}.`);
   };
-  const match = /^\s*(\d{1,15})(?:\.(\d{1,9}))?\s*([A-Za-z/]+)\s*$/.exec(text);
+  const match = /^\s*(\d{1,18})(?:\.(\d{1,9}))?\s*([A-Za-z/]+)\s*$/.exec(text);
   if (match === null) return refuse(`write a number and a unit, such as ${units.example}`);
   const [, whole = "", fraction = "", unit = ""] = match;
   const factor = factorOf(units, unit);

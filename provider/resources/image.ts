@@ -3,7 +3,7 @@ import { path } from "@drover/shepherd/api/client";
 import type { ImageBody, ImageView } from "@drover/shepherd/api/contract";
 import { attributes } from "#schema/attribute";
 import { defineResource } from "#schema/resource";
-import { objectName, sha256 } from "#schema/validators";
+import { objectName, sha256, shepherdFile } from "#schema/validators";
 import { declaredObject } from "./declared-object.ts";
 import { findOne } from "./lookup.ts";
 
@@ -22,6 +22,7 @@ const declared = attributes({
     replaces: true,
     description:
       "qcow2 file at the shepherd, or `blob:<sha256>` of an upload (`drover image push`).",
+    validators: [shepherdFile],
   },
   sha256: {
     type: "string",
@@ -36,12 +37,14 @@ const declared = attributes({
     replaces: true,
     description:
       "Kernel for direct boot: file at the shepherd or `blob:<sha256>`. Absent: the disk boots itself.",
+    validators: [shepherdFile],
   },
   initrd: {
     type: "string",
     optional: true,
     replaces: true,
     description: "Initial ram disk for direct boot: file at the shepherd or `blob:<sha256>`.",
+    validators: [shepherdFile],
   },
   cmdline: {
     type: "string",

@@ -46,6 +46,19 @@ export const objectName = matches(
 
 export const sha256 = matches(/^[0-9a-f]{64}$/, "64 lower-case hexadecimal digits");
 
+/** A file at the shepherd, which knows no working directory of the user's, or an upload. */
+export const shepherdFile: Validator = (value, report) => {
+  const text = String(value);
+  if (text.startsWith("/") || /^blob:[0-9a-f]{64}$/.test(text)) return;
+  report.error(
+    text.startsWith("blob:") ? "Not an upload" : "Not an absolute path",
+    text.startsWith("blob:")
+      ? `"${text}" given; an upload is blob: and 64 hexadecimal digits, as \`drover image push\` prints it.`
+      : `"${text}" given; the shepherd looks for the file where it runs. Write the whole path (abspath("${text}") when it runs on this machine), ` +
+          "or upload the file with `drover image push` and use the blob: name that it prints.",
+  );
+};
+
 export const ipv4Address: Validator = (value, report) => {
   if (parseIpv4(String(value)) === undefined)
     report.error("Not an IPv4 address", `"${value}" given; write one such as 10.42.0.10.`);

@@ -7,6 +7,7 @@ import {
   objectName,
   oneOf,
   sha256,
+  shepherdFile,
   size,
   wholeNumber,
 } from "@drover/provider/schema/validators";
@@ -55,6 +56,15 @@ test.each<[string, Validator, Value, string | undefined]>([
   ],
   ["a hash", sha256, "a".repeat(64), undefined],
   ["half a hash", sha256, "a".repeat(32), expect.stringContaining("64") as never],
+  ["a file at the shepherd", shepherdFile, "/srv/base.qcow2", undefined],
+  ["an upload", shepherdFile, `blob:${"a".repeat(64)}`, undefined],
+  [
+    "a path that only the user's shell knows",
+    shepherdFile,
+    "images/base.qcow2",
+    expect.stringContaining('abspath("images/base.qcow2")') as never,
+  ],
+  ["half an upload", shepherdFile, "blob:abc", expect.stringContaining("64 hexadecimal") as never],
   ["an address", ipv4Address, "10.42.0.10", undefined],
   [
     "an address with 256",
