@@ -19,6 +19,9 @@ export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
 
 const maxWidth = 100;
 const gap = "  ";
+/** Below that a cut cell tells nothing; a table of many columns is then wider than a terminal. */
+const narrowest = 6;
+const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 export interface Output {
   readonly json: boolean;
@@ -42,9 +45,14 @@ export function table(
   const widths = header.map((title, column) =>
     Math.max(title.length, ...cells.map((row) => row[column]?.length ?? 0)),
   );
+  // An id is there to be copied: other columns give way.
+  const isWhole = header.map((_, column) => cells.some((row) => uuid.test(row[column] ?? "")));
   let surplus = sum(widths) + gap.length * (widths.length - 1) - maxWidth;
   while (surplus > 0) {
-    const widest = widths.indexOf(Math.max(...widths));
+    const widest = widths.indexOf(
+      Math.max(...widths.filter((_, column) => isWhole[column] !== true)),
+    );
+    if (widest < 0 || (widths[widest] ?? 0) <= narrowest) break;
     widths[widest] = (widths[widest] ?? 0) - 1;
     surplus -= 1;
   }

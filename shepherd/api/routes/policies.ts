@@ -222,8 +222,9 @@ function policyDetail(state: PolicyState): PolicyDetail {
   const constraints = state.data?.drover.constraints ?? {};
   return {
     ...policyView(state),
-    rules: Object.entries(state.self?.rules ?? {}).map(
-      ([rule, { title, description, custom }]) => ({
+    rules: Object.entries(state.self?.rules ?? {})
+      .toSorted()
+      .map(([rule, { title, description, custom }]) => ({
         rule,
         title,
         description,
@@ -234,8 +235,7 @@ function policyDetail(state: PolicyState): PolicyDetail {
           level,
           params,
         })),
-      }),
-    ),
+      })),
   };
 }
 

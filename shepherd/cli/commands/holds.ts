@@ -1,6 +1,6 @@
 /** `drover hold`: no new adaptations, for everything, a site or an environment; and lifting it. */
 import type { Command } from "commander";
-import type { HoldBody, HoldView } from "#api/contract";
+import type { HoldBody, HoldLifted, HoldView } from "#api/contract";
 import { define, durationMs, exitCodes, type Streams } from "#cli/command";
 import { clean, show } from "#cli/output";
 
@@ -37,9 +37,14 @@ export function addHold(program: Command, streams: Streams): void {
         return exitCodes.usage;
       }
       if (options.lift === true) {
-        await context.client.call("DELETE", "/v1/hold", {
+        const { was_held: wasHeld } = await context.client.call<HoldLifted>("DELETE", "/v1/hold", {
           query: scope === "everything" ? {} : { [scope.kind]: scope.name },
         });
+        context.tell(
+          wasHeld
+            ? `lifted: ${options.scope} is no longer held\n`
+            : `nothing to lift: ${options.scope} was not held\n`,
+        );
       } else if (options.list !== true) {
         if (options.reason === undefined) {
           context.tell("error: a hold needs --reason\nnext:  drover hold --reason WHY\n");
@@ -64,13 +69,18 @@ export function addHold(program: Command, streams: Streams): void {
           : items
               .map(
                 (hold) =>
-                  `held: ${JSON.stringify(hold.scope)} by ${clean(hold.by)}: ${clean(hold.reason)}`,
+                  `held: ${scopeText(hold.scope)} by ${clean(hold.by)}: ${clean(hold.reason)}`,
               )
               .join("\n"),
       );
       return exitCodes.ok;
     },
   });
+}
+
+function scopeText(scope: HoldView["scope"]): string {
+  if (scope === "everything") return "everything";
+  return "site_id" in scope ? `site ${scope.site_id}` : `environment ${scope.environment_id}`;
 }
 
 function scopeOf(

@@ -8,7 +8,7 @@ import { define, exitCodes, type Streams } from "#cli/command";
 import { clockTime, show, table } from "#cli/output";
 import { adaptationsFile, writeAdaptations } from "#intake/write-back";
 
-const roles = ["operator", "approver", "reader", "stack"] as const;
+const roles = ["operator", "approver", "security", "reader", "stack"] as const;
 
 export function addRecords(program: Command, streams: Streams): void {
   const adaptations = program

@@ -11,6 +11,7 @@ import {
   target,
   wholeNumber,
 } from "#cli/command";
+import { renderApproval } from "#cli/commands/approvals";
 import { follow } from "#cli/commands/operations";
 import { clean, type ExitCode, show } from "#cli/output";
 
@@ -122,7 +123,9 @@ async function ask(
   }
   const verdict = operation === undefined ? answer.verdict : verdictOf(operation);
   show(context, { ...answer, verdict, outcome: operation ?? null }, () =>
-    renderAnswer({ ...answer, verdict }, operation, options.dryRun === true),
+    answer.approval != null && operation === undefined && options.dryRun !== true
+      ? renderApproval(answer.approval)
+      : renderAnswer({ ...answer, verdict }, operation, options.dryRun === true),
   );
   return exitCodeOf(verdict);
 }
