@@ -556,6 +556,12 @@ export interface AdaptationRow {
 }
 export type EventView = Wire<Event>;
 export type HoldView = Wire<Hold>;
+/** Answer of DELETE /v1/hold. */
+export interface HoldLifted {
+  lifted: HoldView["scope"];
+  /** False: nothing of this scope was held. */
+  was_held: boolean;
+}
 export interface HoldBody {
   scope: HoldView["scope"];
   reason: string;

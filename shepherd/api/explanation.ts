@@ -215,7 +215,9 @@ interface KnownHost {
 function renderFinding(finding: Finding, sources: ReadonlyMap<string, RuleSource>): string {
   const source = sources.get(`${finding.owner} ${finding.rule}`);
   const exempt =
-    finding.code === "policy.exempt" ? ` [exempt: ${inert(String(finding.params["exemption"] ?? ""))}]` : "";
+    finding.code === "policy.exempt"
+      ? ` [exempt: ${inert(String(finding.params["exemption"] ?? ""))}]`
+      : "";
   const fix = Object.entries(finding.fix ?? {});
   const verdict = finding.ok ? "ok  " : finding.level;
   const where = source === undefined ? "" : ` (${source.file}:${source.line})`;
@@ -263,6 +265,8 @@ function renderAction(action: PlanAction, names: ReadonlyMap<string, string>): s
       return `network of ${action.hostIds.join(", ")}`;
     case "sweep_host":
       return `remove ${action.litter.length} left-over objects from ${action.hostId}`;
+    case "remove_volume":
+      return `remove volume ${name(action.volumeId)} from ${action.hostId}`;
     case "destroy_machine":
       return `destroy ${name(action.machineId)} on ${action.hostId}`;
   }

@@ -1,128 +1,147 @@
 /**
- * What a declared machine means: defaults, bounds, addresses, where a re-created one starts, and what a change asks for.
+ * What a declared machine means: defaults, bounds, where a re-created one starts, and what a change asks for.
  * Works inside the caller's transaction; asks no host and no policy.
  */
 import type { Static } from "typebox";
 import type { MachineView } from "#api/contract";
-import { find, importId, journalChange } from "#api/records";
-import type { MachineBody, MachinePatch } from "#api/schemas";
-import { Fault } from "#model/fault";
+import { find, journalChange, sameData } from "#api/records";
 import type {
-  Baseline,
-  Envelope,
-  EnvironmentRecord,
-  MachineRecord,
-  MachineSpec,
-  Nic,
-  Range,
+  EnvironmentAdaptation as EnvironmentAdaptationBody,
+  GroupTemplate as GroupTemplateBody,
+  MachineBody,
+  MachinePatch,
+} from "#api/schemas";
+import { pinnableNames } from "#api/views";
+import { Fault } from "#model/fault";
+import {
+  type AdaptationWord,
+  type Baseline,
+  type DeclaredAdaptation,
+  type EnvironmentAdaptation,
+  type EnvironmentRecord,
+  envelopeOf,
+  type GroupTemplate,
+  type MachineRecord,
+  type MachineSpec,
+  type Range,
 } from "#model/objects";
-import type { Operation } from "#model/plan";
-import type { Adaptation, MachineAsk } from "#model/request";
+import type { MachineAsk } from "#model/request";
 import type { Ms, SiteId } from "#model/units";
-import { checkAddress, lowestFreeAddress, parseCidr } from "#network/addresses";
-import { freeMacAddress, tapName } from "#network/names";
-import { ceilingOf, memoryToleranceMib } from "#planner/target";
+import { xmlPatchProblem } from "#model/xml-patch";
+import { giveNics, stillGranted } from "#operations/declare";
+import { restartNeeded } from "#planner/restart";
+import { memoryToleranceMib } from "#planner/target";
 import type { Journal } from "#ports/store";
 
 /** When the stack says nothing: the smallest machine that boots a usual Linux. */
 export const defaultSizing = { vcpus: 1, cpuPercent: 100, memoryMib: 256 } as const;
 
-/** What PUT found or made. */
-export type Drafted =
-  | { readonly kind: "drafted"; readonly record: MachineRecord; readonly ask: MachineAsk }
-  | { readonly kind: "running"; readonly record: MachineRecord; readonly operation: Operation }
-  | { readonly kind: "there"; readonly record: MachineRecord };
-
-export interface Draft {
+/** What a declaration is read with: the world that its words must fit. */
+export interface Declaration {
   readonly environment: EnvironmentRecord;
-  readonly name: string;
-  readonly body: Static<typeof MachineBody>;
-  readonly id: string;
-  readonly nowMs: Ms;
   readonly siteIds: readonly SiteId[];
+  /** By site: what its owner lets machines there patch in their XML. */
+  readonly rawXmlPaths: Readonly<Record<SiteId, readonly string[]>>;
+  readonly nowMs: Ms;
 }
 
-/** Writes the record in state `creating`, without a host, with its addresses; and says what to ask the gate for. */
-export async function draftMachine(journal: Journal, draft: Draft): Promise<Drafted> {
-  const { environment, name, body, id, nowMs } = draft;
+/** A new machine's specification, and what to ask the gate for. Reads the journal; writes nothing. */
+export async function declaredMachine(
+  journal: Journal,
+  of: Declaration & {
+    readonly name: string;
+    readonly id: string;
+    readonly body: Static<typeof MachineBody>;
+  },
+): Promise<{ readonly spec: MachineSpec; readonly ask: MachineAsk }> {
+  const { body, id, nowMs } = of;
   const image = await find(journal, "image", body.image_id);
-  const baseline: Baseline = {
-    vcpus: body.vcpus ?? defaultSizing.vcpus,
-    cpuPercent: body.cpu_percent ?? defaultSizing.cpuPercent,
-    memoryMib: body.memory_mib ?? defaultSizing.memoryMib,
-    siteId: body.site ?? environment.spec.sites[0] ?? "",
-  };
-  const envelope = envelopeOf(body.adaptation);
+  const { spec } = wordedMachine({ ...of, body: { ...body, image_id: image.id } });
+  await checkDisks(journal, id, spec);
+  await refuseGroupName(journal, spec);
+  const granted = await stillGranted(journal, { spec, nowMs });
+  const kept = granted === undefined ? { ...spec, startFrom: undefined } : spec;
+  // A full network or a taken address is a fault of the declaration: told before anybody decides about it.
+  await giveNics(journal, { spec: kept, id, nowMs });
+  return { spec: kept, ask: startOf(id, kept) };
+}
+
+/** The same by its words alone: what is not known yet is taken for its default. Faults `request.invalid`, `xml_patch.refused`. */
+export function wordedMachine(
+  of: Declaration & {
+    readonly name: string;
+    readonly id: string;
+    readonly body: Partial<Static<typeof MachineBody>>;
+  },
+): { readonly spec: MachineSpec; readonly ask: MachineAsk } {
+  const { environment, name, body, id } = of;
+  const { start_from: from } = body;
   const spec: MachineSpec = {
+    ...templateWords(body, environment),
     environmentId: environment.id,
     name,
     group: body.group ?? undefined,
     speaker: body.speaker ?? false,
-    class: body.class ?? undefined,
-    imageId: image.id,
-    baseline,
-    envelope,
-    networks: body.networks.map(({ network_id, address }) => ({
+    envelope: envelopeOf(declaredAdaptation(body.adaptation), environment.spec.adaptation),
+    networks: (body.networks ?? []).map(({ network_id, address }) => ({
       networkId: network_id,
       address: address ?? undefined,
     })),
+    disks: body.disks?.map(({ volume_id }) => volume_id),
     startFrom:
-      body.start_from == null
+      from == null
         ? undefined
         : {
-            vcpus: body.start_from.vcpus,
-            cpuPercent: body.start_from.cpu_percent,
-            memoryMib: body.start_from.memory_mib,
-            siteId: body.start_from.site,
-            adaptationId: body.start_from.adaptation_id,
+            vcpus: from.vcpus,
+            cpuPercent: from.cpu_percent,
+            memoryMib: from.memory_mib,
+            siteId: from.site,
+            adaptationId: from.adaptation_id,
           },
   };
-  checkSpec(spec, environment, draft.siteIds);
-  const granted = await stillGranted(journal, { spec, nowMs });
-  const start = granted === undefined ? baseline : (spec.startFrom ?? baseline);
-  const ceiling = ceilingOf(spec);
-  const record: MachineRecord = {
-    kind: "machine",
-    id,
-    key: `${environment.id}/${name}`,
-    environmentId: environment.id,
-    spec,
-    effective: {
-      vcpus: start.vcpus,
-      cpuPercent: start.cpuPercent,
-      memoryMib: start.memoryMib,
-      siteId: start.siteId,
-      hostId: "",
-      state: "creating",
-      ceiling: {
-        vcpus: Math.max(ceiling.vcpus, start.vcpus),
-        memoryMib: Math.max(ceiling.memoryMib, start.memoryMib),
-      },
-      nics: await giveNics(journal, { spec, id, nowMs, environment }),
-      adaptationId: granted?.id,
-      leaseUntilMs: granted?.leaseUntilMs,
-      reason: granted?.reason,
-    },
-    version: 1,
-    claimed: false,
-    createdAtMs: nowMs,
-  };
-  await journal.objects.put(record);
-  for (const nic of record.effective.nics) {
-    await journal.addresses.put({ networkId: nic.networkId, address: nic.address, machineId: id });
-  }
-  // The grant goes on with the machine that takes its predecessor's place.
-  if (granted !== undefined) await journal.adaptations.put({ ...granted, machineId: id });
-  await journalChange(journal, record, nowMs);
-  const { vcpus, cpuPercent, memoryMib, siteId } = start;
+  checkSpec(spec, of);
+  return { spec, ask: startOf(id, spec) };
+}
+
+function startOf(machineId: string, spec: MachineSpec): MachineAsk {
+  const { vcpus, cpuPercent, memoryMib, siteId } = spec.startFrom ?? spec.baseline;
+  return { machineId, vcpus, cpuPercent, memoryMib, siteId };
+}
+
+type TemplateWords = Partial<Omit<Static<typeof GroupTemplateBody>, "networks">>;
+
+/** What a machine and a group's template have alike. Fault `object.unknown` when there is no such image. */
+export async function templateOf(
+  journal: Journal,
+  body: Omit<Static<typeof GroupTemplateBody>, "networks">,
+  environment: EnvironmentRecord,
+): Promise<GroupTemplate> {
+  const image = await find(journal, "image", body.image_id);
+  return templateWords({ ...body, image_id: image.id }, environment);
+}
+
+function templateWords(body: TemplateWords, environment: EnvironmentRecord): GroupTemplate {
   return {
-    kind: "drafted",
-    record,
-    ask: { machineId: id, vcpus, cpuPercent, memoryMib, siteId },
+    class: body.class ?? undefined,
+    imageId: body.image_id ?? "",
+    baseline: {
+      vcpus: body.vcpus ?? defaultSizing.vcpus,
+      cpuPercent: body.cpu_percent ?? defaultSizing.cpuPercent,
+      memoryMib: body.memory_mib ?? defaultSizing.memoryMib,
+      siteId: body.site ?? environment.spec.sites[0] ?? "",
+    },
+    declared: declaredAdaptation(body.adaptation),
+    networks: [],
+    ceiling: ceilingWord(body.ceiling),
+    userData: body.user_data ?? undefined,
+    stopTimeoutMs: body.stop_timeout_s == null ? undefined : body.stop_timeout_s * 1_000,
+    deletionProtection: body.deletion_protection ?? false,
+    allowRestart: body.allow_restart ?? false,
+    xmlPatches: body.raw_xml_patch ?? undefined,
   };
 }
 
-/** Takes back what draftMachine wrote. */
+/** Takes a record back that never came to a host, with its addresses. */
 export async function removeDraft(
   journal: Journal,
   record: MachineRecord,
@@ -147,11 +166,14 @@ export async function rememberGrants(journal: Journal, record: MachineRecord): P
   }
 }
 
-/** The specification after a PATCH, and what to put in force; `ask` is undefined when nothing live has to change. */
+/**
+ * The specification after a PATCH, and what to put in force; `ask` is undefined when nothing live has to change. Fault
+ * `machine.restart_needed` when only a restart puts it in force and the stack does not allow one.
+ */
 export function patchedSpec(
   record: MachineRecord,
   body: Static<typeof MachinePatch>,
-  siteIds: readonly SiteId[],
+  declaration: Declaration,
 ): { readonly spec: MachineSpec; readonly ask: MachineAsk | undefined } {
   const before = record.spec;
   const baseline: Baseline = {
@@ -160,16 +182,36 @@ export function patchedSpec(
     memoryMib: body.memory_mib ?? before.baseline.memoryMib,
     siteId: body.site ?? before.baseline.siteId,
   };
+  const declared =
+    body.adaptation === undefined ? before.declared : declaredAdaptation(body.adaptation);
+  const environment = declaration.environment.spec;
+  const given = <Body, Spec>(
+    value: Body | null | undefined,
+    was: Spec,
+    read: (value: Body) => Spec,
+  ) => (value === undefined ? was : value === null ? undefined : read(value));
   const spec: MachineSpec = {
     ...before,
-    group: body.group === undefined ? before.group : (body.group ?? undefined),
+    group: given(body.group, before.group, String),
     speaker: body.speaker ?? before.speaker,
-    class: body.class === undefined ? before.class : (body.class ?? undefined),
+    class: given(body.class, before.class, String),
     baseline,
-    envelope: body.adaptation === undefined ? before.envelope : envelopeOf(body.adaptation),
+    declared,
+    // What an older shepherd stored has an envelope and no word of its own: kept until the stack says one.
+    envelope:
+      declared === undefined && before.declared === undefined && body.adaptation === undefined
+        ? before.envelope
+        : envelopeOf(declared, environment.adaptation),
+    ceiling: body.ceiling === undefined ? before.ceiling : ceilingWord(body.ceiling),
+    disks: given(body.disks, before.disks, (disks) => disks.map(({ volume_id }) => volume_id)),
+    userData: given(body.user_data, before.userData, String),
+    stopTimeoutMs: given(body.stop_timeout_s, before.stopTimeoutMs, (seconds) => seconds * 1_000),
+    deletionProtection: body.deletion_protection ?? before.deletionProtection,
+    allowRestart: body.allow_restart ?? before.allowRestart,
+    xmlPatches: given(body.raw_xml_patch, before.xmlPatches, (patches) => patches),
   };
   refuseOtherNetworks(record, body.networks);
-  checkSpec(spec, undefined, siteIds);
+  checkSpec(spec, { ...declaration, isKnown: true });
   const promised = body.planned_effective;
   const changed = {
     vcpus: promised?.vcpus ?? differs(baseline.vcpus, before.baseline.vcpus),
@@ -177,7 +219,40 @@ export function patchedSpec(
     memoryMib: promised?.memory_mib ?? differs(baseline.memoryMib, before.baseline.memoryMib),
     siteId: promised?.site ?? differs(baseline.siteId, before.baseline.siteId),
   };
-  return { spec, ask: askOf(record.id, changed) };
+  const ask = askOf(record.id, changed);
+  const reasons = restartReasons({ before: record, spec, ask });
+  if (reasons.length === 0) return { spec, ask };
+  if (spec.allowRestart !== true) {
+    throw new Fault("machine.restart_needed", {
+      machine: spec.name,
+      attributes: reasons.join(", "),
+      attribute: reasons[0],
+    });
+  }
+  return { spec, ask: { ...ask, machineId: record.id, restart: true } };
+}
+
+/**
+ * What of a change only a restart puts in force. A ceiling that follows a widened envelope by itself waits for the next
+ * start and asks for none; one that is declared, or that a wanted size needs, does.
+ */
+export function restartReasons(of: {
+  readonly before: MachineRecord;
+  readonly spec: MachineSpec;
+  readonly ask: MachineAsk | undefined;
+}): readonly string[] {
+  const { before, spec, ask } = of;
+  const { ceiling } = before.effective;
+  const needed = restartNeeded({ spec, effective: before.effective });
+  const beyond = [
+    ...((ask?.vcpus ?? 0) > ceiling.vcpus ? ["vcpus"] : []),
+    ...((ask?.memoryMib ?? 0) > ceiling.memoryMib ? ["memory_mib"] : []),
+  ];
+  const declared = spec.ceiling !== undefined && !sameData(spec.ceiling, before.spec.ceiling);
+  return [
+    ...needed.filter((attribute) => attribute !== "ceiling" || declared),
+    ...(before.effective.hostId === "" ? [] : beyond),
+  ];
 }
 
 /** An ask of what is given; undefined when nothing is. */
@@ -207,97 +282,55 @@ export function refuseStale(
   }
 }
 
-/** The adaptation that startFrom names, if it still holds and belonged to this machine's predecessor. */
-async function stillGranted(
-  journal: Journal,
-  of: { readonly spec: MachineSpec; readonly nowMs: Ms },
-): Promise<Adaptation | undefined> {
-  const { startFrom, environmentId } = of.spec;
-  if (startFrom === undefined) return undefined;
-  const adaptation = await journal.adaptations.get(startFrom.adaptationId);
-  if (adaptation?.environmentId !== environmentId) return undefined;
-  if (adaptation.leaseUntilMs !== undefined && adaptation.leaseUntilMs <= of.nowMs)
-    return undefined;
-  const { machineId, formerMachine, values } = adaptation;
-  // A living machine keeps its own grants, and only a machine of the same name is a successor.
-  if (machineId === undefined || formerMachine !== of.spec.name) return undefined;
-  if ((await journal.objects.get("machine", machineId)) !== undefined) return undefined;
-  // What the file says is a claim; what was granted stands in the journal.
-  const within =
-    values.vcpus === startFrom.vcpus &&
-    values.cpuPercent === startFrom.cpuPercent &&
-    values.memoryMib === startFrom.memoryMib &&
-    values.siteId === startFrom.siteId;
-  return within ? adaptation : undefined;
+export function declaredAdaptation(
+  body: Static<typeof MachineBody>["adaptation"],
+): DeclaredAdaptation | undefined {
+  if (body == null) return undefined;
+  const pinned = (Object.keys(pinnableNames) as (keyof typeof pinnableNames)[]).filter(
+    (attribute) => body.pinned_attributes?.includes(pinnableNames[attribute]),
+  );
+  return { ...adaptationWord(body), pinned: pinned.length === 0 ? undefined : pinned };
 }
 
-async function giveNics(
-  journal: Journal,
-  of: {
-    readonly spec: MachineSpec;
-    readonly id: string;
-    readonly nowMs: Ms;
-    readonly environment: EnvironmentRecord;
-  },
-): Promise<readonly Nic[]> {
-  const machines = await journal.objects.list("machine");
-  const macs = new Set(machines.flatMap(({ effective }) => effective.nics.map((nic) => nic.mac)));
-  const nics: Nic[] = [];
-  for (const [index, wanted] of of.spec.networks.entries()) {
-    const network = await find(journal, "network", wanted.networkId);
-    if (network.spec.environmentId !== of.environment.id) {
-      throw new Fault("object.unknown", { kind: "network", id: wanted.networkId });
-    }
-    const cidr = parseCidr(network.spec.cidr);
-    const taken = new Map<string, string>();
-    for (const row of await journal.addresses.list(network.id)) {
-      const holder = machines.find((machine) => machine.id === row.machineId);
-      // A gone machine's address is not given away while its lease lives, but who asks for it by name gets it.
-      const resting = row.freeFromMs === undefined || row.freeFromMs > of.nowMs;
-      if (holder !== undefined || (resting && wanted.address === undefined)) {
-        taken.set(
-          row.address,
-          holder === undefined
-            ? "a machine that is gone"
-            : importId(of.environment, holder.spec.name),
-        );
-      }
-    }
-    const address =
-      wanted.address === undefined
-        ? lowestFreeAddress(cidr, taken)
-        : checkAddress(cidr, wanted.address, taken);
-    const mac = freeMacAddress(of.id, index, macs);
-    macs.add(mac);
-    nics.push({
-      networkId: network.id,
-      address,
-      prefixLength: cidr.prefixLength,
-      mac,
-      tap: tapName(of.id, index),
-    });
-  }
-  return nics;
-}
-
-function envelopeOf(adaptation: Static<typeof MachineBody>["adaptation"]): Envelope {
+export function environmentAdaptation(
+  body: Static<typeof EnvironmentAdaptationBody> | null | undefined,
+): EnvironmentAdaptation | undefined {
+  if (body == null) return undefined;
+  const { links } = body;
   return {
-    mode: adaptation?.mode ?? "auto",
-    vcpus: adaptation?.vcpus ?? undefined,
-    cpuPercent: adaptation?.cpu_percent ?? undefined,
-    memoryMib: adaptation?.memory_mib ?? undefined,
-    sites: adaptation?.sites ?? undefined,
+    ...adaptationWord(body),
+    links: links == null ? undefined : { maxAdded: links.max_added, rateMbps: links.rate_mbps },
   };
 }
 
-function checkSpec(
-  spec: MachineSpec,
-  environment: EnvironmentRecord | undefined,
-  siteIds: readonly SiteId[],
-): void {
-  const { baseline, envelope } = spec;
-  const refuse = (attribute: string, problem: string): Fault =>
-    new Fault("request.invalid", { where: attribute, attribute, problem });
+function adaptationWord(
+  body: Pick<
+    Static<typeof EnvironmentAdaptationBody>,
+    "mode" | "vcpus" | "cpu_percent" | "memory_mib" | "sites"
+  >,
+): AdaptationWord {
+  return {
+    mode: body.mode ?? undefined,
+    vcpus: body.vcpus ?? undefined,
+    cpuPercent: body.cpu_percent ?? undefined,
+    memoryMib: body.memory_mib ?? undefined,
+    sites: body.sites ?? undefined,
+  };
+}
+
+function ceilingWord(ceiling: Static<typeof MachineBody>["ceiling"]): MachineSpec["ceiling"] {
+  if (ceiling == null) return undefined;
+  return {
+    ...(ceiling.vcpus == null ? {} : { vcpus: ceiling.vcpus }),
+    ...(ceiling.memory_mib == null ? {} : { memoryMib: ceiling.memory_mib }),
+  };
+}
+
+const refuse = (attribute: string, problem: string): Fault =>
+  new Fault("request.invalid", { where: attribute, attribute, problem });
+
+/** Fault `request.invalid`: a baseline outside of its envelope. */
+export function checkRanges({ baseline, envelope }: Pick<MachineSpec, "baseline" | "envelope">) {
   const ranges: readonly [string, Range | undefined, number][] = [
     ["vcpus", envelope.vcpus, baseline.vcpus],
     ["cpu_percent", envelope.cpuPercent, baseline.cpuPercent],
@@ -314,11 +347,20 @@ function checkSpec(
       );
     }
   }
+}
+
+/** `isKnown`: it was declared before; its environment may have lost a site since, and must not be stuck for it. */
+export function checkSpec(
+  spec: MachineSpec,
+  { environment, siteIds, rawXmlPaths, isKnown }: Declaration & { readonly isKnown?: boolean },
+): void {
+  const { baseline, envelope, ceiling } = spec;
+  checkRanges(spec);
   for (const site of [baseline.siteId, ...(envelope.sites ?? [])]) {
     if (!siteIds.includes(site)) {
       throw refuse("site", `there is no site ${site}; there are ${siteIds.join(", ")}`);
     }
-    if (environment !== undefined && !environment.spec.sites.includes(site)) {
+    if (isKnown !== true && !environment.spec.sites.includes(site)) {
       throw refuse(
         "site",
         `${site} is not among the sites of environment ${environment.spec.name}: ${environment.spec.sites.join(", ")}`,
@@ -326,6 +368,54 @@ function checkSpec(
     }
   }
   if (spec.speaker && spec.group === undefined) throw refuse("speaker", "a speaker needs a group");
+  const reaches: readonly [string, number | undefined, number, number | undefined][] = [
+    ["vcpus", ceiling?.vcpus, baseline.vcpus, envelope.vcpus?.max],
+    ["memory_mib", ceiling?.memoryMib, baseline.memoryMib, envelope.memoryMib?.max],
+  ];
+  for (const [attribute, top, base, max] of reaches) {
+    const least = Math.max(base, max ?? 0);
+    if (top === undefined || top >= least) continue;
+    throw refuse(
+      "ceiling",
+      `a ceiling of ${top} for ${attribute} is below what it must reach, ${least}`,
+    );
+  }
+  for (const patch of spec.xmlPatches ?? []) {
+    for (const site of new Set([baseline.siteId, ...(envelope.sites ?? [])])) {
+      const problem = xmlPatchProblem(patch, rawXmlPaths[site] ?? []);
+      if (problem === undefined) continue;
+      const { path } = patch;
+      throw new Fault("xml_patch.refused", { path, site, problem, attribute: "raw_xml_patch" });
+    }
+  }
+}
+
+/** Volumes of its own environment, each with one writer. */
+export async function checkDisks(journal: Journal, id: string, spec: MachineSpec): Promise<void> {
+  const { disks = [], environmentId } = spec;
+  if (disks.length === 0) return;
+  const machines = await journal.objects.list("machine", { environmentId });
+  for (const [index, volumeId] of disks.entries()) {
+    const volume = await journal.objects.get("volume", volumeId);
+    if (volume === undefined || volume.spec.environmentId !== environmentId) {
+      throw new Fault("object.unknown", { kind: "volume", id: volumeId, attribute: "disks" });
+    }
+    const holder =
+      disks.indexOf(volumeId) < index
+        ? spec.name
+        : machines.find((one) => one.id !== id && one.spec.disks?.includes(volumeId))?.spec.name;
+    if (holder === undefined) continue;
+    const { name } = volume.spec;
+    throw new Fault("volume.taken", { volume: name, machine: holder, attribute: "disks" });
+  }
+}
+
+/** A group's machines come from the group; one declared beside them would be counted as its own. */
+async function refuseGroupName(journal: Journal, spec: MachineSpec): Promise<void> {
+  const { group, environmentId, name } = spec;
+  if (group === undefined) return;
+  const found = await journal.objects.findByKey("group", `${environmentId}/${group}`);
+  if (found !== undefined) throw new Fault("object.of_group", { key: name, group });
 }
 
 /** A NIC cannot come or go while the machine runs. */

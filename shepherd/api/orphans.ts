@@ -38,14 +38,13 @@ async function isOrphanMachine(journal: Journal, machine: MachineRecord): Promis
   return (await journal.operations.list({ machineId: machine.id, limit: 1 })).length === 0;
 }
 
-/** A link's operation does not name it; the request that it answers does. */
+/** Nothing of it is in force, and no operation is on its way: it does not name the link, the request that it answers does. */
 async function isOrphanLink(journal: Journal, link: LinkRecord): Promise<boolean> {
   if (link.claimed) return false;
   const { environmentId } = link.spec;
-  for (const request of await journal.requests.since(link.createdAtMs)) {
-    if (!request.links.some(({ linkId }) => linkId === link.id)) continue;
-    const operations = await journal.operations.list({ environmentId, requestId: request.id });
-    if (operations.length > 0) return false;
+  for (const operation of await journal.operations.list({ environmentId })) {
+    const request = await journal.requests.get(operation.requestId);
+    if (request?.links.some(({ linkId }) => linkId === link.id) === true) return false;
   }
   return true;
 }

@@ -1,5 +1,17 @@
 /** One line a route for /openapi.json; a test holds it equal to the routes there are. */
 export const summaries: Readonly<Record<string, string>> = {
+  "PUT /v1/environments/:environment/groups/:name": "Declare a group with its machines and links",
+  "GET /v1/groups": "Groups, of all environments or of one",
+  "GET /v1/groups/:id": "One group with its machines",
+  "PATCH /v1/groups/:id": "Change a group's template, number or bounds",
+  "DELETE /v1/groups/:id": "Destroy a group with its machines",
+  "PUT /v1/environments/:environment/volumes/:name": "Declare a data volume",
+  "GET /v1/volumes": "Data volumes, of all environments or of one",
+  "GET /v1/volumes/:id": "One data volume and where it lies",
+  "PATCH /v1/volumes/:id": "Change a data volume's words",
+  "DELETE /v1/volumes/:id": "Destroy a data volume with what is on it",
+  "POST /v1/plan-checks": "Judge one change of a Terraform plan, dry",
+  "GET /v1/forecasts": "Phases that guests announced",
   "GET /v1/policies": "What policy is in force for every owner, where it comes from, what is kept",
   "GET /v1/policies/:owner": "One owner's policy with its rules and their instances",
   "POST /v1/policies/:owner/activate": "Check what the source has and put it in force",

@@ -58,6 +58,10 @@ export interface NetworkEffective {
   /** VXLAN network identifier, unique over all environments, journaled at creation. */
   readonly vni: number;
   readonly mtu: number;
+  /** Where DHCP and DNS are reached; absent: the network has none. */
+  readonly serviceAddress?: string | undefined;
+  /** DNS domain of the environment's names. */
+  readonly domain?: string | undefined;
   /** The host that holds the gateway, from its admission on. */
   readonly gatewayHostId?: HostId | undefined;
 }

@@ -95,6 +95,14 @@ export type PlanAction =
       readonly cost: Cost;
     }
   | {
+      /** A data volume, with what is on it. */
+      readonly kind: "remove_volume";
+      readonly volumeId: VolumeId;
+      /** "": it was never placed. */
+      readonly hostId: HostId;
+      readonly cost: Cost;
+    }
+  | {
       readonly kind: "destroy_machine";
       readonly machineId: MachineId;
       readonly hostId: HostId;

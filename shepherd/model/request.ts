@@ -19,6 +19,7 @@ import type {
   PlanId,
   RequestId,
   SiteId,
+  VolumeId,
 } from "#model/units";
 
 export type SubjectType = "guest" | "operator" | "automation" | "stack" | "shepherd";
@@ -82,6 +83,8 @@ export interface Request {
   /** All machines asked for; a group request has one entry a member and is all-or-report. */
   readonly machines: readonly MachineAsk[];
   readonly links: readonly LinkAsk[];
+  /** Data volumes to be destroyed, with what is on them. */
+  readonly volumes?: readonly VolumeId[] | undefined;
   /** Set when the whole group was asked for. */
   readonly group?: string | undefined;
   /** The number of machines that the group is to have. */

@@ -3,11 +3,12 @@
  * what is in force departs from the baseline, or none. Reads and writes the journal only, in the transaction of the end.
  */
 import { canonicalJson } from "#model/canonical";
-import type { LinkRecord, MachineRecord } from "#model/objects";
+import type { GroupRecord, LinkRecord, MachineRecord } from "#model/objects";
 import type { Operation, Plan } from "#model/plan";
 import type { Adaptation, Request } from "#model/request";
 import type { AdaptationId, DecisionId, Ms } from "#model/units";
-import { changeLink, changeMachine } from "#operations/records";
+import { changeLink, changeMachine, removeObject, tellChange } from "#operations/records";
+import { membersOf } from "#planner/groups";
 import type { Ids } from "#ports/clock";
 import type { Journal } from "#ports/store";
 
@@ -37,6 +38,7 @@ export async function recordAdaptations(journal: Journal, ended: Ended): Promise
   for (const machineId of operation.machineIds) {
     const machine = await journal.objects.get("machine", machineId);
     if (machine !== undefined) await recordMachine(journal, machine, ended, terms);
+    else await endAll(journal, await journal.adaptations.list({ machineId }), ended);
   }
   const linkIds = new Set([
     ...request.links.map(({ linkId }) => linkId),
@@ -45,7 +47,91 @@ export async function recordAdaptations(journal: Journal, ended: Ended): Promise
   for (const linkId of linkIds) {
     const link = await journal.objects.get("link", linkId);
     if (link !== undefined) await recordLink(journal, link, ended, terms);
+    else await endAll(journal, await journal.adaptations.list({ linkId }), ended);
   }
+  const { scale } = request;
+  const group = scale && (await journal.objects.get("group", scale.groupId));
+  if (group !== undefined) await recordGroup(journal, group, ended, terms);
+}
+
+/** Of an operation that was undone: what it was to add to a group or topology leaves the journal again. */
+export async function forgetUndone(journal: Journal, ended: Ended): Promise<void> {
+  const request = await journal.requests.get(ended.operation.requestId);
+  if (request === undefined || request.kind === "create") return;
+  for (const { id } of request.declares?.machines ?? []) {
+    const machine = await journal.objects.get("machine", id);
+    const isNowhere = machine?.effective.hostId === "" && machine.effective.state === "failed";
+    if (machine === undefined || !isNowhere) continue;
+    for (const { networkId, address } of machine.effective.nics) {
+      await journal.addresses.remove(networkId, address);
+    }
+    await removeObject(journal, machine, ended.nowMs);
+  }
+  for (const { id } of request.declares?.links ?? []) {
+    const link = await journal.objects.get("link", id);
+    if (link?.effective.rateMbps === 0) await removeObject(journal, link, ended.nowMs);
+  }
+}
+
+/** The end of a group's destruction takes its record too, when the last of its machines is gone. */
+export async function forgetGroup(journal: Journal, ended: Ended): Promise<void> {
+  const request = await journal.requests.get(ended.operation.requestId);
+  const groupId = request?.kind === "destroy" ? request.scale?.groupId : undefined;
+  if (groupId === undefined) return;
+  const group = await journal.objects.get("group", groupId);
+  if (group === undefined) return;
+  const { environmentId } = group.spec;
+  const machines = await journal.objects.list("machine", { environmentId });
+  if (membersOf(group.spec, machines).length > 0) return;
+  for (const adaptation of await adaptationsOf(journal, group)) {
+    await journal.adaptations.remove(adaptation.id);
+  }
+  await removeObject(journal, group, ended.nowMs);
+}
+
+async function recordGroup(
+  journal: Journal,
+  group: GroupRecord,
+  ended: Ended,
+  terms: Terms,
+): Promise<void> {
+  const { environmentId } = group.spec;
+  const [existing] = await adaptationsOf(journal, group);
+  const machines = await journal.objects.list("machine", { environmentId });
+  const machineCount = membersOf(group.spec, machines).length;
+  const adaptation = nextAdaptation(
+    { environmentId, groupId: group.id },
+    machineCount === group.spec.machineCount ? undefined : { machineCount },
+    existing,
+    ended,
+    terms,
+  );
+  if (!sameData(existing, adaptation)) await replace(journal, existing, adaptation, ended);
+  const effective = {
+    machineCount,
+    adaptationId: adaptation?.id,
+    leaseUntilMs: adaptation?.leaseUntilMs,
+    reason: adaptation?.reason,
+  };
+  if (sameData(effective, group.effective)) return;
+  const changed: GroupRecord = { ...group, effective, version: group.version + 1 };
+  await journal.objects.put(changed);
+  await tellChange(journal, changed, ended.nowMs);
+}
+
+async function adaptationsOf(journal: Journal, group: GroupRecord): Promise<readonly Adaptation[]> {
+  const { environmentId } = group.spec;
+  const all = await journal.adaptations.list({ environmentId });
+  return all.filter(({ groupId }) => groupId === group.id);
+}
+
+/** Of a machine or link that a guest had added and that is gone: nobody will declare its successor. */
+async function endAll(
+  journal: Journal,
+  adaptations: readonly Adaptation[],
+  ended: Ended,
+): Promise<void> {
+  for (const adaptation of adaptations) await replace(journal, adaptation, undefined, ended);
 }
 
 async function termsOf(journal: Journal, ended: Ended, request: Request): Promise<Terms> {
@@ -118,7 +204,7 @@ async function inheritedBy(
 
 /** What stands after the operation; undefined when nothing departs, or when nobody granted that it does. */
 function nextAdaptation(
-  of: Pick<Adaptation, "environmentId" | "machineId" | "linkId">,
+  of: Pick<Adaptation, "environmentId" | "machineId" | "linkId" | "groupId">,
   values: Adaptation["values"] | undefined,
   existing: Adaptation | undefined,
   ended: Ended,
@@ -134,12 +220,23 @@ function nextAdaptation(
       id: freshId(ended.ids),
       decisionId: terms.decisionId ?? "",
       values,
-      leaseUntilMs: terms.leaseUntilMs,
+      leaseUntilMs: leaseAfter(existing, terms),
       reason: terms.request.reason,
       createdAtMs: ended.nowMs,
     };
   }
   return existing && { ...existing, ...of, values };
+}
+
+/**
+ * A move that names no lease changes where a machine is, not for how long it was granted what it has: it keeps the
+ * earlier end, or takes the shorter one that policy sets.
+ */
+function leaseAfter(existing: Adaptation | undefined, { request, leaseUntilMs }: Terms) {
+  const keeps = request.kind === "move" && request.leaseMs === undefined;
+  const earlierMs = keeps ? existing?.leaseUntilMs : undefined;
+  const ends = [earlierMs, leaseUntilMs].filter((endMs) => endMs !== undefined);
+  return ends.length === 0 ? undefined : Math.min(...ends);
 }
 
 function freshId(ids: Ids): AdaptationId {
@@ -178,6 +275,7 @@ async function tell(
       decisionId: adaptation.decisionId,
       operationId: operation.id,
       linkId: adaptation.linkId,
+      groupId: adaptation.groupId,
       values: adaptation.values,
       leaseUntilMs: adaptation.leaseUntilMs,
     },

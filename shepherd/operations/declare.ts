@@ -128,6 +128,8 @@ export async function giveNics(
   of: { readonly spec: MachineSpec; readonly id: MachineId; readonly nowMs: Ms },
 ): Promise<readonly Nic[]> {
   const { environmentId } = of.spec;
+  const environment = await journal.objects.get("environment", environmentId);
+  const ownName = ({ spec }: MachineRecord) => `${environment?.spec.name ?? "?"}/${spec.name}`;
   const machines = await journal.objects.list("machine");
   const macs = new Set(machines.flatMap(({ effective }) => effective.nics.map((nic) => nic.mac)));
   const nics: Nic[] = [];
@@ -147,7 +149,7 @@ export async function giveNics(
       // A gone machine's address is not given away while its lease lives, but who asks for it by name gets it.
       const resting = row.freeFromMs === undefined || row.freeFromMs > of.nowMs;
       if (holder !== undefined || (resting && wanted.address === undefined)) {
-        taken.set(row.address, holder?.spec.name ?? "a machine that is gone");
+        taken.set(row.address, holder === undefined ? "a machine that is gone" : ownName(holder));
       }
     }
     const address =

@@ -6,7 +6,7 @@
 import { Fault, type FaultData, toFaultData } from "#model/fault";
 import type { Cost, Operation, OperationState, Plan, StepRecord, StepState } from "#model/plan";
 import type { Ms } from "#model/units";
-import { recordAdaptations } from "#operations/adaptations";
+import { forgetGroup, forgetUndone, recordAdaptations } from "#operations/adaptations";
 import { withBudget } from "#operations/budget";
 import type { Exclusives } from "#operations/exclusives";
 import { changeMachine } from "#operations/records";
@@ -417,15 +417,12 @@ class Engine {
         // What may still happen at a host of a stuck one stays counted.
         await journal.reservations.removeOf(operation.id);
       }
+      const ended = { operation, plan: this.#plan, nowMs, ids: this.#world.ids };
       // What was taken back leaves the terms of what stands alone.
       if (state === "succeeded" || state === "partial") {
-        await recordAdaptations(journal, {
-          operation,
-          plan: this.#plan,
-          nowMs,
-          ids: this.#world.ids,
-        });
-      }
+        await recordAdaptations(journal, ended);
+        await forgetGroup(journal, ended);
+      } else if (state !== "stuck") await forgetUndone(journal, ended);
       await journal.events.append({
         kind: "operation.ended",
         atMs: nowMs,

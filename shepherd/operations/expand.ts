@@ -14,6 +14,7 @@ import { cpuPercentSteps, memorySteps, vcpuSteps } from "#operations/resize";
 import { restartSteps } from "#operations/restart";
 import type { Step } from "#operations/step";
 import { sweepSteps } from "#operations/sweep";
+import { removeVolumeSteps } from "#operations/volumes";
 
 export function expand(plan: Plan, nameOf: (machineId: MachineId) => string): readonly Step[] {
   return plan.actions.flatMap((action): readonly Step[] => {
@@ -36,6 +37,8 @@ export function expand(plan: Plan, nameOf: (machineId: MachineId) => string): re
         return repairNetworkSteps(action);
       case "sweep_host":
         return sweepSteps(action);
+      case "remove_volume":
+        return removeVolumeSteps(action);
       case "destroy_machine":
         return destroySteps(action, nameOf(action.machineId));
       default:

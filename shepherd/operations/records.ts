@@ -8,6 +8,7 @@ import type {
   LinkRecord,
   MachineEffective,
   MachineRecord,
+  VolumeRecord,
 } from "#model/objects";
 import type { LinkId, MachineId, Ms } from "#model/units";
 import type { Journal } from "#ports/store";
@@ -80,7 +81,7 @@ export async function changeLink(
 
 export async function removeObject(
   journal: Journal,
-  record: MachineRecord | LinkRecord,
+  record: MachineRecord | LinkRecord | GroupRecord | VolumeRecord,
   nowMs: Ms,
 ): Promise<void> {
   await journal.objects.remove(record.kind, record.id);

@@ -51,6 +51,7 @@ export function reservationsOf(
       case "set_rate":
       case "apply_network":
       case "sweep_host":
+      case "remove_volume":
       case "destroy_machine":
         break;
       case "restart_machine":

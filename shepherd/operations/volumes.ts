@@ -4,9 +4,10 @@
  */
 import { Fault } from "#model/fault";
 import type { VolumeRecord } from "#model/objects";
+import type { PlanAction } from "#model/plan";
 import type { HostId, MachineId } from "#model/units";
 import { dataVolume } from "#operations/domain-spec";
-import { needMachine } from "#operations/records";
+import { needMachine, removeObject } from "#operations/records";
 import type { Look, Step, StepContext } from "#operations/step";
 import type { Journal } from "#ports/store";
 
@@ -50,6 +51,34 @@ export function placeVolumesStep(of: {
       }
     },
   };
+}
+
+/** The file, then the record. It does not come back, so the step insists. */
+export function removeVolumeSteps(
+  action: Extract<PlanAction, { kind: "remove_volume" }>,
+): readonly Step[] {
+  const { volumeId, hostId } = action;
+  return [
+    {
+      name: `volume ${volumeId}: remove`,
+      budgetMs: volumeBudgetMs,
+      weightMs: 100,
+      undoImpossible: "what was on a volume that its owner destroyed is gone",
+      onFault: "insist",
+      async observe(context): Promise<Look> {
+        if (hostId === "") return { verdict: "done" };
+        const found = await context.world.hosts.get(hostId).volumes.find(dataVolume(volumeId));
+        return { verdict: found === undefined ? "done" : "todo" };
+      },
+      do: (context) => context.world.hosts.get(hostId).volumes.remove(dataVolume(volumeId)),
+      async commit(journal, context) {
+        const record = await journal.objects.get("volume", volumeId);
+        if (record !== undefined) {
+          await removeObject(journal, record, context.world.clock.nowMs());
+        }
+      },
+    },
+  ];
 }
 
 async function missingOn(

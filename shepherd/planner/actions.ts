@@ -3,7 +3,9 @@
  * memory, rate, vcpus, CPU last, destroy. Pure. Growth comes after the move that makes its room; the cap of CPU is raised last, when
  * everything that could fail is done.
  */
+import type { Facts } from "#model/facts";
 import type { PlanAction } from "#model/plan";
+import type { VolumeId } from "#model/units";
 import type { Placed } from "#planner/assignment";
 import { fixedCost, measured } from "#planner/cost";
 import { compareText, type LinkTarget, type SizingAttribute, type Target } from "#planner/target";
@@ -19,6 +21,7 @@ const order: Record<PlanAction["kind"], number> = {
   set_cpu_percent: 7,
   sweep_host: 8,
   destroy_machine: 9,
+  remove_volume: 10,
 };
 
 /** Stable: actions of one kind keep the order of their machines' names. */
@@ -136,6 +139,19 @@ export function destroyActions(targets: readonly Target[]): readonly PlanAction[
     hostId: machine.effective.hostId,
     cost: fixedCost(machine.effective.hostId === "" ? 0 : measured.destroyMs),
   }));
+}
+
+/** Volumes that facts do not know are gone already. */
+export function volumeActions(
+  volumeIds: readonly VolumeId[],
+  facts: Pick<Facts, "volumes">,
+): readonly PlanAction[] {
+  return volumeIds.flatMap((volumeId) => {
+    const volume = facts.volumes.find(({ id }) => id === volumeId);
+    if (volume === undefined) return [];
+    const cost = fixedCost(measured.removeVolumeMs);
+    return [{ kind: "remove_volume" as const, volumeId, hostId: volume.effective.hostId, cost }];
+  });
 }
 
 export function networkActions(hostIds: readonly string[]): readonly PlanAction[] {

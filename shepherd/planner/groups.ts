@@ -129,6 +129,10 @@ export function changeGroup(spec: GroupSpec, machineCount: number, scope: GroupS
   const links = changeLinks(spec, byIndex, scope);
   return {
     machines: [
+      // One that never came to a host is tried again with the others.
+      ...kept
+        .filter(({ effective }) => effective.hostId === "")
+        .map(({ id, spec: { baseline } }) => ({ machineId: id, ...baseline })),
       ...added.map(({ id, spec: { baseline, origin } }) => {
         const { siteId, ...sizing } = baseline;
         return { machineId: id, ...sizing, ...(origin === "stack" ? { siteId } : {}) };

@@ -16,6 +16,7 @@ import {
   placementActions,
   rateActions,
   sizingActions,
+  volumeActions,
 } from "#planner/actions";
 import { assign } from "#planner/assignment";
 import { boundsRefusal } from "#planner/bounds";
@@ -51,6 +52,7 @@ export function plan(
       return draft([
         ...destroyActions(targets),
         ...rateActions(links.map((link) => ({ ...link, wantedMbps: 0 }))),
+        ...volumeActions(request.volumes ?? [], facts),
       ]);
     case "repair":
       return draft([

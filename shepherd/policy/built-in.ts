@@ -16,16 +16,21 @@ export function builtInFor(request: Request, plan: Plan, facts: Facts): BuiltIn 
   }
   const givesBack =
     request.kind === "release" || request.kind === "resize" || request.kind === "rate";
-  if (!givesBack || !plan.actions.every((action) => lowersToBaseline(action, facts))) {
+  if (!givesBack || !plan.actions.every((action) => lowersToBaseline(action, request, facts))) {
     return undefined;
   }
   // A resize that changes nothing still asks for a new lease: that is no giving back.
   return request.kind === "release" || plan.actions.length > 0 ? "release" : undefined;
 }
 
-function lowersToBaseline(action: PlanAction, facts: Facts): boolean {
+function lowersToBaseline(action: PlanAction, request: Request, facts: Facts): boolean {
   if (action.kind === "set_rate") {
     const link = facts.links.find(({ id }) => id === action.linkId);
+    // A group's own links follow the number of its machines on its way back to the baseline.
+    const group = link && groupOf(link.spec.group, request, facts);
+    if (group !== undefined) {
+      return action.toMbps === 0 || action.toMbps === group.spec.topologyRateMbps;
+    }
     return (
       link !== undefined &&
       action.toMbps <= link.effective.rateMbps &&
@@ -37,6 +42,10 @@ function lowersToBaseline(action: PlanAction, facts: Facts): boolean {
   const machine = facts.machines.find(({ id }) => id === action.machineId);
   if (machine === undefined) return false;
   const { effective, spec } = machine;
+  // What a guest added goes with the release of its group; what the stack declared, never.
+  if (action.kind === "destroy_machine") {
+    return spec.origin === "adaptation" && groupOf(spec.group, request, facts) !== undefined;
+  }
   const within = (from: number, to: number, granted: number, baseline: number) =>
     to <= from && to <= granted && to >= Math.min(baseline, granted);
   switch (action.kind) {
@@ -51,10 +60,23 @@ function lowersToBaseline(action: PlanAction, facts: Facts): boolean {
   }
 }
 
+/** The group of that name, when the request brings it back to as many machines as its stack declared. */
+function groupOf(
+  name: string | undefined,
+  request: Request,
+  facts: Facts,
+): Facts["groups"][number] | undefined {
+  const { scale } = request;
+  if (request.kind !== "release" || scale === undefined) return undefined;
+  const group = facts.groups.find(({ id }) => id === scale.groupId);
+  const isIt = group?.spec.name === name && scale.machineCount === group?.spec.machineCount;
+  return isIt ? group : undefined;
+}
+
 function converges(action: PlanAction, facts: Facts): boolean {
   if (action.kind === "apply_network") return true;
   // The janitor orders these itself (janitor.ts); through the gate nobody may.
-  if (action.kind === "sweep_host") return false;
+  if (action.kind === "sweep_host" || action.kind === "remove_volume") return false;
   if (action.kind === "set_rate") {
     const link = facts.links.find(({ id }) => id === action.linkId);
     return action.toMbps === link?.effective.rateMbps;

@@ -44,6 +44,10 @@ export function sitesOfPlan(plan: Plan, request: Request, facts: Facts): readonl
       case "apply_network":
       case "sweep_host":
         return [];
+      case "remove_volume":
+        return facts.volumes
+          .filter(({ id, effective }) => id === action.volumeId && effective.siteId !== "")
+          .map(({ effective }) => effective.siteId);
       default:
         return facts.machines.filter(({ id }) => id === action.machineId).flatMap(siteOf);
     }

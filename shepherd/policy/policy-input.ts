@@ -14,7 +14,14 @@ import {
 import type { Plan } from "#model/plan";
 import type { Request, Subject } from "#model/request";
 import { roomOf } from "#planner/room";
-import { compareText, linkTargetsOf, sizingOf, type Target, targetsOf } from "#planner/target";
+import {
+  compareText,
+  linkTargetsOf,
+  sizingOf,
+  specOf,
+  type Target,
+  targetsOf,
+} from "#planner/target";
 import { holdOn } from "#policy/hold";
 import { diskGibOf, heldBy, movesOf, movingOf, ownerOf, sharesOf } from "#policy/holdings";
 import {
@@ -175,10 +182,7 @@ function machineOf(
   const target = of.targets.find((candidate) => candidate.machine.id === machine.id);
   const isNew = request.kind === "create" && target !== undefined;
   const now = isNew ? nowhere : placeNow(machine, facts);
-  const spec =
-    request.kind === "update" && target !== undefined && request.update !== undefined
-      ? request.update.spec
-      : machine.spec;
+  const spec = specOf(request, machine);
   const low = isNew ? nowhere : (facts.hourLow[machine.id] ?? now);
   return {
     name: machine.spec.name,

@@ -3,6 +3,7 @@ import type { FastifyReply } from "fastify";
 import { Type } from "typebox";
 import { checkOwner, type Principal } from "#api/access";
 import type { EnvironmentView, Mutation } from "#api/contract";
+import { checkRanges, environmentAdaptation } from "#api/machine-spec";
 import {
   change,
   claimedConflict,
@@ -17,7 +18,9 @@ import type { ApiRouter } from "#api/server";
 import { environmentView } from "#api/views";
 import type { ApiWorld } from "#api/world";
 import { Fault } from "#model/fault";
-import type { EnvironmentRecord, EnvironmentSpec } from "#model/objects";
+import { type EnvironmentRecord, type EnvironmentSpec, envelopeOf } from "#model/objects";
+import type { Ms } from "#model/units";
+import type { Journal } from "#ports/store";
 
 export function environmentRoutes(router: ApiRouter, world: ApiWorld): void {
   const { store, clock, ids } = world;
@@ -36,6 +39,7 @@ export function environmentRoutes(router: ApiRouter, world: ApiWorld): void {
         owner: body.owner ?? principal.name,
         class: body.class,
         sites: checkSites(world, body.sites),
+        adaptation: environmentAdaptation(body.adaptation),
       };
       checkOwner(principal, spec.owner);
       const { record, created } = await store.transaction(async (journal) => {
@@ -46,6 +50,7 @@ export function environmentRoutes(router: ApiRouter, world: ApiWorld): void {
           if (sameData(existing.spec, spec)) return { record: existing, created: false };
           const changed = await change(journal, existing, { spec });
           await journalChange(journal, changed, clock.nowMs());
+          await passOn(journal, changed, clock.nowMs());
           return { record: changed, created: false };
         }
         const fresh: EnvironmentRecord = {
@@ -106,11 +111,16 @@ export function environmentRoutes(router: ApiRouter, world: ApiWorld): void {
           owner: body.owner ?? found.spec.owner,
           class: body.class ?? found.spec.class,
           sites: body.sites === undefined ? found.spec.sites : checkSites(world, body.sites),
+          adaptation:
+            body.adaptation === undefined
+              ? found.spec.adaptation
+              : environmentAdaptation(body.adaptation),
         };
         checkOwner(principal, spec.owner);
         if (sameData(spec, found.spec)) return found;
         const changed = await change(journal, found, { spec });
         await journalChange(journal, changed, clock.nowMs());
+        await passOn(journal, changed, clock.nowMs());
         return changed;
       });
       return { object: environmentView(record), operation: null };
@@ -129,12 +139,35 @@ export function environmentRoutes(router: ApiRouter, world: ApiWorld): void {
         for (const adaptation of await journal.adaptations.list({ environmentId: found.id })) {
           await journal.adaptations.remove(adaptation.id);
         }
+        for (const kind of ["forecast", "constraint"] as const) {
+          for (const { id } of await journal.objects.list(kind, { environmentId: found.id })) {
+            await journal.objects.remove(kind, id);
+          }
+        }
         await journal.objects.remove("environment", found.id);
         await journalChange(journal, found, clock.nowMs(), "object.deleted");
       });
       return { object: null, operation: null };
     },
   );
+}
+
+/**
+ * Machines inherit their environment's new defaults at once. Nothing live changes by it: an envelope only bounds what may
+ * be asked for. Fault `request.invalid` when a default would leave a baseline outside.
+ */
+async function passOn(journal: Journal, environment: EnvironmentRecord, nowMs: Ms): Promise<void> {
+  const machines = await journal.objects.list("machine", { environmentId: environment.id });
+  for (const machine of machines) {
+    const { spec } = machine;
+    // Words of before there were defaults stand as they are.
+    if (spec.declared === undefined && environment.spec.adaptation === undefined) continue;
+    const envelope = envelopeOf(spec.declared, environment.spec.adaptation);
+    if (sameData(envelope, spec.envelope)) continue;
+    checkRanges({ ...spec, envelope });
+    const changed = await change(journal, machine, { spec: { ...spec, envelope } });
+    await journalChange(journal, changed, nowMs);
+  }
 }
 
 export const Params = Type.Object({ id: Type.String({ minLength: 1, maxLength: 128 }) });
@@ -178,6 +211,8 @@ async function refuseWhileUsed(
   const users = [
     ...(await journal.objects.list("machine", inside)).map((one) => `machine ${one.spec.name}`),
     ...(await journal.objects.list("network", inside)).map((one) => `network ${one.spec.name}`),
+    ...(await journal.objects.list("group", inside)).map((one) => `group ${one.spec.name}`),
+    ...(await journal.objects.list("volume", inside)).map((one) => `volume ${one.spec.name}`),
     ...(await journal.objects.list("link", inside)).map(
       (one) => `link ${one.spec.machines.join("--")}`,
     ),

@@ -1,15 +1,23 @@
 /** Links: a promised rate between two machines of an environment. Each change passes the gate like a machine's. */
 import { type Static, Type } from "typebox";
 import { checkOwner } from "#api/access";
+import { approvalView } from "#api/approval-views";
 import type { LinkView, Mutation } from "#api/contract";
 import { mustAllow } from "#api/problems";
-import { claimedConflict, environmentOf, findAndClaim, journalChange, look } from "#api/records";
+import {
+  claimedConflict,
+  environmentOf,
+  findAndClaim,
+  journalChange,
+  look,
+  sameData,
+} from "#api/records";
 import { byId, ownEnvironment } from "#api/routes/environments";
 import { type Call, newRequest, type Reply } from "#api/routes/machines";
 import { LinkBody, LinkPatch } from "#api/schemas";
 import type { ApiRouter } from "#api/server";
 import { linkView, operationView } from "#api/views";
-import type { ApiWorld } from "#api/world";
+import type { ApiWorld, GateAnswer } from "#api/world";
 import { Fault } from "#model/fault";
 import type { EnvironmentRecord, LinkRecord } from "#model/objects";
 import type { Operation } from "#model/plan";
@@ -39,54 +47,34 @@ export function linkRoutes(router: ApiRouter, world: ApiWorld): void {
     reply: Reply,
   ): Promise<Mutation<LinkView>> {
     const { principal, body } = request;
-    const drafted = await store.transaction(async (journal) => {
+    const found = await store.read(async (journal) => {
       const environment = await ownEnvironment(journal, request.params.environment, principal);
       const key = `${environment.id}/${machines.join("--")}`;
       const existing = await journal.objects.findByKey("link", key);
-      if (existing !== undefined) {
-        if (existing.claimed) throw claimedConflict(existing, importIdOf(environment, machines));
-        const operation = await activeOperationOfLink(journal, existing);
-        if (operation !== undefined || existing.spec.rateMbps === body.rate_mbps) {
-          return { record: existing, operation, fresh: false };
-        }
-      } else {
-        await checkMachines(journal, environment, machines);
-      }
-      const record: LinkRecord = {
-        kind: "link",
-        id: existing?.id ?? ids.next(),
-        key,
-        environmentId: environment.id,
-        spec: { environmentId: environment.id, machines, rateMbps: body.rate_mbps },
-        effective: { rateMbps: 0 }, // nothing is in force before its grant
-        version: (existing?.version ?? 0) + 1,
-        claimed: false,
-        createdAtMs: existing?.createdAtMs ?? clock.nowMs(),
-      };
-      await journal.objects.put(record);
-      await journalChange(journal, record, clock.nowMs());
-      return { record, operation: undefined, fresh: true };
+      const spec = { environmentId: environment.id, machines, rateMbps: body.rate_mbps };
+      if (existing === undefined) await checkMachines(journal, environment, machines);
+      else if (existing.claimed) throw claimedConflict(existing, importIdOf(environment, machines));
+      const operation = existing && (await activeOperationOfLink(journal, existing));
+      return { environment, key, existing, spec, operation };
     });
-    if (!drafted.fresh) return await answer(reply, drafted.record, drafted.operation);
-    const { record } = drafted;
-    let started = false;
-    try {
-      const asked = mustAllow(
-        await gate.submit({
-          ...newRequest(world, {
-            call: request,
-            principal,
-            kind: "create",
-            environmentId: record.spec.environmentId,
-          }),
-          links: [{ linkId: record.id, rateMbps: body.rate_mbps }],
+    const { environment, key, existing, spec, operation } = found;
+    const isThere = existing !== undefined && sameData(existing.spec, spec);
+    if (operation !== undefined || isThere) return await answer(reply, key, { operation });
+    const id = existing?.id ?? ids.next();
+    const asked = mustAllow(
+      await gate.submit({
+        ...newRequest(world, {
+          call: request,
+          principal,
+          // What a guest added, or an earlier word of this stack, is taken over with the rate that is said now.
+          kind: existing === undefined ? "create" : "update",
+          environmentId: environment.id,
         }),
-      );
-      started = true;
-      return await answer(reply, record, asked.operation, 201);
-    } finally {
-      if (!started) await store.transaction((journal) => removeLink(journal, record.id));
-    }
+        links: [{ linkId: id, rateMbps: body.rate_mbps }],
+        declares: { links: [{ id, spec }] },
+      }),
+    );
+    return await answer(reply, key, asked, 201);
   }
 
   router.get(
@@ -133,6 +121,9 @@ export function linkRoutes(router: ApiRouter, world: ApiWorld): void {
     async (request, reply): Promise<Mutation<LinkView>> => {
       const { rate_mbps: rateMbps } = request.body;
       const record = await ownLink(request.params.id, request.principal);
+      refuseGroupLink(record);
+      refuseStaleRate(record, request.body.planned_from?.rate_mbps);
+      const wanted = request.body.planned_effective?.rate_mbps ?? rateMbps;
       const asked = mustAllow(
         await gate.submit({
           ...newRequest(world, {
@@ -141,10 +132,11 @@ export function linkRoutes(router: ApiRouter, world: ApiWorld): void {
             kind: "update",
             environmentId: record.spec.environmentId,
           }),
-          links: [{ linkId: record.id, rateMbps }],
+          links: [{ linkId: record.id, rateMbps: wanted }],
+          declares: { links: [{ id: record.id, spec: { ...record.spec, rateMbps } }] },
         }),
       );
-      return await answer(reply, record, asked.operation);
+      return await answer(reply, record.key, asked);
     },
   );
 
@@ -153,6 +145,7 @@ export function linkRoutes(router: ApiRouter, world: ApiWorld): void {
     byId("declare"),
     async (request, reply): Promise<Mutation<LinkView>> => {
       const record = await ownLink(request.params.id, request.principal);
+      refuseGroupLink(record);
       const asked = mustAllow(
         await gate.submit({
           ...newRequest(world, {
@@ -164,10 +157,10 @@ export function linkRoutes(router: ApiRouter, world: ApiWorld): void {
           links: [{ linkId: record.id, rateMbps: 0 }],
         }),
       );
-      if (asked.operation === undefined) {
+      if (asked.decision.effect === "allow" && asked.operation === undefined) {
         await store.transaction((journal) => removeLink(journal, record.id));
       }
-      return await answer(reply, record, asked.operation);
+      return await answer(reply, record.key, asked);
     },
   );
 
@@ -192,17 +185,37 @@ export function linkRoutes(router: ApiRouter, world: ApiWorld): void {
 
   async function answer(
     reply: Reply,
-    before: LinkRecord,
-    operation: Operation | undefined,
+    key: string,
+    given: Partial<Pick<GateAnswer, "operation" | "approval">>,
     doneStatus = 200,
   ): Promise<Mutation<LinkView>> {
-    reply.code(operation === undefined ? doneStatus : 202);
-    const now = await store.read((journal) => journal.objects.get("link", before.id));
+    const { operation, approval } = given;
+    const isWaiting = approval?.state === "pending";
+    reply.code(operation === undefined && !isWaiting ? doneStatus : 202);
+    const now = await store.read(async (journal) => ({
+      record: await journal.objects.findByKey("link", key),
+      approval: isWaiting ? await approvalView(journal, approval) : undefined,
+    }));
     return {
-      object: now === undefined ? null : linkView(now),
+      object: now.record === undefined ? null : linkView(now.record),
       operation: operation === undefined ? null : operationView(operation),
+      ...(now.approval === undefined ? {} : { approval: now.approval }),
     };
   }
+}
+
+/** Fault `plan.stale` when the rate that the plan was made from has changed since. */
+function refuseStaleRate(record: LinkRecord, planned: number | undefined): void {
+  const now = record.effective.rateMbps;
+  if (planned === undefined || planned === now) return;
+  const machine = record.spec.machines.join("--");
+  throw new Fault("plan.stale", { machine, attribute: "rate_mbps", planned, now });
+}
+
+/** The links of a group's topology change and go with the group. */
+function refuseGroupLink({ spec }: LinkRecord): void {
+  if (spec.group === undefined) return;
+  throw new Fault("object.of_group", { key: spec.machines.join("--"), group: spec.group });
 }
 
 function pairOf(machines: readonly [string, string]): readonly [string, string] {

@@ -4,10 +4,12 @@
  */
 import { type Static, Type } from "typebox";
 import { checkOwner, type Principal, subjectOf } from "#api/access";
+import { approvalView } from "#api/approval-views";
 import type { MachineView, Mutation } from "#api/contract";
 import {
-  type Drafted,
-  draftMachine,
+  checkDisks,
+  type Declaration,
+  declaredMachine,
   patchedSpec,
   refuseStale,
   rememberGrants,
@@ -17,6 +19,7 @@ import { createMachineViews } from "#api/machine-views";
 import { mustAllow } from "#api/problems";
 import {
   activeOperationOf,
+  change,
   claimedConflict,
   environmentOf,
   findAndClaim,
@@ -29,10 +32,11 @@ import { MachineBody, MachinePatch, Name } from "#api/schemas";
 import type { ApiRouter } from "#api/server";
 import { operationView } from "#api/views";
 import type { ApiWorld, GateAnswer } from "#api/world";
-import type { MachineRecord } from "#model/objects";
-import type { Operation } from "#model/plan";
+import { Fault } from "#model/fault";
+import type { EnvironmentRecord, MachineRecord } from "#model/objects";
 import type { MachineAsk, Request } from "#model/request";
 import type { EnvironmentId } from "#model/units";
+import type { Journal } from "#ports/store";
 
 /** What a handler needs of Fastify's request and reply. */
 export interface Call {
@@ -107,7 +111,7 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
     "/v1/machines/:id",
     { ...byId("declare"), schema: { ...byId("declare").schema, body: MachinePatch } },
     async (request, reply): Promise<Mutation<MachineView>> => {
-      const record = await settled(request.params.id, request.principal);
+      const record = await settled(request.params.id, request);
       refuseStale(await views.of(record), request.body.planned_from);
       return await update(request, reply, record, request.body);
     },
@@ -117,7 +121,10 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
     "/v1/machines/:id",
     byId("declare"),
     async (request, reply): Promise<Mutation<MachineView>> => {
-      const record = await settled(request.params.id, request.principal);
+      const record = await settled(request.params.id, request);
+      if (record.spec.deletionProtection === true) {
+        throw new Fault("object.protected", { kind: "machine", key: record.spec.name });
+      }
       if (record.effective.hostId === "") {
         await store.transaction((journal) => removeDraft(journal, record, clock.nowMs()));
         return { object: null, operation: null };
@@ -129,7 +136,7 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
           machines: [{ machineId: record.id }],
         }),
       );
-      return await answer(reply, record, asked.operation);
+      return await answer(reply, record.key, asked);
     },
   );
 
@@ -141,38 +148,49 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
     reply: Reply,
   ): Promise<Mutation<MachineView>> {
     const { principal } = call;
-    const drafted = await store.transaction(async (journal): Promise<Drafted> => {
+    const { name } = call.params;
+    const id = ids.next();
+    const found = await store.transaction(async (journal) => {
       const environment = await ownEnvironment(journal, call.params.environment, principal);
-      const name = call.params.name;
-      const existing = await journal.objects.findByKey("machine", `${environment.id}/${name}`);
+      const key = `${environment.id}/${name}`;
+      const existing = await journal.objects.findByKey("machine", key);
       if (existing !== undefined) {
-        if (existing.claimed) throw claimedConflict(existing, importId(environment, name));
+        if (existing.claimed) throw claimedMachine(existing, importId(environment, name));
         const operation = await activeOperationOf(journal, existing.id);
-        if (operation !== undefined) return { kind: "running", record: existing, operation };
-        // It never got as far as a host (a denial or a crash came between): declared anew.
-        if (existing.effective.hostId !== "") return { kind: "there", record: existing };
+        if (operation !== undefined)
+          return { kind: "running", record: existing, operation } as const;
+        // It never got as far as a host: declared anew.
+        if (existing.effective.hostId !== "") return { kind: "there", record: existing } as const;
         await removeDraft(journal, existing, clock.nowMs());
       }
-      return await draftMachine(journal, {
-        environment,
+      const declaration = declarationIn(world, environment);
+      const declared = await declaredMachine(journal, {
+        ...declaration,
         name,
+        id,
         body: call.body,
-        id: ids.next(),
-        nowMs: clock.nowMs(),
-        siteIds: world.siteIds,
       });
+      return { kind: "new", key, environment, ...declared } as const;
     });
-    switch (drafted.kind) {
+    switch (found.kind) {
       case "running":
-        return await answer(reply, drafted.record, drafted.operation);
+        return await answer(reply, found.record.key, { operation: found.operation });
       case "there":
-        return await adopt(call, reply, drafted.record);
-      case "drafted": {
-        const asked = await submitOrRemove(drafted.record, {
-          ...ask(call, principal, "create", drafted.record),
-          machines: [drafted.ask],
-        });
-        return await answer(reply, drafted.record, asked.operation, 201);
+        return await adopt(call, reply, found.record);
+      case "new": {
+        const asked = mustAllow(
+          await gate.submit({
+            ...newRequest(world, {
+              call,
+              principal,
+              kind: "create",
+              environmentId: found.environment.id,
+            }),
+            machines: [found.ask],
+            declares: { machines: [{ id, spec: found.spec }] },
+          }),
+        );
+        return await answer(reply, found.key, asked, 201);
       }
     }
   }
@@ -193,9 +211,14 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
     record: MachineRecord,
     body: Static<typeof MachinePatch>,
   ): Promise<Mutation<MachineView>> {
-    const patched = patchedSpec(record, body, world.siteIds);
+    const patched = await store.read(async (journal) => {
+      const environment = await environmentOf(journal, record.spec.environmentId);
+      const result = patchedSpec(record, body, declarationIn(world, environment));
+      await checkDisks(journal, record.id, result.spec);
+      return result;
+    });
     if (sameData(patched.spec, record.spec) && patched.ask === undefined) {
-      return await answer(reply, record, undefined);
+      return await answer(reply, record.key, {});
     }
     const { spec } = patched;
     const asked = mustAllow(
@@ -205,16 +228,20 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
         update: { baseline: spec.baseline, envelope: spec.envelope, spec },
       }),
     );
-    return await answer(reply, record, asked.operation);
+    return await answer(reply, record.key, asked);
   }
 
   /** The machine when nothing works on it any more; an operation under way is given time to end. */
-  async function settled(id: string, principal: Principal): Promise<MachineRecord> {
+  async function settled(
+    id: string,
+    call: Pick<Call, "headers" | "principal">,
+  ): Promise<MachineRecord> {
     const present = () =>
       store.transaction(async (journal) => {
-        const record = await findAndClaim(journal, "machine", id);
+        const record = await claimed(journal, await findAndClaim(journal, "machine", id), call);
         const environment = await environmentOf(journal, record.spec.environmentId);
-        checkOwner(principal, environment.spec.owner);
+        checkOwner(call.principal, environment.spec.owner);
+        await refuseMember(journal, record);
         return { record, operation: await activeOperationOf(journal, record.id) };
       });
     const first = await present();
@@ -223,23 +250,30 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
     return (await present()).record;
   }
 
-  /** A record that was only drafted is taken back when the gate says no or fails before it started anything. */
-  async function submitOrRemove(record: MachineRecord, request: Request): Promise<GateAnswer> {
-    let started = false;
-    try {
-      const answered = mustAllow(await gate.submit(request));
-      started = true;
-      return answered;
-    } finally {
-      if (!started) {
-        await store.transaction(async (journal) => {
-          const now = await journal.objects.get("machine", record.id);
-          if (now === undefined || now.effective.hostId !== "") return;
-          if ((await activeOperationOf(journal, record.id)) !== undefined) return;
-          await removeDraft(journal, now, clock.nowMs());
-        });
-      }
+  /** Writes down who claims it first; another state that names itself is told who that was. */
+  async function claimed(
+    journal: Journal,
+    record: MachineRecord,
+    call: Pick<Call, "headers" | "principal">,
+  ): Promise<MachineRecord> {
+    const { managedBy } = record.effective;
+    const manager = managerOf(call);
+    if (!record.claimed || managedBy === manager) return record;
+    if (managedBy === undefined) {
+      return await change(journal, record, {
+        effective: { ...record.effective, managedBy: manager },
+      });
     }
+    if (call.headers["drover-manager"] === undefined) return record;
+    throw new Fault("conflict.managed", { kind: "machine", key: record.spec.name, managedBy });
+  }
+
+  /** A machine of a group changes and goes with its group. */
+  async function refuseMember(journal: Journal, { spec }: MachineRecord): Promise<void> {
+    const { group, environmentId, name } = spec;
+    if (group === undefined) return;
+    const found = await journal.objects.findByKey("group", `${environmentId}/${group}`);
+    if (found !== undefined) throw new Fault("object.of_group", { key: name, group });
   }
 
   function ask(
@@ -258,17 +292,42 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
 
   async function answer(
     reply: Reply,
-    before: MachineRecord,
-    operation: Operation | undefined,
+    key: string,
+    given: Partial<Pick<GateAnswer, "operation" | "approval">>,
     doneStatus = 200,
   ): Promise<Mutation<MachineView>> {
-    reply.code(operation === undefined ? doneStatus : 202);
-    const now = await store.read((journal) => journal.objects.get("machine", before.id));
+    const { operation, approval } = given;
+    const isWaiting = approval?.state === "pending";
+    reply.code(operation === undefined && !isWaiting ? doneStatus : 202);
+    const now = await store.read(async (journal) => ({
+      record: await journal.objects.findByKey("machine", key),
+      approval: isWaiting ? await approvalView(journal, approval) : undefined,
+    }));
     return {
-      object: now === undefined ? null : await views.of(now),
+      object: now.record === undefined ? null : await views.of(now.record),
       operation: operation === undefined ? null : operationView(operation),
+      ...(now.approval === undefined ? {} : { approval: now.approval }),
     };
   }
+}
+
+/** What a declaration in this environment is read with. */
+export function declarationIn(world: ApiWorld, environment: EnvironmentRecord): Declaration {
+  const { siteIds, rawXmlPaths = {}, clock } = world;
+  return { environment, siteIds, rawXmlPaths, nowMs: clock.nowMs() };
+}
+
+/** Who manages what this call claims: the state's own name where it gives one, else the token's. */
+export function managerOf(call: Pick<Call, "headers" | "principal">): string {
+  const given = call.headers["drover-manager"];
+  return typeof given === "string" && given !== "" ? given.slice(0, 128) : call.principal.name;
+}
+
+function claimedMachine(record: MachineRecord, as: string): Fault {
+  const { managedBy } = record.effective;
+  if (managedBy === undefined) return claimedConflict(record, as);
+  const { kind, id } = record;
+  return new Fault("conflict.exists", { kind, key: as, existingId: id, importId: as, managedBy });
 }
 
 /** A request of the stack, with the call's idempotency key, so that a repeated call is the same request. */

@@ -27,6 +27,10 @@ function told(answer: ReturnType<typeof plan>): readonly string[] {
         return `rate ${action.linkId} ${action.fromMbps} -> ${action.toMbps}`;
       case "apply_network":
         return `network ${action.hostIds.join(",")}`;
+      case "remove_volume":
+        return `remove ${action.volumeId} at ${action.hostId}`;
+      case "sweep_host":
+        return `sweep ${action.hostId}`;
       case "destroy_machine":
         return `destroy ${action.machineId} at ${action.hostId}`;
     }
