@@ -338,15 +338,13 @@ export function renderFlips(report: FlipReport): string {
       ? []
       : [
           `\n${table(
-            ["DECISION", "WHO", "WHAT", "WAS", "WOULD BE", "WHY"],
+            ["DECISION", "WHO", "FLIP", "WHY"],
             report.examples
               .slice(0, 10)
               .map((flip) => [
                 flip.decision,
-                `${flip.environment}: ${flip.subject}`,
-                flip.kind,
-                flip.before,
-                flip.after,
+                flip.subject,
+                `${flip.before} > ${flip.after}`,
                 flip.message,
               ]),
           )}`,

@@ -218,7 +218,7 @@ policies:
     const { code, out } = await drover("policy", "try", project, ...local());
     expect(out).toMatch(/flip/);
     expect(out).toMatch(/largest_machine +\d+ +0 +0/);
-    expect(out).toMatch(/ring: operator \S+ +resize +allow +deny +rank-0 would have/);
+    expect(out).toMatch(/operator local-root +allow > deny +rank-0 would/);
     expect(code).toBe(0);
     const limited = await drover(
       "policy",
