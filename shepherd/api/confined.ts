@@ -7,6 +7,8 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import type { Principal } from "#api/access";
 import type { Event } from "#model/event";
 import type { ObjectKind, ObjectRecord } from "#model/objects";
+import type { Decision } from "#model/request";
+import { decisionFor } from "#policy/disclose";
 import type { Journal, Store } from "#ports/store";
 
 interface Reader {
@@ -29,7 +31,7 @@ export function confinedStore(store: Store): Store {
   const wrap = <T>(work: (journal: Journal) => Promise<T>) => {
     const principal = reading.getStore()?.principal;
     if (principal === undefined || !isConfined(principal)) return work;
-    return async (journal: Journal) => work(await confined(journal, principal.name));
+    return async (journal: Journal) => work(await confined(journal, principal));
   };
   return {
     ...store,
@@ -40,7 +42,7 @@ export function confinedStore(store: Store): Store {
   };
 }
 
-async function confined(journal: Journal, owner: string): Promise<Journal> {
+async function confined(journal: Journal, { name: owner, role }: Principal): Promise<Journal> {
   const environments = await journal.objects.list("environment");
   const own = new Set<string | undefined>(
     environments.filter(({ spec }) => spec.owner === owner).map(({ id }) => id),
@@ -55,6 +57,8 @@ async function confined(journal: Journal, owner: string): Promise<Journal> {
   const onlyOwn = <T extends { readonly environmentId?: string | undefined }>(
     found: readonly T[],
   ) => found.filter(({ environmentId }) => own.has(environmentId));
+  // Whose environment it is may read why, but no other owner's numbers.
+  const cut = (decision: Decision) => decisionFor({ type: "stack", roles: [role] }, decision);
   const operationOf = async (id: string) => ifOwn(await journal.operations.get(id));
   return {
     ...journal,
@@ -79,9 +83,12 @@ async function confined(journal: Journal, owner: string): Promise<Journal> {
     },
     decisions: {
       ...journal.decisions,
-      get: async (id) => ifOwn(await journal.decisions.get(id)),
-      ofRequest: async (id) => onlyOwn(await journal.decisions.ofRequest(id)),
-      list: async (filter) => onlyOwn(await journal.decisions.list(filter)),
+      async get(id) {
+        const found = ifOwn(await journal.decisions.get(id));
+        return found && cut(found);
+      },
+      ofRequest: async (id) => onlyOwn(await journal.decisions.ofRequest(id)).map(cut),
+      list: async (filter) => onlyOwn(await journal.decisions.list(filter)).map(cut),
     },
     plans: {
       ...journal.plans,

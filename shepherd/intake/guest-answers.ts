@@ -3,6 +3,7 @@
  * environment only; every text is inert.
  */
 import { inert } from "#intake/inert";
+import type { ApprovalState } from "#model/consent";
 import type { FaultData } from "#model/fault";
 import type { EnvironmentRecord, LinkRecord, MachineRecord, Range } from "#model/objects";
 import type { Operation, Plan } from "#model/plan";
@@ -38,6 +39,34 @@ export function pendingResult(judged?: {
         : told(operation.progress.message === "" ? "at work" : operation.progress.message),
     ...(judged === undefined ? {} : { decision: judged.decision.id }),
     ...(operation === undefined ? {} : { operation: operation.id }),
+  };
+}
+
+/** An ask that waits for people; who they are, and what their policy says, is no guest's business. */
+export function waitingResult(decision: Decision): Result {
+  return {
+    verdict: "pending",
+    code: "policy.approval_needed",
+    message: "a named person must approve it",
+    decision: decision.id,
+  };
+}
+
+/** How people decided, or that they did not. */
+export function notApprovedResult(decision: Decision, state: ApprovalState): Result {
+  const words: Record<ApprovalState, string> = {
+    pending: "a named person must approve it",
+    approved: "approved, but it did not come about",
+    rejected: "a named person said no",
+    expired: "nobody approved it in time",
+    withdrawn: "it was taken back",
+    denied: "approved, but it is not allowed or not possible any more",
+  };
+  return {
+    verdict: "denied",
+    code: `approval.${state}`,
+    message: words[state],
+    decision: decision.id,
   };
 }
 

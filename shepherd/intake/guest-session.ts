@@ -9,9 +9,11 @@ import { announce } from "#intake/forecasts";
 import {
   deniedResult,
   endedResult,
+  notApprovedResult,
   pendingResult,
   type Result,
   statusResult,
+  waitingResult,
 } from "#intake/guest-answers";
 import { inert } from "#intake/inert";
 import { type RefusalCounter, type RefusalReason, TokenBucket } from "#intake/limits";
@@ -30,6 +32,7 @@ import type { MachineRecord } from "#model/objects";
 import type { Operation } from "#model/plan";
 import type { Request } from "#model/request";
 import type { EnvironmentId, MachineId, Ms } from "#model/units";
+import { waitForApproval } from "#policy/approvals";
 import type { Gate, GateAnswer, GateOperations } from "#policy/gate";
 import type { Clock, Ids } from "#ports/clock";
 import type { Store } from "#ports/store";
@@ -48,6 +51,8 @@ const longestPauseMs: Ms = 5_000;
 const maxAtWork = 8;
 /** Answers that wait for a guest that does not read; then progress is dropped, then answers. */
 const maxUnread = 32;
+/** Between two looks at an ask that people have to approve; its end wakes it earlier. */
+const approvalLookMs: Ms = 60_000;
 /** An answer later than this is `pending` first. */
 const pendingAfterMs: Ms = 2_000;
 /** Between two looks at running work, and so between two progress notifications. */
@@ -231,10 +236,17 @@ export class GuestSession {
   async #serveAsk(id: string, request: Request, work: AtWork): Promise<void> {
     const { gate, clock } = this.#world;
     let judged: GateAnswer | undefined;
-    const ending = gate.submit(request).then((answer) => {
+    const ending = gate.submit(request).then(async (answer) => {
       judged = answer;
-      const { decision } = answer;
-      return this.#follow(request, answer, (operation) => {
+      if (answer.approval?.state === "pending") {
+        // People take their time: told at once that it waits for them, not when patience is over.
+        work.pending = waitingResult(answer.decision);
+        this.#say({ id, result: work.pending });
+        judged = await this.#approved(request, answer.approval.requestId);
+      }
+      const given = judged;
+      const { decision } = given;
+      return this.#follow(request, given, (operation) => {
         if (work.pending === undefined) return;
         work.pending = pendingResult({ decision, operation });
         this.#tellProgress(id, operation);
@@ -246,12 +258,14 @@ export class GuestSession {
       () => undefined,
     );
     const early = await Promise.race([ending, late]).finally(() => patience.abort());
-    if (early !== undefined) {
+    if (early !== undefined && work.pending === undefined) {
       this.#say({ id, result: early });
       return;
     }
-    work.pending = pendingResult(judged);
-    this.#say({ id, result: work.pending });
+    if (work.pending === undefined) {
+      work.pending = pendingResult(judged);
+      this.#say({ id, result: work.pending });
+    }
     const result = await ending;
     // From here on the same id is answered by how it ended.
     this.#atWork.delete(id);
@@ -269,14 +283,30 @@ export class GuestSession {
     });
   }
 
+  /** What the gate answers once people have decided, or once nobody did in time. */
+  async #approved(request: Request, requestId: string): Promise<GateAnswer> {
+    let waiting = true;
+    while (waiting) {
+      const approval = await waitForApproval(this.#world, requestId, approvalLookMs);
+      waiting = approval.state === "pending";
+    }
+    // The same words may have been asked under another id before; its answer is this one's.
+    const asked = await this.#world.store.read((journal) => journal.requests.get(requestId));
+    return await this.#world.gate.submit(asked ?? request);
+  }
+
   /** The answer once the work has ended; a denial has no work. */
   async #follow(
     request: Request,
     answer: GateAnswer,
     onProgress: (operation: Operation) => void,
   ): Promise<Result> {
-    const { decision, plan } = answer;
-    if (answer.operation === undefined) return deniedResult(request, decision);
+    const { decision, plan, approval } = answer;
+    if (answer.operation === undefined) {
+      return approval === undefined
+        ? deniedResult(request, decision)
+        : notApprovedResult(decision, approval.state);
+    }
     const { operations, store } = this.#world;
     let operation = answer.operation;
     while (operation.endedAtMs === undefined) {

@@ -12,6 +12,7 @@ import type { SweepReport } from "#lab/sweep";
 import { describeWan, parseWan } from "#lab/wan";
 import { changeWan, readWan, type Wan } from "#lab/wan-control";
 import { Fault } from "#model/fault";
+import { commandLine } from "#shell/shell";
 
 type Write = (line: string) => void;
 
@@ -139,7 +140,10 @@ export async function labExec(
       host: options.target,
       hosts: [...Object.keys(state.hosts), ...machines].join(", "),
     });
-  const result = await openGuest(state.layout, machine).run(command.join(" "));
+  const result = await openGuest(state.layout, machine).run(
+    // One word is a line for the guest's shell, as with ssh; of several each stays itself.
+    command.length === 1 ? (command[0] ?? "") : commandLine(command),
+  );
   options.write(result.stdout);
   return result.code;
 }

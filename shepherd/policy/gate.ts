@@ -347,7 +347,10 @@ class SerialGate implements Gate {
       }
       // Asked before and still waiting for people: the same ask waits there, it does not wait twice.
       const waiting = await journal.approvals.findPending(askDigestOf(request));
-      if (waiting !== undefined && waiting.expiresAtMs > this.#options.clock.nowMs()) {
+      if (
+        waiting !== undefined &&
+        (await stillWaits(journal, waiting, this.#options.clock.nowMs()))
+      ) {
         const asked = await journal.requests.get(waiting.requestId);
         const answer = asked && (await answerOf(journal, asked));
         if (asked !== undefined && answer !== undefined) return { request: asked, answer };
@@ -559,6 +562,20 @@ async function dryRun(
 ): Promise<Preview> {
   const { decisions, plan } = await judge.judge(request, { assume });
   return { decision: last(decisions), decisions, plan, operation: undefined };
+}
+
+/** False when its time is over, or when what it is about was declared anew: then it is another ask with the same words. */
+async function stillWaits(journal: Journal, approval: Approval, nowMs: Ms): Promise<boolean> {
+  if (approval.expiresAtMs <= nowMs) return false;
+  for (const [id, digest] of Object.entries(approval.specDigests)) {
+    const record =
+      (await journal.objects.get("machine", id)) ?? (await journal.objects.get("link", id));
+    if (record !== undefined && digestOf(record.spec) === digest) continue;
+    const outcome = "what it is about was declared anew meanwhile";
+    await end(journal, approval, { state: "withdrawn", outcome, atMs: nowMs });
+    return false;
+  }
+  return true;
 }
 
 /** True when what the ask was made on is still what is declared. */

@@ -62,13 +62,15 @@ export async function placeHold(
   return hold;
 }
 
-/** Lifting what is not held is no error. */
+/** Lifting what is not held is no error: false. */
 export async function liftHold(
   world: { readonly store: Store; readonly clock: Clock },
   scope: Hold["scope"],
   by: string,
-): Promise<void> {
-  await world.store.transaction(async (journal) => {
+): Promise<boolean> {
+  return await world.store.transaction(async (journal) => {
+    const nowMs = world.clock.nowMs();
+    const wasHeld = holdOn(await journal.holds.list(), scope, nowMs) !== undefined;
     await journal.holds.remove(scope);
     await journal.events.append({
       kind: "hold.changed",
@@ -76,6 +78,7 @@ export async function liftHold(
       ...environmentOf(scope),
       data: { active: false, scope, by },
     });
+    return wasHeld;
   });
 }
 

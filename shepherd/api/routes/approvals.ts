@@ -22,6 +22,9 @@ export function approvalRoutes(router: ApiRouter, world: ApiWorld): void {
   const view = async (approval: Approval): Promise<ApprovalView> =>
     await store.read((journal) => approvalView(journal, approval));
 
+  /** Who approves has read a decision as often as a request. */
+  const requestIdOf = async (id: string): Promise<string> =>
+    (await store.read((journal) => journal.decisions.get(id)))?.requestId ?? id;
   const requestOf = async (id: string): Promise<Request> => {
     const found = await store.read((journal) => journal.requests.get(id));
     if (found === undefined) throw new Fault("object.unknown", { kind: "request", id });
@@ -70,7 +73,7 @@ export function approvalRoutes(router: ApiRouter, world: ApiWorld): void {
       },
     },
     async (call): Promise<ApprovalView> => {
-      const { id } = call.params;
+      const id = await requestIdOf(call.params.id);
       const waitMs = Math.min(Number(call.query.wait_ms ?? 0), maxWaitMs);
       const now = await store.read((journal) => journal.approvals.get(id));
       if (now === undefined) throw new Fault("approval.unknown", { request: id });
@@ -90,7 +93,7 @@ export function approvalRoutes(router: ApiRouter, world: ApiWorld): void {
         const word = { by: call.principal.name, verdict, reason };
         return await view(
           await gate.vote(
-            call.params.id,
+            await requestIdOf(call.params.id),
             planDigest === undefined ? word : { ...word, planDigest },
           ),
         );
@@ -102,7 +105,7 @@ export function approvalRoutes(router: ApiRouter, world: ApiWorld): void {
     "/v1/requests/:id/withdraw",
     { config: { access: "ask" }, schema: { params: Params, body: Type.Optional(Reason) } },
     async (call): Promise<ApprovalView> =>
-      await view(await gate.withdraw(call.params.id, call.principal.name)),
+      await view(await gate.withdraw(await requestIdOf(call.params.id), call.principal.name)),
   );
 
   router.post(

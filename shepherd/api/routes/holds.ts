@@ -1,6 +1,6 @@
 /** Holds: an operator's "nothing new" for everything, a site or an environment. What runs goes on, giving back too. */
 import { Type } from "typebox";
-import type { HoldView } from "#api/contract";
+import type { HoldLifted, HoldView } from "#api/contract";
 import { find } from "#api/records";
 import { HoldBody } from "#api/schemas";
 import type { ApiRouter } from "#api/server";
@@ -60,7 +60,7 @@ export function holdRoutes(router: ApiRouter, world: ApiWorld): void {
         }),
       },
     },
-    async (request) => {
+    async (request): Promise<HoldLifted> => {
       const { site, environment } = request.query;
       const scope = await checked(
         site !== undefined
@@ -69,8 +69,8 @@ export function holdRoutes(router: ApiRouter, world: ApiWorld): void {
             ? { environmentId: environment }
             : "everything",
       );
-      await liftHold(world, scope, request.principal.name);
-      return { lifted: toWire(scope) };
+      const wasHeld = await liftHold(world, scope, request.principal.name);
+      return { lifted: toWire(scope) as HoldView["scope"], was_held: wasHeld };
     },
   );
 }

@@ -17,6 +17,7 @@ import type { EnvironmentRecord } from "#model/objects";
 import type { Operation } from "#model/plan";
 import type { Request } from "#model/request";
 import { toWire } from "#model/wire";
+import { decisionFor } from "#policy/disclose";
 import type { Journal } from "#ports/store";
 
 /** Longest time that one call waits for the operation that it started. */
@@ -80,7 +81,8 @@ export function requestRoutes(router: ApiRouter, world: ApiWorld): void {
 
 /** What happened, in the words of a guest's answer. */
 export function answerOf(request: Request, given: GateAnswer): RequestAnswer {
-  const { decision, plan, operation } = given;
+  const { plan, operation } = given;
+  const decision = decisionFor(request.subject, given.decision);
   return {
     verdict: verdictOf(given),
     request: request.id,
