@@ -39,7 +39,7 @@ const programs: readonly {
   readonly source: string;
   readonly libraries?: readonly string[];
 }[] = [
-  ...["lab-agent", "onliner", "ticker", "speed", "pinger", "stream"].map((name) => ({
+  ...["lab-agent", "onliner", "ticker", "speed", "pinger", "stream", "frame"].map((name) => ({
     name,
     source: join(guest, `${name}.c`),
   })),

@@ -19,6 +19,8 @@ const shortestPrefix = 8;
 /** Addresses below this offset are given last: `.1` is kept for a gateway, `.2` to `.9` for what people place by hand. */
 const firstGivenOffset = 10;
 const gatewayOffset = 1;
+/** A /29: six machines, of which the services take one. */
+const leastSizeWithServices = 8;
 
 /** Throws Fault `network.cidr_invalid` with what is wrong and the nearest that is right. */
 export function parseCidr(text: string): Cidr {
@@ -87,6 +89,29 @@ export function lowestFreeAddress(
     if (!taken.has(address)) return address;
   }
   throw new Fault("network.addresses_exhausted", { cidr: cidr.text, taken: taken.size });
+}
+
+/** Where the services of a LAN are reached: its last address. Undefined where the network is too small to spare one. */
+export function serviceAddress(cidr: Cidr): string | undefined {
+  return cidr.size < leastSizeWithServices ? undefined : toText(cidr.first + cidr.size - 2);
+}
+
+/** Where the gateway of a LAN is, if it has one: its first address. */
+export function gatewayAddress(cidr: string): string {
+  return toText(parseCidr(cidr).first + gatewayOffset);
+}
+
+/** Addresses that no machine is given, each with who has it. */
+export function reservedAddresses(network: {
+  readonly spec: { readonly cidr: string; readonly gateway?: unknown };
+  readonly effective: { readonly serviceAddress?: string | undefined };
+}): ReadonlyMap<string, string> {
+  const reserved = new Map<string, string>();
+  const { serviceAddress: services } = network.effective;
+  if (services !== undefined) reserved.set(services, "the network's DHCP and DNS");
+  if (network.spec.gateway !== undefined)
+    reserved.set(gatewayAddress(network.spec.cidr), "the network's gateway");
+  return reserved;
 }
 
 /** True for a dotted quad without leading zeros. */

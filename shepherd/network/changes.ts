@@ -23,6 +23,8 @@ export interface Changes {
   note(difference: NetworkDifference, commands?: Partial<NetworkBatch>): void;
   /** Commands of `start` that belong to a difference already told. */
   addStart(...lines: readonly string[]): void;
+  /** Commands of `ip` that belong to a difference already told. */
+  addIp(...lines: readonly string[]): void;
   /** Link removals: before everything else of `ip`, so that a name or VNI is free again. */
   removeLink(name: string, why: NetworkDifference): void;
   result(): { readonly differences: readonly NetworkDifference[]; readonly batch: NetworkBatch };
@@ -48,6 +50,9 @@ export function createChanges(): Changes {
       batch.bridge.push(...(commands.bridge ?? []));
       batch.tc.push(...(commands.tc ?? []));
       batch.end.push(...(commands.end ?? []));
+    },
+    addIp(...lines) {
+      batch.ip.push(...lines);
     },
     addStart(...lines) {
       batch.start.push(...lines);

@@ -9,6 +9,7 @@ import type { LinkRecord, MachineRecord, MachineState, NetworkRecord, Nic } from
 import type { HostRecord, TunnelEnd } from "#model/site";
 import type { HostId, MachineId, NetworkId } from "#model/units";
 import { bridgeName, vxlanName } from "#network/names";
+import { deriveServices } from "#network/services";
 import { deriveTunnels, overlayAddress } from "#network/tunnels";
 import type { BridgeConfig, HostNetworkConfig, PortConfig } from "#ports/host-network";
 
@@ -101,6 +102,7 @@ function deriveBridge(
     }
   }
   const peers = carriers.filter((id) => id !== host.id).flatMap((id) => addressOf(id) ?? []);
+  const services = deriveServices(network, attached);
   return {
     networkId: network.id,
     bridge: bridgeName(network.id),
@@ -111,6 +113,7 @@ function deriveBridge(
     peers: peers.toSorted(),
     remotes: sortBy(remotes, (remote) => remote.mac),
     ports: sortBy(ports, (port) => port.tap),
+    ...(services === undefined ? {} : { services }),
   };
 }
 

@@ -11,6 +11,7 @@ import { diffFilters } from "#network/filters";
 import { bridgeMac, shaperName } from "#network/names";
 import type { ObservedForwarding, ObservedLink, ObservedNetwork } from "#network/observed";
 import { diffRates, removeShaping } from "#network/rates";
+import { diffServices, servicesAreNew } from "#network/services";
 import { diffTunnels } from "#network/tunnels";
 import { diffUnderlay } from "#network/underlay";
 import type { BridgeConfig, HostNetworkConfig, NetworkDifference } from "#ports/host-network";
@@ -18,9 +19,15 @@ import type { BridgeConfig, HostNetworkConfig, NetworkDifference } from "#ports/
 /** IANA's number for VXLAN; Linux's own default is older and another. */
 export const vxlanPort = 4789;
 const broadcastMac = "00:00:00:00:00:00";
-/** Bridges, VXLAN and ifb devices of ours; taps are told apart because they are not ours to remove. */
-const ourDevice = /^dv[bxi][0-9a-f]{12}$/;
-const ourKinds: Readonly<Record<string, string>> = { b: "bridge", x: "vxlan", i: "ifb" };
+/** Bridges, VXLAN and ifb devices, and cards of services, of ours; taps are told apart because they are not ours to remove. */
+const ourDevice = /^dv[bxieg][0-9a-f]{12}$/;
+const ourKinds: Readonly<Record<string, string>> = {
+  b: "bridge",
+  x: "vxlan",
+  i: "ifb",
+  e: "veth",
+  g: "veth",
+};
 
 export interface NetworkDiff {
   readonly differences: readonly NetworkDifference[];
@@ -46,6 +53,7 @@ export function diffNetwork(
   diffFilters(wish, observed.filters, expectedRules.filters, changes);
   diffUnderlay(wish, observed.underlay, expectedRules.underlay, changes);
   diffTunnels(wish.tunnels, observed, changes);
+  diffServices(wish.bridges, observed, changes);
   removeSurplusLinks(wish, observed, changes);
   const wishedTaps = new Set(
     wish.bridges.flatMap((bridge) => bridge.ports.map((port) => port.tap)),
@@ -79,6 +87,21 @@ export function diffNetwork(
   return changes.result();
 }
 
+/** Cards of our own on a bridge, beside machines: each with who answers behind it. */
+interface Card {
+  readonly device: string;
+  readonly mac: string;
+  readonly address: string;
+}
+
+function cardsOf(bridge: BridgeConfig): readonly Card[] {
+  return bridge.services === undefined ? [] : [bridge.services];
+}
+
+function isNewCard(bridge: BridgeConfig, card: Card, observed: ObservedNetwork): boolean {
+  return card === bridge.services && servicesAreNew(bridge.services, observed);
+}
+
 /** Devices that this pass makes anew: what was observed of them no longer counts. */
 interface Fresh {
   readonly bridge: boolean;
@@ -94,12 +117,17 @@ function removeSurplusLinks(
     wish.bridges.flatMap((bridge) => [
       bridge.bridge,
       bridge.vxlan,
+      ...cardsOf(bridge).map((card) => card.device),
       ...bridge.ports.filter((port) => port.rates.length > 0).map((port) => shaperName(port.tap)),
     ]),
   );
   const bridges = new Set(wish.bridges.map((bridge) => bridge.bridge));
   const ports = new Set(
-    wish.bridges.flatMap((bridge) => [bridge.vxlan, ...bridge.ports.map((port) => port.tap)]),
+    wish.bridges.flatMap((bridge) => [
+      bridge.vxlan,
+      ...cardsOf(bridge).map((card) => card.device),
+      ...bridge.ports.map((port) => port.tap),
+    ]),
   );
   for (const link of observed.links.values()) {
     const ours = ourDevice.test(link.name) && link.kind === ourKinds[link.name.charAt(2)];
@@ -142,6 +170,17 @@ function diffLinks(
     quiet,
     changes,
   });
+  for (const card of cardsOf(bridge)) {
+    const device = observed.links.get(card.device);
+    if (device === undefined || isNewCard(bridge, card, observed)) {
+      changes.addIp(
+        `link set dev ${card.device} mtu ${bridge.mtu} ${quiet} master ${bridge.bridge} up`,
+        `link set dev ${card.device} type bridge_slave learning off flood off neigh_suppress off`,
+      );
+    } else {
+      diffPort({ device, bridge, bridgeIsNew, quiet, neighbourSuppression: false, changes });
+    }
+  }
   for (const port of bridge.ports) {
     const tap = observed.links.get(port.tap);
     if (tap !== undefined) {
@@ -366,6 +405,7 @@ function diffBridgeForwarding(
   for (const port of config.ports) {
     if (!port.blocked && observed.links.has(port.tap)) wished.set(port.mac, port.tap);
   }
+  for (const card of cardsOf(config)) wished.set(card.mac, card.device);
   const devices = new Set([config.vxlan, ...config.ports.map((port) => port.tap)]);
   for (const link of observed.links.values()) {
     if (link.master === config.bridge) devices.add(link.name);
@@ -375,6 +415,10 @@ function diffBridgeForwarding(
   for (const entry of fresh.bridge ? [] : observed.forwarding) {
     if (entry.table !== "bridge" || !devices.has(entry.device)) continue;
     if (fresh.vxlan && entry.device === config.vxlan) continue;
+    if (cardsOf(config).some((card) => card.device === entry.device)) {
+      const card = cardsOf(config).find((candidate) => candidate.device === entry.device);
+      if (card !== undefined && isNewCard(config, card, observed)) continue;
+    }
     // A port that has to be attached first has no entries then.
     if (observed.links.get(entry.device)?.master !== config.bridge) continue;
     there.set(entry.mac, entry);
@@ -409,6 +453,7 @@ function diffNeighbours(
   const wished = new Map([
     ...config.remotes.map((remote) => [remote.guestAddress, remote.mac] as const),
     ...config.ports.map((port) => [port.address, port.mac] as const),
+    ...cardsOf(config).map((card) => [card.address, card.mac] as const),
   ]);
   const object = `ARP answers of ${config.bridge}`;
   const there = new Map(
@@ -473,6 +518,20 @@ function checkConfig(wish: HostNetworkConfig): void {
     // 576 is what every IPv4 host must accept; 65,485 is the largest tunnel payload.
     demand(isWithin(bridge.mtu, 576, 65_485), "an MTU", bridge.mtu);
     demand(isIpv4(bridge.localAddress ?? "0.0.0.0"), "a tunnel address", bridge.localAddress);
+    if (bridge.services !== undefined) {
+      const { namespace, device, mac, address, domain, router, machines } = bridge.services;
+      demand(/^dvn[0-9a-f]{12}$/.test(namespace), "a namespace", namespace);
+      demand(/^dve[0-9a-f]{12}$/.test(device), "a card's name", device);
+      demand(isMac(mac), "a MAC", mac);
+      demand(isIpv4(address), "the services' address", address);
+      demand(/^[a-z0-9.-]{1,253}$/.test(domain), "a domain", domain);
+      demand(isIpv4(router ?? "0.0.0.0"), "a router", router);
+      for (const machine of machines) {
+        demand(isMac(machine.mac), "a MAC", machine.mac);
+        demand(isIpv4(machine.address), "a machine's address", machine.address);
+        demand(/^[a-z0-9][a-z0-9-]{0,62}$/.test(machine.name), "a machine's name", machine.name);
+      }
+    }
     for (const peer of bridge.peers) demand(isIpv4(peer), "a peer's tunnel address", peer);
     for (const remote of bridge.remotes) {
       demand(isMac(remote.mac), "a MAC", remote.mac);

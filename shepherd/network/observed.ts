@@ -17,6 +17,11 @@ export interface ObservedNetwork {
   readonly filters: ObservedFilters | undefined;
   /** The table that keeps LANs out of the clear; likewise. */
   readonly underlay: ObservedFilters | undefined;
+  /** DHCP and DNS by namespace: digests of what they were told, and whether the program runs. */
+  readonly services: ReadonlyMap<
+    string,
+    { readonly settings: string; readonly machines: string; readonly running: boolean }
+  >;
   /** By device. */
   readonly tunnels: ReadonlyMap<string, ObservedTunnel>;
 }

@@ -22,6 +22,29 @@ export interface BridgeConfig {
     readonly guestAddress: string;
   }[];
   readonly ports: readonly PortConfig[];
+  /** DHCP and DNS for the machines here; the same on every host of the network. */
+  readonly services?: LanServices | undefined;
+}
+export interface LanServices {
+  /** Network namespace. */
+  readonly namespace: string;
+  /** Its card, on the bridge. */
+  readonly device: string;
+  /** Of the card inside. */
+  readonly mac: string;
+  readonly address: string;
+  readonly prefixLength: number;
+  readonly network: string;
+  readonly domain: string;
+  /** Default router that machines are told; undefined: none. */
+  readonly router: string | undefined;
+  readonly mtu: number;
+  /** Every machine of the network, wherever it is. */
+  readonly machines: readonly {
+    readonly name: string;
+    readonly mac: string;
+    readonly address: string;
+  }[];
 }
 /** A machine's tap on the bridge. A port whose tap does not exist yet is applied as far as possible, again later. */
 export interface PortConfig {

@@ -14,6 +14,7 @@ import type {
   ObservedTunnel,
 } from "#network/observed";
 import { htbMajor } from "#network/rates";
+import { servicesDirectory } from "#network/services";
 
 const ourShaped = String.raw`dv[ti][0-9a-f]\{12\}`;
 const major = htbMajor.toString(16);
@@ -29,6 +30,12 @@ echo '@neighbours'; ip -j neigh show nud permanent
 echo '@queues'; tc -j qdisc show
 echo '@filters'; nft -j list table bridge ${filterTable} 2>/dev/null
 echo '@underlay'; nft -j list table ip ${filterTable} 2>/dev/null
+echo '@services'; for folder in ${servicesDirectory}/dvn*; do
+[ -d "$folder" ] || continue
+name=\${folder##*/}; pid=$(cat "$folder/pid" 2>/dev/null)
+running=no; [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dnsmasq ] && [ -e "/run/netns/$name" ] && running=yes
+echo "$name $running $(cat "$folder/settings.digest" 2>/dev/null || echo -) $(cat "$folder/machines.digest" 2>/dev/null || echo -)"
+done
 echo '@tunnels'; for device in $(ip -o link show | sed -n 's/^[0-9]*: \\(dvw[0-9a-f]\\{12\\}\\)[:@].*/\\1/p'); do
 echo "#$device"
 echo "strict $(cat "/proc/sys/net/ipv4/conf/$device/rp_filter")"
@@ -63,6 +70,12 @@ export function readNetwork(output: string): ObservedNetwork {
     ),
     filters: readFilters(sections.get("filters") ?? ""),
     underlay: readFilters(sections.get("underlay") ?? ""),
+    services: new Map(
+      (sections.get("services") ?? "").split("\n").flatMap((line) => {
+        const [name = "", running, settings = "", machines = ""] = line.split(" ");
+        return name === "" ? [] : [[name, { settings, machines, running: running === "yes" }]];
+      }),
+    ),
     tunnels: readTunnels(sections.get("tunnels") ?? "", links),
   };
 }

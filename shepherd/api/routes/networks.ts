@@ -26,7 +26,7 @@ import type { ApiWorld } from "#api/world";
 import { Fault } from "#model/fault";
 import type { EnvironmentRecord, NetworkGateway, NetworkRecord } from "#model/objects";
 import type { HostId, SiteId } from "#model/units";
-import { parseCidr } from "#network/addresses";
+import { parseCidr, serviceAddress } from "#network/addresses";
 import { lowestFreeVni } from "#network/names";
 
 /** VXLAN over an underlay of 1500 leaves 1450 to the guests; where nothing is measured, this is taken. */
@@ -88,6 +88,8 @@ export function networkRoutes(router: ApiRouter, world: ApiWorld): void {
           effective: {
             vni: lowestFreeVni(new Set(taken)),
             mtu,
+            serviceAddress: serviceAddress(parseCidr(cidr)),
+            domain: `${environment.spec.name}.internal`,
             gatewayHostId: gateway === undefined ? undefined : gatewayHost(world, gateway.siteId),
           },
           version: 1,
