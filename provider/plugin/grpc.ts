@@ -48,8 +48,14 @@ export interface ServerOptions {
   readonly onBug: (error: unknown) => void;
 }
 
-/** Made, not yet listening. */
-export function createGrpcServer(options: ServerOptions): Http2Server {
+export interface GrpcServer {
+  /** Made, not yet listening. */
+  readonly server: Http2Server;
+  /** Answers every call that waits with INTERNAL and these words; resolves when they have left. */
+  readonly refuseAll: (message: string) => Promise<void>;
+}
+
+export function createGrpcServer(options: ServerOptions): GrpcServer {
   const { tls } = options;
   const server =
     tls === undefined
@@ -62,9 +68,28 @@ export function createGrpcServer(options: ServerOptions): Http2Server {
           rejectUnauthorized: true,
           minVersion: "TLSv1.2",
         });
-  server.on("stream", (stream, headers) => serve(stream, String(headers[":path"]), options));
+  const waiting = new Set<ServerHttp2Stream>();
+  server.on("stream", (stream, headers) => {
+    const path = String(headers[":path"]);
+    if (!options.silent(path)) {
+      waiting.add(stream);
+      stream.on("close", () => waiting.delete(stream));
+    }
+    serve(stream, path, options);
+  });
   server.on("sessionError", () => undefined); // the host breaks off when it is done; its end is watched elsewhere
-  return server as Http2Server;
+  return {
+    server: server as Http2Server,
+    async refuseAll(message) {
+      await Promise.all(
+        Array.from(waiting, (stream) => {
+          const closed = new Promise((resolve) => stream.once("close", resolve));
+          refuse(stream, statuses.internal, message);
+          return closed;
+        }),
+      );
+    },
+  };
 }
 
 function serve(stream: ServerHttp2Stream, path: string, options: ServerOptions): void {

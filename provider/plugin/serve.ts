@@ -3,6 +3,7 @@
  * Shutdown or is gone. Ctrl-C reaches the whole process group, so it is ignored: the host calls StopProvider instead.
  */
 import { mkdtempSync, rmSync } from "node:fs";
+import type { Http2Server } from "node:http2";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type CallName, calls, providerService, type StreamName } from "#protocol/service";
@@ -58,14 +59,13 @@ export function servePlugin(makeProvider: (log: Log) => Provider): void {
   const directory = mkdtempSync(join(temporary, "drover-"));
   const socketPath = join(directory, "p");
   process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
-  installCrashText();
   const clientCertificatePem =
     greeting.kind === "plugin" && !debug ? greeting.clientCertificatePem : undefined;
   const tls =
     clientCertificatePem === undefined
       ? undefined
       : { own: makeCertificate(Date.now()), clientCertificatePem };
-  const server = createGrpcServer({
+  const { server, refuseAll } = createGrpcServer({
     answer: answerer(makeProvider(log).handlers, () =>
       setTimeout(() => process.exit(0), farewellMs),
     ),
@@ -74,6 +74,7 @@ export function servePlugin(makeProvider: (log: Log) => Provider): void {
     tls,
     onBug: (error) => process.stderr.write(crashText(error)),
   });
+  installCrashText(refuseAll);
   server.listen(socketPath, () => {
     if (debug) announceDebug(socketPath);
     else if (greeting.kind === "plugin")
@@ -89,16 +90,30 @@ export function servePlugin(makeProvider: (log: Log) => Provider): void {
   endWithHost(server);
 }
 
-function installCrashText(): void {
+/** How long the last words may take; the host reads them at once. */
+const lastWordsMs = 500;
+
+/**
+ * Terraform shows the stack that it finds on standard error. OpenTofu (1.11) drops it unless it logs, so the calls that
+ * wait are told too. Exits with 2, as Go does.
+ */
+function installCrashText(refuseAll: (message: string) => Promise<void>): void {
+  let crashed = false;
   const crash = (error: unknown) => {
-    process.stderr.write(crashText(error), () => process.exit(2));
+    if (crashed) return;
+    crashed = true;
+    const end = () => process.exit(2);
+    setTimeout(end, lastWordsMs);
+    const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    const told = refuseAll(`The provider crashed; please report this.\n${stack}`);
+    process.stderr.write(crashText(error), () => void told.then(end, end));
   };
   process.on("uncaughtException", crash);
   process.on("unhandledRejection", crash);
 }
 
 /** The host was killed: its connection closes, and init becomes our parent. */
-function endWithHost(server: ReturnType<typeof createGrpcServer>): void {
+function endWithHost(server: Http2Server): void {
   let sessions = 0;
   server.on("session", (session) => {
     sessions += 1;

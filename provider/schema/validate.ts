@@ -1,4 +1,4 @@
-/** Runs the validators of a configuration over every value that is known. Pure. */
+/** Runs the validators of a configuration over every value that is known, and warns of what is deprecated. Pure. */
 import { type Attribute, type Attributes, isNested } from "#schema/attribute";
 import type { Report } from "#schema/report";
 import { isList, isObject, isUnknown, type ObjectValue, type Value } from "#schema/value";
@@ -10,7 +10,10 @@ export function validateValues(declared: Attributes, values: ObjectValue, report
 }
 
 function validateValue(attribute: Attribute, value: Value, report: Report): void {
-  if (value === null || isUnknown(value)) return;
+  if (value === null) return;
+  if (attribute.deprecated !== undefined)
+    report.warning("Deprecated attribute", attribute.deprecated); // no tool says it by itself
+  if (isUnknown(value)) return;
   for (const validate of attribute.validators ?? []) validate(value, report);
   const { type } = attribute;
   if (!isNested(type)) return;

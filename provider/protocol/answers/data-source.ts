@@ -80,7 +80,7 @@ export function ephemeralAnswers(session: Session): Handlers {
         if (work === undefined) return {};
         const kept = readPrivate(request.private);
         const renewed = await type.renew?.(work, kept);
-        return renewed === undefined ? {} : continued({ private: kept, ...renewed });
+        return continued({ private: kept, ...renewed }); // what is not sent back is lost
       }),
     CloseEphemeralResource: (request) =>
       session.reporting("CloseEphemeralResource", async (report) => {

@@ -118,12 +118,9 @@ function moved(
   const { source_provider_address: address, source_type_name: source } = request;
   const version = request.source_schema_version;
   const stored = fromRawState(request.source_state);
-  if (source === type.name && address.endsWith("/drover"))
+  if (source === type.name && isProvider(address, "drover/drover"))
     return upgraded(type, stored, version, report);
-  const move = type.moves?.find(
-    (one) =>
-      one.type === source && (address === one.provider || address.endsWith(`/${one.provider}`)),
-  );
+  const move = type.moves?.find((one) => one.type === source && isProvider(address, one.provider));
   if (move === undefined) {
     const known = (type.moves ?? []).map((one: Move<Attributes>) => one.type);
     const others = known.length === 0 ? "" : ` It can be moved from ${known.join(", ")}.`;
@@ -139,6 +136,11 @@ function moved(
   return Object.fromEntries(
     Object.keys(type.attributes).map((name) => [name, values[name] ?? null]),
   );
+}
+
+/** Terraform sends the whole address, OpenTofu (1.11) only its last part. */
+function isProvider(address: string, provider: string): boolean {
+  return `/${address}`.endsWith(`/${provider}`) || address === provider.split("/").at(-1);
 }
 
 /** What to look up: as typed, or made of an identity. Undefined after an error was reported. */

@@ -1,6 +1,5 @@
 /** The hand-written gRPC server under an independent client, grpc-js: statuses, streams, sizes, cancelling, mutual TLS. */
 import { mkdtempSync, rmSync } from "node:fs";
-import type { Http2Server } from "node:http2";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { makeCertificate } from "@drover/provider/plugin/certificate";
@@ -24,7 +23,7 @@ afterEach(() => {
 const bugs: unknown[] = [];
 async function serve(answer: Answerer, tls?: ServerOptions["tls"]): Promise<string> {
   const path = join(directory, "s");
-  const server: Http2Server = createGrpcServer({
+  const { server } = createGrpcServer({
     answer,
     silent: (name) => name === "/silent",
     tls,

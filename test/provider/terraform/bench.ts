@@ -97,11 +97,16 @@ export class Bench {
     await this.start();
   }
 
-  /** A working directory with this configuration, initialized. */
-  async stack(name: string, configuration: string): Promise<Terraform> {
+  /** A working directory with this configuration, initialized. `binary`: Terraform unless OpenTofu is named. */
+  async stack(
+    name: string,
+    configuration: string,
+    options: { readonly binary?: string } = {},
+  ): Promise<Terraform> {
     const directory = join(this.directory, name);
     mkdirSync(directory);
-    const terraform = new Terraform({ directory, cliConfig: this.cliConfig, socket: this.socket });
+    const { cliConfig, socket } = this;
+    const terraform = new Terraform({ directory, cliConfig, socket, ...options });
     this.write(terraform, configuration);
     await terraform.init();
     return terraform;

@@ -1,5 +1,6 @@
 /** `example_box`: a resource that uses everything a resource can be made of, and fails on demand by its name. */
 import { createHash } from "node:crypto";
+import { writeFileSync } from "node:fs";
 import { setTimeout as wait } from "node:timers/promises";
 import { attributes, type PlannedOf, type StateOf } from "@drover/provider/schema/attribute";
 import { identityById } from "@drover/provider/schema/identity";
@@ -123,7 +124,14 @@ export const box = defineResource({
   create: async ({ report, signal, log }, { planned, config, private: kept }) => {
     log("creates", { kept });
     if (planned.name === "bug") throw new RangeError("a bug of the example");
+    if (planned.name === "crash")
+      await new Promise(() => {
+        setImmediate(() => {
+          throw new RangeError("crashed on purpose"); // nothing can catch this
+        });
+      });
     if (planned.name === "slow") {
+      writeFileSync(`${process.env["EXAMPLE_FILE"]}.pid`, String(process.pid));
       await wait(600_000, undefined, { signal }).catch(() => undefined);
       const why = signal.reason instanceof TimeoutReached ? signal.reason.message : "interrupted";
       report.error("Not made", why);
