@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 WORLD ?= lab
 
-.PHONY: help setup tools build check test unit lab-test demo lab clean-lab bench golden generate install-provider clean
+.PHONY: help setup tools build check test unit lab-test demo lab clean-lab bench bench-provider golden generate install-provider clean
 
 help: ## Print the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -29,7 +29,7 @@ test: ## Everything: types, lint, unit, properties, policy, provider conformance
 	@test/tools/test.sh
 
 unit: build ## The tests that need no root: unit, property, policy, conformance, simulation
-	@node --experimental-vm-modules node_modules/jest/bin/jest.js
+	@test/tools/setup.sh opentofu && node --experimental-vm-modules node_modules/jest/bin/jest.js
 
 lab-test: build ## The story on real libvirt, QEMU, sshd and Terraform (root)
 	@node --experimental-vm-modules node_modules/jest/bin/jest.js -c test/lab/jest.config.js
@@ -45,6 +45,9 @@ clean-lab: ## Remove everything the lab made, also after a kill
 
 bench: build ## Benchmarks, each beside its rival in one run; prints ratios
 	@node test/bench/run.ts
+
+bench-provider: build ## The provider beside its rivals: plans, apply and destroy of 100 machines, start, size
+	@node test/bench/run.ts provider
 
 golden: ## Rewrite the golden files; commit only a diff you can explain
 	@GOLDEN=write node --experimental-vm-modules node_modules/jest/bin/jest.js

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes this checkout ready, step by step, saying what it does: npm | tools | build | demo WORLD | lab.
+# Makes this checkout ready, step by step, saying what it does: npm | tools | opentofu | build | demo WORLD | lab.
 # Each step does nothing when its result is already there. Asks before it installs on a terminal; YES=1 goes on.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -25,6 +25,8 @@ step_npm() {
 
 step_tools() { node test/tools/build-tools.ts; }
 
+step_opentofu() { node test/tools/opentofu.ts; }
+
 step_build() {
   step_tools
   node test/tools/build.ts
@@ -43,8 +45,9 @@ step_lab() { node shepherd/lab/prerequisites.ts --install; }
 case "${1:-}" in
   npm) step_npm ;;
   tools) step_tools ;;
+  opentofu) step_opentofu ;;
   build) step_build ;;
   lab) step_lab ;;
   demo) step_demo "${2:-lab}" ;;
-  *) fail "usage: setup.sh npm|tools|build|lab|demo [lab|simulated]" ;;
+  *) fail "usage: setup.sh npm|tools|opentofu|build|lab|demo [lab|simulated]" ;;
 esac

@@ -19,6 +19,7 @@ jest() { node_modules/.bin/node --disable-warning=ExperimentalWarning --experime
 test/tools/setup.sh npm || exit 1
 export PATH="$PWD/node_modules/.bin:$PATH"
 suite "set-up: tools, packages for the lab, build" test/tools/setup.sh demo lab
+suite "set-up: OpenTofu, the other tool of the matrix" test/tools/setup.sh opentofu
 suite "check: format, lint, types, tidy" make --no-print-directory check
 suite "unit, property, policy, conformance, simulation" jest
 suite "lab: real libvirt, QEMU, sshd, Terraform" jest -c test/lab/jest.config.js
