@@ -6,9 +6,10 @@
 import { Fault } from "#model/fault";
 import type { Ms } from "#model/units";
 import { readBundle, type WholeBundle } from "#opa/archive";
+import { checkBundle as checkRego } from "#opa/check-sources";
 import { type LoadedPolicy, loadPolicy } from "#opa/engine";
 import type { TrustedKey } from "#opa/signatures";
-import { dangerousNegations } from "#opa/sources";
+import { refuseProblems } from "#opa/sources";
 import { checkVectors, exampleInput } from "#opa/vectors";
 import type { FlipReport } from "#policy/flips";
 import { type ReplayProgress, replayHistory } from "#policy/replay";
@@ -98,7 +99,7 @@ export async function checkBundle(options: {
   );
   await stepped(
     "sources",
-    () => checkSources(bundle),
+    () => refuseProblems(bundle.owner, checkRego(bundle.sources)),
     () => `${bundle.sources.length} files of Rego`,
   );
   const engine = await stepped(
@@ -146,12 +147,6 @@ function flipFault(owner: string, report: FlipReport, limit: FlipLimit): Fault {
     by_subject,
     examples: examples.slice(0, 10),
   });
-}
-
-/** What compiles into a policy that fails open does so whoever compiled it. */
-function checkSources({ owner, sources }: WholeBundle): void {
-  const [danger] = sources.flatMap(dangerousNegations);
-  if (danger !== undefined) throw new Fault("policy.source_invalid", { owner, problem: danger });
 }
 
 /** What can make every evaluation fail must not wait for the first live one. */

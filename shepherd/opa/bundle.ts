@@ -10,9 +10,10 @@ import { digestOf } from "#model/canonical";
 import { Fault } from "#model/fault";
 import type { Digest } from "#model/units";
 import { revisionOf, type WholeBundle } from "#opa/archive";
+import { checkData } from "#opa/check-data";
+import { describeProblem } from "#opa/check-sources";
 import { compileSources } from "#opa/compile";
-import { dataProblems } from "#opa/door";
-import { collectSources } from "#opa/sources";
+import { collectSources, type RegoSource } from "#opa/sources";
 import type { PolicyData } from "#policy/data";
 
 export interface PolicyBundle {
@@ -32,8 +33,8 @@ export async function buildBundle(source: {
   readonly owner: string;
   readonly folder: string;
 }): Promise<WholeBundle> {
-  const data = await readData(source);
   const sources = await collectSources(source);
+  const data = await readData(source, sources);
   const wasm = await compileSources(source.owner, sources);
   const digests = {
     policyDigest: createHash("sha256").update(wasm).digest("hex"),
@@ -43,22 +44,18 @@ export async function buildBundle(source: {
   return { owner: source.owner, wasm, data, ...digests, revision, sources, vectors: undefined };
 }
 
-/** The data of a folder, in shape. Fault `policy.data_invalid` names the place. */
-export async function readData(source: {
-  readonly owner: string;
-  readonly folder: string;
-}): Promise<PolicyData> {
-  const file = join(source.folder, "data.yaml");
+/** The data of a folder, checked against the rules of these sources. Fault `policy.data_invalid` names line and instance. */
+export async function readData(
+  source: { readonly owner: string; readonly folder: string },
+  sources: readonly RegoSource[],
+): Promise<PolicyData> {
+  const path = join(source.folder, "data.yaml");
   const refuse = (problem: string, cause?: unknown): Fault =>
     new Fault("policy.data_invalid", { owner: source.owner, problem }, { cause });
-  const text = await readFile(file, "utf8").catch((error: unknown) => {
-    throw refuse(`${file} cannot be read`, error);
+  const text = await readFile(path, "utf8").catch((error: unknown) => {
+    throw refuse(`${path} cannot be read`, error);
   });
-  const document = parseDocument(text, { prettyErrors: true, uniqueKeys: true });
-  const broken = document.errors[0];
-  if (broken !== undefined) throw refuse(`${file}: ${broken.message}`, broken);
-  const data: unknown = document.toJS();
-  const problems = dataProblems(data);
-  if (problems.length > 0) throw refuse(`${file}: ${problems.join("; ")}`);
-  return data as PolicyData;
+  const problems = checkData({ file: "data.yaml", text }, sources);
+  if (problems.length > 0) throw refuse(problems.map(describeProblem).join("\n"));
+  return parseDocument(text).toJS() as PolicyData; // its shape was just checked
 }

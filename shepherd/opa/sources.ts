@@ -7,6 +7,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Fault } from "#model/fault";
 import type { Digest } from "#model/units";
+import { checkSources, describeProblem, type SourceProblem } from "#opa/check-sources";
 
 export interface RegoSource {
   /** Relative, `/` between parts: what opa's messages name. */
@@ -27,22 +28,7 @@ export async function collectSources(bundle: {
 }): Promise<readonly RegoSource[]> {
   const library = await regoBelow(libraryFolder, ["main", "lib", "rules"]);
   const added = await regoBelow(bundle.folder, ["rules"]);
-  const packages = new Set(library.map(packageOf));
-  for (const source of added) {
-    const refuse = (problem: string): never => {
-      throw new Fault("policy.source_invalid", {
-        owner: bundle.owner,
-        problem: `${source.path}: ${problem}`,
-      });
-    };
-    const name = packageOf(source);
-    if (!/^drover\.rules\.[a-z][a-z0-9_]*$/.test(name))
-      refuse(`an owner's rule is a package drover.rules.<name>, this is "${name}"`);
-    if (packages.has(name)) refuse(`${name} is a rule of drover's own; choose another name`);
-  }
-  const danger = [...library, ...added].flatMap(dangerousNegations);
-  if (danger[0] !== undefined)
-    throw new Fault("policy.source_invalid", { owner: bundle.owner, problem: danger[0] });
+  refuseProblems(bundle.owner, checkSources(library, added));
   const all = [...library, ...added.map((source) => ({ ...source, path: `own/${source.path}` }))];
   return all.toSorted((left, right) => (left.path < right.path ? -1 : 1));
 }
@@ -54,25 +40,15 @@ export function digestSources(sources: readonly RegoSource[], salt: string): Dig
   return hash.digest("hex");
 }
 
-/**
- * Places with an inline `not` over data with a variable part, imported names included: OPA 1.20.2 miscompiles it for
- * WASM so that an absent value passes. Bind the value first, or iterate.
- */
-export function dangerousNegations(source: RegoSource): readonly string[] {
-  const code = source.text.replace(/#.*$/gm, "");
-  const imported = [...code.matchAll(/^import\s+data\.([\w.]+)(?:\s+as\s+(\w+))?/gm)].map(
-    ([, path = "", alias]) => alias ?? path.split(".").at(-1) ?? "",
-  );
-  const roots = ["data", ...imported].join("|");
-  const negation = new RegExp(`\\bnot\\s+(?:${roots})(?:\\.\\w+|\\["[^"]*"\\])*\\[(?!")`, "g");
-  return [...code.matchAll(negation)].map(({ index }) => {
-    const line = code.slice(0, index).split("\n").length;
-    return `${source.path}:${line}: inline \`not\` over a dynamic data path; bind the value first, because it compiles into a rule that fails open`;
-  });
-}
+/** Problems that a message names; the rest are like them. */
+const problemLimit = 5;
 
-function packageOf(source: RegoSource): string {
-  return /^package\s+([\w.]+)/m.exec(source.text)?.[1] ?? "";
+/** Fault `policy.source_invalid` with file, line and fix of each problem; nothing when there are none. */
+export function refuseProblems(owner: string, problems: readonly SourceProblem[]): void {
+  if (problems.length === 0) return;
+  const told = problems.slice(0, problemLimit).map(describeProblem);
+  const more = problems.length > problemLimit ? [`${problems.length - problemLimit} more`] : [];
+  throw new Fault("policy.source_invalid", { owner, problem: [...told, ...more].join("\n") });
 }
 
 async function regoBelow(root: string, folders: readonly string[]): Promise<RegoSource[]> {

@@ -331,17 +331,17 @@ test.each([
   [
     "a clock",
     ownRule(`checks.i := {"ok": time.now_ns() > 0, "msg": "x", "params": {}}`),
-    /^policy\.source_invalid: [^\n]* rules\/own\.rego:12: rego_type_error: undefined function time\.now_ns/s,
+    /^policy\.source_invalid: rules\/own\.rego:12: time\.now_ns is no built-in .* input\.now_ms/,
   ],
   [
     "sprintf",
     ownRule(`checks.i := {"ok": true, "msg": sprintf("%d", [1]), "params": {}}`),
-    /^policy\.source_invalid: .*undefined function sprintf/s,
+    /^policy\.source_invalid: rules\/own\.rego:12: sprintf is no built-in .* template string/,
   ],
   [
     "the network",
     ownRule(`checks.i := {"ok": http.send({}).status == 200, "msg": "x", "params": {}}`),
-    /^policy\.source_invalid: .*undefined function http\.send/s,
+    /^policy\.source_invalid: rules\/own\.rego:12: http\.send is no built-in/,
   ],
   [
     "an inline not over a dynamic path",
@@ -353,17 +353,17 @@ test.each([
   [
     "a package that is ours",
     { "rules/own.rego": "package drover.rules.envelope\n\nchecks := {}\n" },
-    /^policy\.source_invalid: rules\/own\.rego: drover\.rules\.envelope is a rule of drover's own/,
+    /^policy\.source_invalid: rules\/own\.rego:1: drover\.rules\.envelope is a rule of drover's own/,
   ],
   [
     "the combination itself",
     { "rules/own.rego": 'package drover.main\n\neffect := "allow"\n' },
-    /^policy\.source_invalid: rules\/own\.rego: an owner's rule is a package drover\.rules\.<name>, this is "drover\.main"/,
+    /^policy\.source_invalid: rules\/own\.rego:1: an owner's rule is a package drover\.rules\.<name>, this is "drover\.main"/,
   ],
   [
     "a rule that is not there",
     {},
-    /^policy\.data_invalid: own: no such rule; there are adaptation_mode, envelope/,
+    /^policy\.data_invalid: data\.yaml:3: own: no such rule; there are adaptation_mode, affinity/,
   ],
   [
     "parameters that do not fit",
@@ -372,7 +372,7 @@ test.each([
       "data.yaml":
         "drover: {constraints: {own: {i: {level: deny, params: {x: 1}}}}, exemptions: []}",
     },
-    /^policy\.data_invalid: own\.i\.params: must not have additional properties \(x\)/,
+    /^policy\.data_invalid: data\.yaml:1: own\.i\.params: must not have additional properties \(x\)/,
   ],
   [
     "an unknown level",
@@ -380,7 +380,7 @@ test.each([
       ...ownRule(passing),
       "data.yaml": "drover: {constraints: {own: {i: {level: loud, params: {}}}}, exemptions: []}",
     },
-    /^policy\.data_invalid: .*data\.yaml: drover\.constraints\.own\.i\.level: must be equal to one of/,
+    /^policy\.data_invalid: data\.yaml:1: drover\.constraints\.own\.i\.level: must be equal to one of/,
   ],
   [
     "a match that matches nothing",
@@ -398,7 +398,7 @@ test.each([
       "data.yaml":
         "drover: {constraints: {own: {i: {level: deny, params: {}}}}, exemptions: [{id: x, rule: own, instance: i, environments: [ring], approved_by: sam, ticket: T-1}]}",
     },
-    /^policy\.data_invalid: .*exemptions\.0: must have required properties expires_ms/,
+    /^policy\.data_invalid: .*exemption x has no expires_ms; add expires_ms: when it ends/,
   ],
   [
     "no constraints at all",
@@ -408,7 +408,7 @@ test.each([
   [
     "a key twice",
     { ...ownRule(passing), "data.yaml": "drover:\n  exemptions: []\n  exemptions: []\n" },
-    /^policy\.data_invalid: .*Map keys must be unique at line 3/,
+    /^policy\.data_invalid: .*data\.yaml:3: Map keys must be unique/,
   ],
 ])("refused where it enters: %s", async (_, files, problem) => {
   expect(await refusalOf(files)).toMatch(problem);
