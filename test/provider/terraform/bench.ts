@@ -34,8 +34,14 @@ export class Bench {
     this.client = new ShepherdClient({ endpoint: `unix:${this.socket}` });
   }
 
-  /** Two sites: north with two hosts, south with one. `speed`: how much faster than time the world runs. */
-  static async raise(options: { readonly speed: number }): Promise<Bench> {
+  /**
+   * Two sites: north with two hosts, south with one. `speed`: how much faster than time the world runs. `southPolicy`: the
+   * data that south's owner puts in force instead of the shipped.
+   */
+  static async raise(options: {
+    readonly speed: number;
+    readonly southPolicy?: string;
+  }): Promise<Bench> {
     const bench = new Bench(mkdtempSync(join(tmpdir(), "drover-bench-")));
     await installProvider(join(bench.directory, "mirror"));
     const mirror = JSON.stringify(join(bench.directory, "mirror"));
@@ -43,13 +49,19 @@ export class Bench {
       bench.cliConfig,
       `provider_installation {\n  filesystem_mirror {\n    path = ${mirror}\n  }\n}\n`,
     );
+    let south = "";
+    if (options.southPolicy !== undefined) {
+      mkdirSync(join(bench.directory, "south-policy"));
+      writeFileSync(join(bench.directory, "south-policy", "data.yaml"), options.southPolicy);
+      south = "    policy: south-policy\n";
+    }
     const host = (id: string, number: number) =>
       `      - { id: ${id}, migration_address: 192.0.2.${number}, lend: { cpu_percent: 400, memory_mib: 4096, disk_gib: 100 } }\n`;
     writeFileSync(
       join(bench.directory, "drover.yaml"),
       `world: simulated\nsimulated_speed: ${options.speed}\nstate_dir: state\nsocket: s.sock\nsites:\n` +
         `  - id: north\n    owner: nora\n    hosts:\n${host("north-1", 1)}${host("north-2", 2)}` +
-        `  - id: south\n    owner: sam\n    hosts:\n${host("south-1", 3)}`,
+        `  - id: south\n    owner: sam\n${south}    hosts:\n${host("south-1", 3)}`,
     );
     mkdirSync(join(bench.directory, "state"));
     await bench.start();
