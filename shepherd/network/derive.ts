@@ -8,6 +8,7 @@ import { Fault } from "#model/fault";
 import type { LinkRecord, MachineRecord, MachineState, NetworkRecord, Nic } from "#model/objects";
 import type { HostRecord, TunnelEnd } from "#model/site";
 import type { HostId, MachineId, NetworkId } from "#model/units";
+import { gatewayOf } from "#network/gateway";
 import { bridgeName, vxlanName } from "#network/names";
 import { deriveServices } from "#network/services";
 import { deriveTunnels, overlayAddress } from "#network/tunnels";
@@ -51,15 +52,22 @@ export function derive(hostId: HostId, state: NetworkState): HostNetworkConfig {
     hostId,
     bridges: sortBy(bridges, (bridge) => bridge.bridge),
     ...(tunnels === undefined ? {} : { tunnels }),
+    ...(bridges.some((bridge) => bridge.gateway?.wayOut !== undefined)
+      ? { fleetAddresses: state.hosts.map((one) => one.migrationAddress).toSorted() }
+      : {}),
   };
 }
 
 /** Hosts that carry the network, sorted by id: where a machine of it is, or is about to arrive. A change of it touches all of them. */
 export function hostsOfNetwork(
   networkId: NetworkId,
-  state: Pick<NetworkState, "machines" | "incoming">,
+  state: Pick<NetworkState, "machines" | "incoming"> & Partial<Pick<NetworkState, "networks">>,
 ): readonly HostId[] {
-  return carriersOf(attachments(state.machines).get(networkId) ?? [], state.incoming);
+  return carriersOf(
+    attachments(state.machines).get(networkId) ?? [],
+    state.incoming,
+    state.networks?.find((network) => network.id === networkId),
+  );
 }
 
 interface Attachment {
@@ -73,7 +81,7 @@ function deriveBridge(
   attached: readonly Attachment[],
   state: NetworkState,
 ): BridgeConfig | undefined {
-  const carriers = carriersOf(attached, state.incoming);
+  const carriers = carriersOf(attached, state.incoming, network);
   if (!carriers.includes(host.id)) return undefined;
 
   // A host that must be met encrypted and has told no key yet is not met: nothing goes in the clear meanwhile.
@@ -103,6 +111,13 @@ function deriveBridge(
   }
   const peers = carriers.filter((id) => id !== host.id).flatMap((id) => addressOf(id) ?? []);
   const services = deriveServices(network, attached);
+  const gateway = gatewayOf(network);
+  const gatewayIsHere = network.effective.gatewayHostId === host.id;
+  if (gateway !== undefined && !gatewayIsHere) {
+    const address = addressOf(network.effective.gatewayHostId ?? "");
+    const { mac, address: guestAddress } = gateway;
+    if (address !== undefined) remotes.push({ mac, address, guestAddress });
+  }
   return {
     networkId: network.id,
     bridge: bridgeName(network.id),
@@ -114,6 +129,7 @@ function deriveBridge(
     remotes: sortBy(remotes, (remote) => remote.mac),
     ports: sortBy(ports, (port) => port.tap),
     ...(services === undefined ? {} : { services }),
+    ...(gateway === undefined || !gatewayIsHere ? {} : { gateway }),
   };
 }
 
@@ -155,6 +171,7 @@ function attachments(
 function carriersOf(
   attached: readonly Attachment[],
   incoming: NetworkState["incoming"],
+  network: NetworkRecord | undefined,
 ): readonly HostId[] {
   const hostIds = new Set<HostId>();
   for (const { machine } of attached) {
@@ -163,6 +180,9 @@ function carriersOf(
       if (arrival.machineId === machine.id) hostIds.add(arrival.hostId);
     }
   }
+  // A gateway is there as long as anybody may use it.
+  const gatewayHostId = network?.effective.gatewayHostId;
+  if (hostIds.size > 0 && gatewayHostId !== undefined) hostIds.add(gatewayHostId);
   return [...hostIds].toSorted();
 }
 

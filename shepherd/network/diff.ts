@@ -8,6 +8,7 @@ import { Fault } from "#model/fault";
 import { isIpv4 } from "#network/addresses";
 import { type Changes, createChanges, type NetworkBatch } from "#network/changes";
 import { diffFilters } from "#network/filters";
+import { diffExits, diffGateways, gatewayIsNew } from "#network/gateway";
 import { bridgeMac, shaperName } from "#network/names";
 import type { ObservedForwarding, ObservedLink, ObservedNetwork } from "#network/observed";
 import { diffRates, removeShaping } from "#network/rates";
@@ -20,13 +21,14 @@ import type { BridgeConfig, HostNetworkConfig, NetworkDifference } from "#ports/
 export const vxlanPort = 4789;
 const broadcastMac = "00:00:00:00:00:00";
 /** Bridges, VXLAN and ifb devices, and cards of services, of ours; taps are told apart because they are not ours to remove. */
-const ourDevice = /^dv[bxieg][0-9a-f]{12}$/;
+const ourDevice = /^dv[bxiego][0-9a-f]{12}$/;
 const ourKinds: Readonly<Record<string, string>> = {
   b: "bridge",
   x: "vxlan",
   i: "ifb",
   e: "veth",
   g: "veth",
+  o: "veth",
 };
 
 export interface NetworkDiff {
@@ -38,6 +40,7 @@ export interface NetworkDiff {
 export interface ExpectedRules {
   readonly filters: string;
   readonly underlay: string;
+  readonly exits: string;
 }
 
 /** Fault `network.config_invalid`. */
@@ -54,6 +57,8 @@ export function diffNetwork(
   diffUnderlay(wish, observed.underlay, expectedRules.underlay, changes);
   diffTunnels(wish.tunnels, observed, changes);
   diffServices(wish.bridges, observed, changes);
+  diffExits(wish, observed.exits, expectedRules.exits, changes);
+  diffGateways(wish.bridges, observed, changes);
   removeSurplusLinks(wish, observed, changes);
   const wishedTaps = new Set(
     wish.bridges.flatMap((bridge) => bridge.ports.map((port) => port.tap)),
@@ -95,11 +100,13 @@ interface Card {
 }
 
 function cardsOf(bridge: BridgeConfig): readonly Card[] {
-  return bridge.services === undefined ? [] : [bridge.services];
+  return [bridge.services, bridge.gateway].filter((card) => card !== undefined);
 }
 
 function isNewCard(bridge: BridgeConfig, card: Card, observed: ObservedNetwork): boolean {
-  return card === bridge.services && servicesAreNew(bridge.services, observed);
+  if (bridge.gateway !== undefined && card.device === bridge.gateway.device)
+    return gatewayIsNew(bridge.gateway, observed);
+  return bridge.services !== undefined && servicesAreNew(bridge.services, observed);
 }
 
 /** Devices that this pass makes anew: what was observed of them no longer counts. */
@@ -118,6 +125,7 @@ function removeSurplusLinks(
       bridge.bridge,
       bridge.vxlan,
       ...cardsOf(bridge).map((card) => card.device),
+      ...(bridge.gateway?.wayOut === undefined ? [] : [bridge.gateway.wayOut.device]),
       ...bridge.ports.filter((port) => port.rates.length > 0).map((port) => shaperName(port.tap)),
     ]),
   );
@@ -530,6 +538,18 @@ function checkConfig(wish: HostNetworkConfig): void {
         demand(isMac(machine.mac), "a MAC", machine.mac);
         demand(isIpv4(machine.address), "a machine's address", machine.address);
         demand(/^[a-z0-9][a-z0-9-]{0,62}$/.test(machine.name), "a machine's name", machine.name);
+      }
+    }
+    if (bridge.gateway !== undefined) {
+      const { namespace, device, mac, address, wayOut } = bridge.gateway;
+      demand(/^dvr[0-9a-f]{12}$/.test(namespace), "a namespace", namespace);
+      demand(/^dvg[0-9a-f]{12}$/.test(device), "a card's name", device);
+      demand(isMac(mac), "a MAC", mac);
+      demand(isIpv4(address), "the gateway's address", address);
+      if (wayOut !== undefined) {
+        demand(/^dvo[0-9a-f]{12}$/.test(wayOut.device), "a wire's name", wayOut.device);
+        demand(isIpv4(wayOut.hostAddress), "a wire's address", wayOut.hostAddress);
+        demand(isIpv4(wayOut.insideAddress), "a wire's address", wayOut.insideAddress);
       }
     }
     for (const peer of bridge.peers) demand(isIpv4(peer), "a peer's tunnel address", peer);

@@ -22,6 +22,10 @@ export interface ObservedNetwork {
     string,
     { readonly settings: string; readonly machines: string; readonly running: boolean }
   >;
+  /** Digest of what each gateway was made from, by namespace. */
+  readonly gateways: ReadonlyMap<string, string>;
+  /** What gateways may do at this host; undefined: there is no such table. */
+  readonly exits: ObservedFilters | undefined;
   /** By device. */
   readonly tunnels: ReadonlyMap<string, ObservedTunnel>;
 }

@@ -27,6 +27,9 @@ export async function applyNetworks(
   const hostIds = new Set(targets.required);
   for (const networkId of targets.networkIds) {
     for (const hostId of hostsOfNetwork(networkId, state)) hostIds.add(hostId);
+    // Its gateway goes with the last machine, so its host is told then as well.
+    const network = state.networks.find(({ id }) => id === networkId);
+    if (network?.effective.gatewayHostId !== undefined) hostIds.add(network.effective.gatewayHostId);
   }
   if (await settleTunnels(context, [...hostIds])) {
     // A host with a new key is met by nobody before everybody has been told.

@@ -24,6 +24,23 @@ export interface BridgeConfig {
   readonly ports: readonly PortConfig[];
   /** DHCP and DNS for the machines here; the same on every host of the network. */
   readonly services?: LanServices | undefined;
+  /** The LAN's way out, where it is at this host. */
+  readonly gateway?: LanGateway | undefined;
+}
+export interface LanGateway {
+  /** Network namespace. */
+  readonly namespace: string;
+  /** Its card, on the bridge. */
+  readonly device: string;
+  /** Of the card inside. */
+  readonly mac: string;
+  readonly address: string;
+  readonly prefixLength: number;
+  readonly mtu: number;
+  /** With NAT: the wire between the gateway and its host. */
+  readonly wayOut?:
+    | { readonly device: string; readonly hostAddress: string; readonly insideAddress: string }
+    | undefined;
 }
 export interface LanServices {
   /** Network namespace. */
@@ -87,6 +104,8 @@ export interface HostNetworkConfig {
   readonly bridges: readonly BridgeConfig[];
   /** Absent: this host knows no tunnels, and meets every other host in the clear. */
   readonly tunnels?: TunnelsConfig | undefined;
+  /** Hosts of the fleet, which no gateway leads to; only where there is one. */
+  readonly fleetAddresses?: readonly string[] | undefined;
 }
 
 /** One line for people and tests: what differs between wish and host. */

@@ -9,6 +9,7 @@ import { Fault } from "#model/fault";
 import type { BatchProgram, NetworkBatch } from "#network/changes";
 import { diffNetwork, type ExpectedRules } from "#network/diff";
 import { filters } from "#network/filters";
+import { exits } from "#network/gateway";
 import { probeText } from "#network/nft-table";
 import type { ObservedNetwork } from "#network/observed";
 import { underlay } from "#network/underlay";
@@ -114,19 +115,19 @@ async function observe(shell: HostShell): Promise<ObservedNetwork> {
 /** How this host's nft prints our rules: from a table without hooks, which filters nothing and is gone at once. */
 async function probeFilters(shell: HostShell): Promise<ExpectedRules> {
   const name = `drover_probe_${randomBytes(4).toString("hex")}`;
-  const script = [filters, underlay].flatMap((table) => [
+  const script = [filters, underlay, exits].flatMap((table) => [
     ...here("nft -f -", "exit 1", probeText(table, name)),
     `nft -j list table ${table.family} ${name}; echo '@'`,
     `nft delete table ${table.family} ${name}`,
   ]);
   try {
     const { exitCode, stdout, stderr } = await shell.script(script.join("\n"));
-    const [bridge = "", ip = ""] = stdout.split(/^@$/m);
-    const found = exitCode === 0 ? [readFilters(bridge)?.rules, readFilters(ip)?.rules] : [];
-    const [ofFilters, ofUnderlay] = found;
-    if (ofFilters === undefined || ofUnderlay === undefined)
+    const [ofFilters, ofUnderlay, ofExits] = stdout
+      .split(/^@$/m)
+      .map((part) => (exitCode === 0 ? readFilters(part)?.rules : undefined));
+    if (ofFilters === undefined || ofUnderlay === undefined || ofExits === undefined)
       throw new Error(`nft: ${lastLines(stderr)}`);
-    return { filters: ofFilters, underlay: ofUnderlay };
+    return { filters: ofFilters, underlay: ofUnderlay, exits: ofExits };
   } catch (error) {
     if (error instanceof Fault && error.code === "host.unreachable") throw error;
     const problem = error instanceof Error ? error.message : String(error);

@@ -3,6 +3,7 @@
  * (network/observed). Only this file knows how those programs print. JSON where they have it; classes and u32 filters
  * as text, because iproute2 6.1 prints no JSON for htb classes and repeated keys for u32 matches.
  */
+import { exits } from "#network/gateway";
 import { filterTable } from "#network/names";
 import type {
   ObservedFilters,
@@ -30,10 +31,12 @@ echo '@neighbours'; ip -j neigh show nud permanent
 echo '@queues'; tc -j qdisc show
 echo '@filters'; nft -j list table bridge ${filterTable} 2>/dev/null
 echo '@underlay'; nft -j list table ip ${filterTable} 2>/dev/null
-echo '@services'; for folder in ${servicesDirectory}/dvn*; do
+echo '@exits'; nft -j list table ip ${exits.name} 2>/dev/null
+echo '@services'; for folder in ${servicesDirectory}/dv[nr]*; do
 [ -d "$folder" ] || continue
 name=\${folder##*/}; pid=$(cat "$folder/pid" 2>/dev/null)
-running=no; [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dnsmasq ] && [ -e "/run/netns/$name" ] && running=yes
+running=no; case $name in dvr*) [ -e "/run/netns/$name" ] && running=yes ;; esac
+[ -n "$pid" ] && grep -q "$folder/" "/proc/$pid/cmdline" 2>/dev/null && [ -e "/run/netns/$name" ] && running=yes
 echo "$name $running $(cat "$folder/settings.digest" 2>/dev/null || echo -) $(cat "$folder/machines.digest" 2>/dev/null || echo -)"
 done
 echo '@tunnels'; for device in $(ip -o link show | sed -n 's/^[0-9]*: \\(dvw[0-9a-f]\\{12\\}\\)[:@].*/\\1/p'); do
@@ -70,12 +73,8 @@ export function readNetwork(output: string): ObservedNetwork {
     ),
     filters: readFilters(sections.get("filters") ?? ""),
     underlay: readFilters(sections.get("underlay") ?? ""),
-    services: new Map(
-      (sections.get("services") ?? "").split("\n").flatMap((line) => {
-        const [name = "", running, settings = "", machines = ""] = line.split(" ");
-        return name === "" ? [] : [[name, { settings, machines, running: running === "yes" }]];
-      }),
-    ),
+    exits: readFilters(sections.get("exits") ?? ""),
+    ...readServices(sections.get("services") ?? ""),
     tunnels: readTunnels(sections.get("tunnels") ?? "", links),
   };
 }
@@ -170,6 +169,20 @@ function readLinks(answer: readonly unknown[]): {
     });
   }
   return { links, hasIpv6 };
+}
+
+function readServices(text: string): Pick<ObservedNetwork, "services" | "gateways"> {
+  const rows = text.split("\n").flatMap((line) => {
+    const [name = "", running, settings = "", machines = ""] = line.split(" ");
+    return name === "" ? [] : [{ name, settings, machines, running: running === "yes" }];
+  });
+  const are = (letter: string) => rows.filter(({ name }) => name.startsWith(`dv${letter}`));
+  return {
+    services: new Map(are("n").map(({ name, ...row }) => [name, row])),
+    gateways: new Map(
+      are("r").map(({ name, running, settings }) => [name, running ? settings : ""]),
+    ),
+  };
 }
 
 /** Never asks for a private key: `wg show … dump` would print it. */

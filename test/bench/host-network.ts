@@ -137,7 +137,8 @@ async function firstCommands(
   const look = readNetwork((await host.shell.script(readScript)).stdout);
   const { batch } = diffNetwork(wish, look, {
     filters: readFilters(probe.stdout)?.rules ?? "",
-    underlay: "", // no tunnels here
+    underlay: "", // no tunnels and no gateway here
+    exits: "",
   });
   return [
     ["nft -f - <<'END'", ...batch.nft, "END"].join("\n"),

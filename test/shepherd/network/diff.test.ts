@@ -29,7 +29,8 @@ const equal = readNetwork(golden("answer.txt"));
 const withoutTap = readNetwork(golden("answer-without-tap.txt"));
 const rules = {
   filters: readFilters(golden("answer-probe.json"))?.rules ?? "",
-  underlay: "", // no host of this world has tunnels
+  underlay: "", // no host of this world has tunnels, or a gateway
+  exits: "",
 };
 const nothing: HostNetworkConfig = { hostId: "north-1", bridges: [] };
 
