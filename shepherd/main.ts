@@ -11,11 +11,12 @@ import { createTokenStore } from "#api/access";
 import { createBlobStore } from "#api/blobs";
 import { imageFiles } from "#api/image-files";
 import { removeOrphans } from "#api/orphans";
-import { type Api, asLocalRoot, byToken, createApi, listenOnSocket } from "#api/server";
+import { type Api, bySocket, byToken, createApi, listenOnSocket } from "#api/server";
 import { createTurns } from "#api/turns";
 import type { ApiWorld } from "#api/world";
 import type { Configuration } from "#configuration/configuration";
-import { createEvidence, withEvidence } from "#evidence/evidence";
+import { withEvidence } from "#evidence/evidence";
+import { keepEvidence } from "#evidence/keep";
 import { createGuestChannels } from "#intake/guest-channels";
 import { createWriteBack } from "#intake/write-back";
 import { Fault } from "#model/fault";
@@ -39,6 +40,7 @@ import type { HostClaim } from "#ports/claim";
 import type { Clock } from "#ports/clock";
 import type { Store } from "#ports/store";
 import { createObserver } from "#sensing/observer";
+import { openCheckpointFile, openSigningKeys } from "#store/checkpoint-file";
 import { openSqliteStore } from "#store/sqlite";
 import { lockState } from "#store/state-lock";
 import { createIds, systemClock } from "#system";
@@ -146,6 +148,18 @@ async function start(
   const { hosts, clock } = world;
   const ids = createIds(clock);
   const fleet = sites.flatMap((site) => site.hosts);
+  const evidenceFolder = join(stateDirectory, "evidence");
+  const { evidence, stop: stopEvidence } = keepEvidence({
+    store,
+    origin: store.lineage,
+    epoch: store.epoch,
+    keys: openSigningKeys(evidenceFolder),
+    file: openCheckpointFile(join(evidenceFolder, "checkpoints")),
+    witnesses: world.witnesses ?? [],
+    clock,
+    log: log.child({ room: "evidence" }),
+  });
+  onStop(stopEvidence);
 
   const policies = await openPolicies({
     sources: policySources(configuration),
@@ -311,7 +325,7 @@ async function start(
       operations,
       sensing: observer,
       hostCare: { marks, drains, janitor, kick: () => operations.kick() },
-      evidence: createEvidence(store),
+      evidence,
       engines,
       policies,
       audit,
@@ -358,7 +372,7 @@ async function listen(
     onStop(() => api.close());
     return api;
   };
-  const local = open(createApi(world, asLocalRoot));
+  const local = open(createApi(world, bySocket(world.tokens)));
   await listenOnSocket(local, configuration.socket);
   log.info({ socket: configuration.socket }, "listening");
   if (configuration.listen === undefined) return undefined;

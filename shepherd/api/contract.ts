@@ -599,6 +599,15 @@ export interface EvidenceReport {
   head: string;
   /** First entry whose hash or link does not fit. */
   broken_at: number | null;
+  /** Where a checkpoint speaks against the log: it was cut, rolled back, written again or replaced. */
+  problems: { kind: string; where: string; seq: number | null; told: string }[];
+  /** Who keeps checkpoints; `problem`: why they could not be read. */
+  witnesses: {
+    where: string;
+    checkpoints: number;
+    newest_seq: number;
+    problem: string | null;
+  }[];
 }
 export interface Status {
   version: string;

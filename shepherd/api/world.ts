@@ -6,6 +6,7 @@ import type { TokenStore } from "#api/access";
 import type { BlobStore } from "#api/blobs";
 import type { ReadSources } from "#api/rule-source";
 import type { Turns } from "#api/turns";
+import type { EvidenceVerdict } from "#evidence/evidence";
 import type { Operation } from "#model/plan";
 import type { Ms, OperationId, SiteId } from "#model/units";
 import type { Policies } from "#opa/policies";
@@ -47,12 +48,7 @@ export interface ApiTunnels {
 export type ApiSensing = Pick<Observer, "observedMachine" | "refresh" | "sites">;
 /** The evidence log (evidence/). */
 export interface ApiEvidence {
-  verify(): Promise<{
-    readonly ok: boolean;
-    readonly entries: number;
-    readonly head: string;
-    readonly brokenAt: number | undefined;
-  }>;
+  verify(): Promise<EvidenceVerdict>;
   list(since: number, limit: number): Promise<readonly unknown[]>;
 }
 

@@ -3,6 +3,15 @@
  * it was changed, removed or put in between. Wraps the store; whoever appends an event need not know of it.
  */
 import { follows, genesisHash, leavesEvidence, nextEntry } from "#evidence/chain";
+import {
+  type CheckpointProblem,
+  type Checkpoints,
+  compare,
+  gather,
+  newestOfEach,
+  noCheckpoints,
+  type WitnessReport,
+} from "#evidence/checkpoints";
 import type { Event, NewEvent } from "#model/event";
 import type { Digest } from "#model/units";
 import type { EvidenceEntry, Journal, Store } from "#ports/store";
@@ -50,47 +59,88 @@ async function subjectOf(journal: Journal, event: Event): Promise<unknown> {
 }
 
 export interface Evidence {
-  /** Walks the whole log beside the journal. `brokenAt`: the first entry that does not fit, or is missing. */
+  /** Walks the whole log beside the journal, and holds it against every checkpoint that can be read. */
   verify(): Promise<EvidenceVerdict>;
+  /** Holds only the newest checkpoints against the log: quick enough for every start. */
+  verifyHeads(): Promise<readonly CheckpointProblem[]>;
   /** Entries after `since`, oldest first. */
   list(since: number, limit: number): Promise<readonly EvidenceEntry[]>;
 }
 export interface EvidenceVerdict {
+  /** The chain holds, and no checkpoint speaks against it. Sites that do not answer do not count against it. */
   readonly ok: boolean;
   readonly entries: number;
   readonly head: Digest;
+  /** The first entry that does not fit, or is missing. */
   readonly brokenAt: number | undefined;
+  readonly problems: readonly CheckpointProblem[];
+  readonly witnesses: readonly WitnessReport[];
 }
 
 /** Rows read at once: other work gets its turn between pages. */
 const pageSize = 500;
 
-export function createEvidence(store: Store): Evidence {
+export function createEvidence(store: Store, checkpoints?: Checkpoints): Evidence {
   return {
     list: (since, limit) => store.read((journal) => journal.evidence.since(since, limit)),
     async verify() {
-      const end = await store.read(async (journal) =>
-        Math.max(await journal.events.last(), (await journal.evidence.last())?.eventSeq ?? 0),
-      );
-      let previous: EvidenceEntry | undefined;
-      let eventSeq = 0;
-      for (;;) {
-        const page = await store.read((journal) =>
-          verifyPage(journal, { previous, afterEvent: eventSeq, end }),
-        );
-        previous = page.previous;
-        eventSeq = page.lastEvent;
-        if (page.brokenAt !== undefined || page.finished) {
-          return {
-            ok: page.brokenAt === undefined,
-            entries: previous?.seq ?? 0,
-            head: previous?.hash ?? genesisHash,
-            brokenAt: page.brokenAt,
-          };
+      const kept = checkpoints === undefined ? noCheckpoints : await gather(checkpoints);
+      const hashes = new Map<number, Digest>();
+      const wanted = new Set(kept.found.map(({ checkpoint }) => checkpoint.seq));
+      const walked = await walk(store, (entry) => {
+        if (wanted.has(entry.seq)) hashes.set(entry.seq, entry.hash);
+      });
+      const problems = [
+        ...kept.problems,
+        ...compare(kept.found, hashes, { head: walked.entries, brokenAt: walked.brokenAt }),
+      ];
+      return {
+        ...walked,
+        ok: walked.brokenAt === undefined && problems.length === 0,
+        problems,
+        witnesses: kept.reports,
+      };
+    },
+    async verifyHeads() {
+      if (checkpoints === undefined) return [];
+      const kept = await gather(checkpoints);
+      const newest = newestOfEach(kept.found);
+      const { hashes, head } = await store.read(async (journal) => {
+        const known = new Map<number, Digest>();
+        for (const { checkpoint } of newest) {
+          const [entry] = await journal.evidence.since(checkpoint.seq - 1, 1);
+          if (entry !== undefined) known.set(entry.seq, entry.hash);
         }
-      }
+        return { hashes: known, head: (await journal.evidence.last())?.seq ?? 0 };
+      });
+      return [...kept.problems, ...compare(newest, hashes, { head, brokenAt: undefined })];
     },
   };
+}
+
+async function walk(
+  store: Store,
+  onEntry: (entry: EvidenceEntry) => void,
+): Promise<Pick<EvidenceVerdict, "entries" | "head" | "brokenAt">> {
+  const end = await store.read(async (journal) =>
+    Math.max(await journal.events.last(), (await journal.evidence.last())?.eventSeq ?? 0),
+  );
+  let previous: EvidenceEntry | undefined;
+  let eventSeq = 0;
+  for (;;) {
+    const page = await store.read((journal) =>
+      verifyPage(journal, { previous, afterEvent: eventSeq, end }, onEntry),
+    );
+    previous = page.previous;
+    eventSeq = page.lastEvent;
+    if (page.brokenAt !== undefined || page.finished) {
+      return {
+        entries: previous?.seq ?? 0,
+        head: previous?.hash ?? genesisHash,
+        brokenAt: page.brokenAt,
+      };
+    }
+  }
 }
 
 /** One page of events, each of weight against the entry that must be its own. */
@@ -101,6 +151,7 @@ async function verifyPage(
     readonly afterEvent: number;
     readonly end: number;
   },
+  onEntry: (entry: EvidenceEntry) => void,
 ): Promise<{
   previous: EvidenceEntry | undefined;
   lastEvent: number;
@@ -121,6 +172,7 @@ async function verifyPage(
     if (next.done === true) return broken;
     const entry = next.value;
     if (!follows(entry, previous, event, await subjectOf(journal, event))) return broken;
+    onEntry(entry);
     previous = entry;
   }
   const finished = events.length < pageSize || lastEvent >= from.end;

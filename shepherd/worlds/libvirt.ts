@@ -17,6 +17,7 @@ import type { HostNetwork } from "#ports/host-network";
 import { claimHost } from "#shell/claim";
 import { createHostNetwork } from "#shell/host-network";
 import { createSshShell, type SshShell, type SshTarget } from "#shell/ssh";
+import { createShellWitness } from "#shell/witness";
 import type { HostWorld } from "#worlds/host-world";
 
 interface Access {
@@ -51,6 +52,12 @@ export function connectLibvirt(
   return {
     hosts: { get: (id) => get(id).host, network: (id) => get(id).network },
     clock,
+    witnesses: configuration.sites.map((site) =>
+      createShellWitness(
+        site.id,
+        site.hosts.map(({ id }) => get(id).shell),
+      ),
+    ),
     async close() {
       for (const { host, shell } of access.values()) {
         await host.close();

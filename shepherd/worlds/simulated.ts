@@ -4,6 +4,7 @@ import type { Configuration } from "#configuration/configuration";
 import type { HostClaim } from "#ports/claim";
 import { openScaledClock } from "#simulated/clock";
 import { openGuestSockets } from "#simulated/guest-sockets";
+import { createFileWitness } from "#simulated/witness";
 import { createWorld } from "#simulated/world";
 import type { HostWorld } from "#worlds/host-world";
 
@@ -32,6 +33,9 @@ export function connectSimulated(configuration: Configuration, claim?: HostClaim
   return {
     hosts: connection.hosts,
     clock,
+    witnesses: configuration.sites.map(({ id }) =>
+      createFileWitness(id, join(configuration.stateDirectory, "sites", id, "checkpoints")),
+    ),
     async close() {
       closeSockets();
       connection.cut();

@@ -107,8 +107,25 @@ function evidenceRoutes(router: ApiRouter, evidence: ApiEvidence): void {
     "/v1/evidence/verify",
     { config: { access: "read" } },
     async (): Promise<EvidenceReport> => {
-      const { ok, entries, head, brokenAt } = await evidence.verify();
-      return { ok, entries, head, broken_at: brokenAt ?? null };
+      const { ok, entries, head, brokenAt, problems, witnesses } = await evidence.verify();
+      return {
+        ok,
+        entries,
+        head,
+        broken_at: brokenAt ?? null,
+        problems: problems.map(({ kind, where, seq, told }) => ({
+          kind,
+          where,
+          seq: seq ?? null,
+          told,
+        })),
+        witnesses: witnesses.map(({ where, checkpoints, newestSeq, problem }) => ({
+          where,
+          checkpoints,
+          newest_seq: newestSeq,
+          problem: problem ?? null,
+        })),
+      };
     },
   );
 

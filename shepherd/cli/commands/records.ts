@@ -5,7 +5,7 @@ import type { Command } from "commander";
 import { InvalidArgumentError } from "commander";
 import type { AdaptationRow, EvidenceReport, TokenAnswer, TokenBody } from "#api/contract";
 import { define, exitCodes, type Streams } from "#cli/command";
-import { clockTime, show, table } from "#cli/output";
+import { clean, clockTime, show, table } from "#cli/output";
 import { adaptationsFile, writeAdaptations } from "#intake/write-back";
 
 const roles = ["operator", "approver", "security", "reader", "stack"] as const;
@@ -71,13 +71,22 @@ export function addRecords(program: Command, streams: Streams): void {
   const log = program.command("log").summary("the evidence log");
   define<[], object>(log, streams, {
     name: "verify",
-    summary: "check the hash chain of everything that was asked, decided and done",
+    summary:
+      "check the chain of everything that was asked, decided and done, and every site's checkpoints",
     async action(context) {
       const report = await context.client.get<EvidenceReport>("/v1/evidence/verify");
       show(context, report, () =>
-        report.ok
-          ? `ok: ${report.entries} entries, head ${report.head}`
-          : `BROKEN at entry ${report.broken_at}: of ${report.entries} entries the rest cannot be trusted`,
+        [
+          report.broken_at === null
+            ? `${report.ok ? "ok" : "NOT WHAT SITES SAW"}: ${report.entries} entries, head ${report.head}`
+            : `BROKEN at entry ${report.broken_at}: of ${report.entries} entries the rest cannot be trusted`,
+          ...report.problems.map(({ kind, told }) => `${kind}: ${clean(told)}`),
+          ...report.witnesses.map(({ where, checkpoints, newest_seq, problem }) =>
+            problem === null
+              ? `${where}: ${checkpoints} checkpoints, the newest of entry ${newest_seq}`
+              : `${where}: could not be read: ${clean(problem)}`,
+          ),
+        ].join("\n"),
       );
       return report.ok ? exitCodes.ok : exitCodes.fault;
     },
