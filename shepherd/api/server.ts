@@ -65,7 +65,11 @@ export type ApiRouter = Pick<
 >;
 export type Authenticate = (request: FastifyRequest) => Principal;
 
-export const asLocalRoot: Authenticate = () => localRoot;
+/** Who may open the socket is the local root, unless they say by a token that they are somebody else. */
+export function bySocket(tokens: { find(token: string): Principal }): Authenticate {
+  const named = byToken(tokens);
+  return (request) => (request.headers.authorization === undefined ? localRoot : named(request));
+}
 
 /** Fault `access.token_missing` or `access.token_unknown`. */
 export function byToken(tokens: { find(token: string): Principal }): Authenticate {

@@ -162,7 +162,8 @@ function otherProblems(problems: unknown): string[] {
 function codeOf(error: unknown, problem: Problem): ExitCode {
   if (error instanceof UnreachableError) return exitCodes.noShepherd;
   if (problem.decision !== undefined) return exitCodes.denied;
-  return problem.code.startsWith("access.") ? exitCodes.denied : exitCodes.fault;
+  // Whoever may not is denied, whichever rule of ours says so.
+  return problem.status === 401 || problem.status === 403 ? exitCodes.denied : exitCodes.fault;
 }
 
 function cut(text: string, width: number): string {

@@ -15,6 +15,12 @@ import { endAdopted, raiseLab, raiseSimulated, root, type StoryWorld } from "./w
 const node = process.execPath;
 export const ranks = ["rank-0", "rank-1", "rank-2", "rank-3"] as const;
 
+interface Ran {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
 export class Story {
   readonly world: StoryWorld;
   readonly timeline: Timeline;
@@ -23,6 +29,8 @@ export class Story {
   readonly client: ShepherdClient;
   /** Decisions and figures that a later act needs. */
   readonly remembered = new Map<string, string>();
+  /** Ends the foreign domain that an act has started. */
+  removeForeign: (() => Promise<void>) | undefined;
   private shepherd: Daemon | undefined;
 
   private constructor(parts: { world: StoryWorld; timeline: Timeline; cliConfig: string }) {
@@ -140,12 +148,23 @@ export class Story {
       seq = last.seq;
     }
   }
-  async drover(
-    ...args: readonly string[]
-  ): Promise<{ code: number; stdout: string; stderr: string }> {
+  async drover(...args: readonly string[]): Promise<Ran> {
+    return await this.droverAs(undefined, ...args);
+  }
+  /** The command with a person's token; the socket itself is the local root's. */
+  async droverAs(token: string | undefined, ...args: readonly string[]): Promise<Ran> {
     return await run([node, join(root, "shepherd/cli/main.ts"), ...args], {
-      env: { DROVER_ENDPOINT: `unix:${this.world.socket}` },
+      env: {
+        DROVER_ENDPOINT: `unix:${this.world.socket}`,
+        ...(token === undefined ? {} : { DROVER_TOKEN: token }),
+      },
     });
+  }
+  /** A new token for a named person. */
+  async tokenOf(name: string, role: string): Promise<string> {
+    const made = await this.drover("token", "create", "--name", name, "--role", role, "--json");
+    if (made.code !== 0) throw new Miss(`no token for ${name}: ${made.stderr}`);
+    return (JSON.parse(made.stdout) as { token: string }).token;
   }
 
   // --- the stack -----------------------------------------------------------------------------------------------------
