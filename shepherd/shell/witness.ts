@@ -10,12 +10,15 @@ import { type HostShell, runOk } from "#shell/shell";
 /** Beside the host's claim (shell/claim.ts): where libvirt keeps what lasts. */
 const hostFolder = "/var/lib/libvirt/drover";
 
-/** Standard input: the public key's lines, an empty line, then checkpoints. Lets the older half go when it is large. */
+/**
+ * Standard input: the public key's lines, an empty line, then checkpoints. The shell's own `read` takes a byte at a time,
+ * so that what follows is left to `cat`. Lets the older half go when it is large.
+ */
 const append = `set -eu
 mkdir -p "$1"
 cd "$1"
 umask 077
-sed '/^$/q' >key.new
+while IFS= read -r line && [ -n "$line" ]; do printf '%s\\n' "$line"; done >key.new
 if [ -e checkpoints.pub ]; then rm -f key.new; else mv key.new checkpoints.pub; fi
 cat >>checkpoints
 sync -d checkpoints 2>/dev/null || sync

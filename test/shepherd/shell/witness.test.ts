@@ -17,7 +17,11 @@ afterEach(() => rmSync(folder, { recursive: true }));
 const here: HostShell = {
   hostId: "north-1",
   async run([program = "", ...args], { input = "" } = {}) {
-    const { status, stdout, stderr } = spawnSync(program, args, { input, encoding: "utf8" });
+    const { status, stdout, stderr } = spawnSync(program, args, {
+      input,
+      encoding: "utf8",
+      maxBuffer: 64 << 20,
+    });
     return { exitCode: status ?? -1, stdout, stderr };
   },
   script: () => Promise.reject(new Error("not used")),
