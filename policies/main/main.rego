@@ -356,6 +356,9 @@ _placed(machine) if machine.site == ""
 
 _placed(_) if input.request.kind == "destroy"
 
+# one that leaves a group is destroyed by a request that changes others
+_placed(machine) if machines.gone(machine)
+
 # a plan knows where everything is that exists
 _placed_by_plan(machine) if machine.proposed.host != ""
 

@@ -9,7 +9,7 @@ import data.drover.lib.machines
 relinquishing_kinds := {"release", "destroy", "repair"}
 
 # what departs from the baseline while the environment lives; the stack's own changes are create, update, destroy
-adapting_kinds := {"resize", "rate", "move", "scale"}
+adapting_kinds := {"resize", "rate", "move", "scale", "topology"}
 
 relinquishes(request, _) if request.kind in relinquishing_kinds
 

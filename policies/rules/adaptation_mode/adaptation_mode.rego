@@ -12,6 +12,9 @@
 #     required: [mode]
 #     properties:
 #       mode: {enum: [approve, advise, pinned], description: "the mode that this instance judges"}
+#   example:
+#     level: approve
+#     params: {mode: approve}
 package drover.rules.adaptation_mode
 
 import data.drover.lib.facts

@@ -7,6 +7,9 @@
 #   disclose: owner
 #   level: deny
 #   params: {type: object, additionalProperties: false, properties: {}}
+#   example:
+#     level: deny
+#     params: {}
 package drover.rules.envelope
 
 import data.drover.lib.facts
@@ -39,6 +42,7 @@ breaches contains {
 } if {
 	input.request.kind != "destroy"
 	some machine in input.environment.machines
+	not machines.gone(machine)
 	some attribute in machines.attributes
 	value := machine.proposed[attribute]
 	range := machine.envelope[attribute]
@@ -55,6 +59,7 @@ foreign_sites contains {
 } if {
 	input.request.kind != "destroy"
 	some machine in input.environment.machines
+	not machines.gone(machine)
 	machine.proposed.site != machine.baseline.site
 	_would_be(machine, "site")
 	not machine.proposed.site in machine.envelope.sites

@@ -17,6 +17,15 @@
 #       max_memory_mib: {type: integer, minimum: 0}
 #       max_disk_gib: {type: integer, minimum: 0, description: "sum of what the machines' own disks may come to take"}
 #       max_rate_mbps: {type: integer, minimum: 0, description: "sum of all links' promised rates"}
+#   example:
+#     level: deny
+#     params:
+#       max_machines: 16
+#       max_vcpus: 32
+#       max_cpu_percent: 1600
+#       max_memory_mib: 16384
+#       max_disk_gib: 400
+#       max_rate_mbps: 20000
 package drover.rules.environment_quota
 
 import data.drover.lib.facts

@@ -21,6 +21,10 @@
 #             from_ms: {type: integer, minimum: 0}
 #             until_ms: {type: integer, minimum: 0}
 #             reason: {type: string, minLength: 1}
+#   example:
+#     level: deny
+#     match: {kinds: [resize, rate, move, scale]}
+#     params: {windows: [{from_ms: 1798761600000, until_ms: 1798848000000, reason: "new year"}]}
 package drover.rules.freeze
 
 import data.drover.lib.facts

@@ -20,6 +20,9 @@
 #           vcpus: {type: number, minimum: 1}
 #           cpu_percent: {type: number, minimum: 1}
 #           memory_mib: {type: number, minimum: 1}
+#   example:
+#     level: deny
+#     params: {max_factor: {vcpus: 4, cpu_percent: 4, memory_mib: 4}}
 package drover.rules.growth_factor
 
 import data.drover.lib.facts

@@ -16,6 +16,10 @@
 #       cpu_share_percent: {type: integer, minimum: 0, maximum: 100, description: "of what is lent"}
 #       memory_share_percent: {type: integer, minimum: 0, maximum: 100}
 #       disk_share_percent: {type: integer, minimum: 0, maximum: 100}
+#   example:
+#     level: deny
+#     match: {points: [plan]}
+#     params: {cpu_share_percent: 100, memory_share_percent: 90, disk_share_percent: 80}
 package drover.rules.host_headroom
 
 import data.drover.lib.facts

@@ -12,6 +12,10 @@
 #     required: [max_downtime_ms]
 #     properties:
 #       max_downtime_ms: {type: integer, minimum: 0}
+#   example:
+#     level: deny
+#     match: {kinds: [resize, move, scale]}
+#     params: {max_downtime_ms: 500}
 package drover.rules.max_downtime
 
 about := rego.metadata.chain()[1].annotations

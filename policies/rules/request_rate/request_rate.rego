@@ -14,6 +14,10 @@
 #       per: {enum: [subject, environment]}
 #       max_requests: {type: integer, minimum: 1}
 #       window_ms: {type: integer, minimum: 1000, maximum: 3600000, description: "the facts reach one hour back"}
+#   example:
+#     level: deny
+#     match: {points: [request], subjects: [guest, automation]}
+#     params: {per: subject, max_requests: 30, window_ms: 60000}
 package drover.rules.request_rate
 
 import data.drover.lib.facts

@@ -13,6 +13,9 @@
 #     properties:
 #       site: {type: string, minLength: 1}
 #       classes: {type: array, items: {type: string, minLength: 1}}
+#   example:
+#     level: deny
+#     params: {site: south, classes: [batch, interactive]}
 package drover.rules.site_accepts_class
 
 import data.drover.lib.facts

@@ -1,10 +1,14 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { checkData } from "@drover/shepherd/opa/check-data";
+import { describeProblem } from "@drover/shepherd/opa/check-sources";
 import { openPolicy } from "@drover/shepherd/opa/engine";
-import { libraryFolder } from "@drover/shepherd/opa/sources";
+import { collectSources, libraryFolder } from "@drover/shepherd/opa/sources";
 import { expect, test } from "@jest/globals";
-import { changed, exampleInput } from "./vectors.ts";
+import { stringify } from "yaml";
+import { aboutOf, ruleDocs, rules, rulesFolder } from "../../tools/rule-docs.ts";
+import { changed, exampleInput, operatorFolder, vectors } from "./vectors.ts";
 
 const doc = readFileSync(join(import.meta.dirname, "../../../docs/policy.md"), "utf8");
 
@@ -41,4 +45,30 @@ test("docs/policy.md has every rule that ships in its table, told to whom its ME
     return `${name} ${/^# {3}disclose: (\w+)$/m.exec(text)?.[1]}`;
   });
   expect(documented.toSorted()).toEqual(shipped.toSorted());
+});
+
+test("docs/rules is what METADATA and vectors say (node test/tools/rule-docs.ts --write)", () => {
+  const written = Object.fromEntries(
+    readdirSync(rulesFolder).map((name) => [name, readFileSync(join(rulesFolder, name), "utf8")]),
+  );
+  expect(written).toEqual(ruleDocs());
+});
+
+test("every rule's example is an instance of it, and can be loaded", async () => {
+  const sources = await collectSources({ owner: "test", folder: operatorFolder });
+  const constraints = Object.fromEntries(
+    rules.map((rule) => [rule, { example: aboutOf(rule).custom.example }]),
+  );
+  const text = stringify({ drover: { constraints, exemptions: [] } });
+  expect(checkData({ file: "examples", text }, sources).map(describeProblem)).toEqual([]);
+});
+
+test("every rule has vectors that pass and vectors that do not", () => {
+  const onesided = rules.filter((rule) => {
+    const effects = new Set(
+      vectors.flatMap((one) => (one.rule === rule ? [one.expected.effect === "allow"] : [])),
+    );
+    return effects.size < 2;
+  });
+  expect(onesided).toEqual([]);
 });
