@@ -188,7 +188,10 @@ export class PlanChecks {
 }
 
 function withEnvironment(environment: EnvironmentRecord): Assume {
-  return (facts) => ({ ...facts, environments: [...facts.environments, environment] });
+  return (facts) =>
+    facts.environments.some(({ key }) => key === environment.key)
+      ? facts
+      : { ...facts, environments: [...facts.environments, environment] };
 }
 
 function assumeAll(run: Run): Assume {

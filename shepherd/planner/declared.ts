@@ -20,21 +20,30 @@ export function withDeclared(facts: Facts, request: Request): Facts {
   const { declares } = request;
   if (declares === undefined) return facts;
   const machines = (declares.machines ?? [])
-    .filter(({ id }) => !facts.machines.some((known) => known.id === id))
-    .map(({ id, spec }) => draftedMachine(id, spec, facts.nowMs));
+    .map(({ id, spec }) => draftedMachine(id, spec, facts.nowMs))
+    .filter((machine) => !facts.machines.some((known) => isSame(known, machine)));
   const links = (declares.links ?? [])
-    .filter(({ id }) => !facts.links.some((known) => known.id === id))
-    .map(({ id, spec }) => draftedLink(id, spec, facts.nowMs));
+    .map(({ id, spec }) => draftedLink(id, spec, facts.nowMs))
+    .filter((link) => !facts.links.some((known) => isSame(known, link)));
   const { group } = declares;
-  const isNewGroup = group !== undefined && !facts.groups.some((known) => known.id === group.id);
+  const drafted = group && draftedGroup(group.id, group.spec, facts.nowMs);
   return {
     ...facts,
     machines: [...facts.machines, ...machines],
     links: [...facts.links, ...links],
-    groups: isNewGroup
-      ? [...facts.groups, draftedGroup(group.id, group.spec, facts.nowMs)]
-      : facts.groups,
+    groups:
+      drafted === undefined || facts.groups.some((known) => isSame(known, drafted))
+        ? facts.groups
+        : [...facts.groups, drafted],
   };
+}
+
+/** By id or name: what a dry run assumed may have become real meanwhile, and must not count twice. */
+function isSame(
+  known: { readonly id: string; readonly key: string },
+  drafted: { readonly id: string; readonly key: string },
+): boolean {
+  return known.id === drafted.id || known.key === drafted.key;
 }
 
 /** A machine before its grant: no host, no address, version 0. */

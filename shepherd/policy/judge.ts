@@ -126,6 +126,11 @@ export class Judge {
 
     const recalled = recalledFor(request, facts);
     const drafted = planFor(request, facts, { deniedSites: recalled });
+    // What the stack's own words rule out is no question to policy, and its answer names the bound.
+    if (drafted.kind === "refused" && drafted.code.startsWith("envelope.")) {
+      const decision = planRefusalOf(this.#options, request, drafted);
+      return { facts, decisions: [decision], ...none, granted: request };
+    }
     const plan = drafted.kind === "planned" ? this.#seal(drafted, request) : undefined;
     const builtIn = plan === undefined ? undefined : builtInFor(request, plan, facts);
     if (plan !== undefined && builtIn !== undefined) {

@@ -183,7 +183,9 @@ function machineOf(
   const isNew = request.kind === "create" && target !== undefined;
   const now = isNew ? nowhere : placeNow(machine, facts);
   const spec = specOf(request, machine);
-  const low = isNew ? nowhere : (facts.hourLow[machine.id] ?? now);
+  // One more of a group is no growth of a machine; how many there are is the quotas' business.
+  const isAdded = !isNew && target !== undefined && machine.version === 0;
+  const low = isNew ? nowhere : isAdded ? target.wanted : (facts.hourLow[machine.id] ?? now);
   return {
     name: machine.spec.name,
     class: classOf(spec, of.environment.spec),
@@ -229,7 +231,7 @@ function proposedOf(
     host: place.hostId,
   });
   if (target === undefined) return wish(now);
-  if (of.request.kind === "destroy") return wish(nowhere);
+  if (of.request.kind === "destroy" || target.remove === true) return wish(nowhere);
   if (of.plan !== undefined) return wish(planned(machine, now, of.plan));
   const siteId = target.siteId ?? now.siteId;
   return wish({

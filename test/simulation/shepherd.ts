@@ -265,7 +265,7 @@ export async function startShepherd(options: {
   };
 }
 
-function speakTo(port: NodeJS.ReadWriteStream): Guest {
+export function speakTo(port: NodeJS.ReadWriteStream): Guest {
   const messages: Message[] = [];
   const waiting = new Set<{ fits: (message: Message) => boolean; resolve: (m: Message) => void }>();
   let rest = "";
