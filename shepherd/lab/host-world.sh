@@ -1,15 +1,15 @@
 #!/bin/sh
 # Becomes the anchor of one lab host: a process in namespaces of its own that everything of the host joins.
-# Usage: nsenter --net=/run/netns/<name> sh host-world.sh <folder> <host name> <cgroup path>
+# Usage: nsenter --net=/run/netns/<name> sh host-world.sh <folder> <host name> <cgroup path> <QEMU to use: a folder, or empty>
 #
 # Order matters. The cgroups are made and entered first, in the machine's view, so that the new cgroup namespace has
 # its root there: libvirt then finds a cgroup tree of its own (quota works), and two hosts can never share a machine's
 # cgroup, not even in a migration. Under cgroup v2 a cgroup with children may not hold processes, hence the leaf `daemons`.
 # The mounts are made afterwards: `ip netns exec` would remount sysfs and hide the cgroups.
 set -eu
-folder=$1 name=$2 cgroup=$3
+folder=$1 name=$2 cgroup=$3 qemu=$4
 
-if [ "${4:-}" != inside ]; then
+if [ "${5:-}" != inside ]; then
 	while read -r _ _ _ _ point _ rest; do
 		case " $rest" in # without optional fields the separator stands first
 		*" - cgroup "*)
@@ -37,7 +37,7 @@ if [ "${4:-}" != inside ]; then
 			;;
 		esac
 	done </proc/self/mountinfo
-	exec unshare --mount --uts --cgroup --propagation private sh "$0" "$folder" "$name" "$cgroup" inside
+	exec unshare --mount --uts --cgroup --propagation private sh "$0" "$folder" "$name" "$cgroup" "$qemu" inside
 fi
 
 hostname "$name"
@@ -72,6 +72,11 @@ done
 mount --bind "$folder/hosts" /etc/hosts
 # root's home is the host's own: a login must not run the start-up files of whoever raised the lab, nor use their keys
 mount --bind "$folder/passwd" /etc/passwd
+if [ -n "$qemu" ]; then
+	for part in usr/bin/qemu-system-x86_64 usr/lib/x86_64-linux-gnu/qemu usr/share/qemu usr/share/seabios; do
+		mount --bind "$qemu/$part" "/$part"
+	done
+fi
 ip link set lo up
 echo ready >"$folder/ready"
 exec sleep infinity

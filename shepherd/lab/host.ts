@@ -95,8 +95,11 @@ export async function prepareHost(layout: LabLayout, host: HostLayout): Promise<
   return readFileSync(`${key}.pub`, "utf8").trim().split(" ").slice(0, 2).join(" ");
 }
 
-/** Starts the anchor in the host's network namespace; resolves once its mounts stand. */
-export async function startAnchor(host: HostLayout): Promise<ProcessIdentity> {
+/** Starts the anchor in the host's network namespace; resolves once its mounts stand. `qemu`: see qemu.ts. */
+export async function startAnchor(
+  host: HostLayout,
+  qemu: string | undefined,
+): Promise<ProcessIdentity> {
   const logFile = join(host.folder, "log/anchor.log");
   const ready = join(host.folder, "ready");
   rmSync(ready, { force: true });
@@ -111,6 +114,7 @@ export async function startAnchor(host: HostLayout): Promise<ProcessIdentity> {
       host.folder,
       host.id,
       host.cgroup,
+      qemu ?? "",
     ],
     { logFile },
   );

@@ -16,6 +16,7 @@ import {
   layOut,
 } from "#lab/layout";
 import { identify, isAlive, must, type ProcessIdentity } from "#lab/process";
+import { fetchQemu } from "#lab/qemu";
 import { type LabState, readState, withLock, writeState } from "#lab/state";
 import { type SweepReport, sweep } from "#lab/sweep";
 import { describeWan, type WanDriver, type WanPath } from "#lab/wan";
@@ -76,6 +77,7 @@ export async function up(options: UpOptions = {}): Promise<Lab> {
     if (swept.processes > 0 || swept.namespaces > 0 || swept.folder) say(describeSweep(swept));
     await checkAddresses(layout);
     const imageDirectory = await buildImage({ onProgress: say });
+    const qemu = await fetchQemu({ cacheDirectory: defaultCacheDirectory, onProgress: say });
     const hosts: Record<string, Partial<HostProcesses>> = {};
     const adopted: ProcessIdentity[] = [];
     const record = (complete: boolean) =>
@@ -113,7 +115,7 @@ export async function up(options: UpOptions = {}): Promise<Lab> {
     await Promise.all(
       hostsOf(layout).map(async (host) => {
         hostKeys.set(host.id, await prepareHost(layout, host));
-        const anchor = await startAnchor(host);
+        const anchor = await startAnchor(host, qemu);
         hosts[host.id] = { anchor };
         record(false);
         hosts[host.id] = await startDaemons(host, anchor);
