@@ -23,6 +23,7 @@ import { Fault } from "#model/fault";
 import { openGenerations } from "#opa/generations";
 import { openPolicies, standardPolicyLimits } from "#opa/policies";
 import { policySources } from "#opa/policy-sources";
+import { createReports } from "#opa/reports";
 import { withGraves } from "#operations/graves";
 import { type HostMarks, openHostMarks } from "#operations/host-marks";
 import { createOperations } from "#operations/operations";
@@ -177,6 +178,21 @@ async function start(
   const glassKeys = configuration.breakGlass.publicKeyFiles.map(readGlassKeyFile);
   onStop(() => policies.stop());
   policies.start();
+  const { report } = configuration.policies;
+  if (report !== undefined) {
+    const reports = createReports({
+      target: report,
+      cursorFile: join(stateDirectory, "policies", "reported"),
+      labels: { app: "drover", id: store.lineage, version },
+      store,
+      states: () => policies.states(),
+      mask: engines.get("operator"),
+      clock,
+      log: log.child({ room: "policies" }),
+    });
+    reports.start();
+    onStop(() => reports.stop());
+  }
   let marked: HostMarks | undefined;
   const observer = createObserver({
     hosts,
@@ -331,6 +347,7 @@ async function start(
       audit,
       ruleSources: policies.sources,
       paths: createPaths({ hosts, fleet, clock }),
+      lanDoor: world.lanDoor,
       tunnels: { rotate: () => operations.rotateTunnels() },
       tokens: createTokenStore({
         configured: configuration.tokens,
