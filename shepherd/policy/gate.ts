@@ -303,7 +303,17 @@ class SerialGate implements Gate {
       if ("decisions" in found) {
         return { decision: last(found.decisions), plan: undefined, operation: undefined };
       }
-      const known = await store.read((journal) => journal.plans.ofRequest(requestId));
+      const { known, done } = await store.read(async (journal) => ({
+        known: await journal.plans.ofRequest(requestId),
+        done: await journal.operations.list({ requestId }),
+      }));
+      if (
+        done.some(
+          ({ planId }) => known.find(({ id }) => id === planId)?.digest === document.plan_digest,
+        )
+      ) {
+        throw new Fault("break_glass.invalid", { problem: "its plan was run already" });
+      }
       const plan = known.find(({ digest }) => digest === document.plan_digest);
       if (plan === undefined || !samePlan(plan, found.plan)) {
         throw new Fault("break_glass.plan_changed", {

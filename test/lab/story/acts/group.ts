@@ -1,7 +1,7 @@
 /** Act 2: the ring asks as a group, and its program runs faster by it. */
 import type { GuestShell } from "@drover/shepherd/lab/guest-shell";
 import { until } from "../process.ts";
-import { ranks, type Story } from "../story.ts";
+import type { Story } from "../story.ts";
 import { resultOf } from "../world.ts";
 import {
   address,

@@ -1,15 +1,7 @@
 /** Act 4: no room on its host, then none at its site: live moves, the second one between owners. */
 import { until } from "../process.ts";
 import type { Story } from "../story.ts";
-import {
-  address,
-  granted,
-  guestsOf,
-  memoryKib,
-  moveFigures,
-  program,
-  ringMachines,
-} from "./measuring.ts";
+import { address, granted, guestsOf, memoryKib, moveFigures, ringMachines } from "./measuring.ts";
 
 export async function noRoomHere(story: Story): Promise<void> {
   const { timeline, world } = story;

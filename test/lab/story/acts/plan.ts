@@ -2,7 +2,6 @@
 import { until } from "../process.ts";
 import type { Story } from "../story.ts";
 import { readJson } from "../world.ts";
-import { granted } from "./measuring.ts";
 
 export async function planIsClean(story: Story): Promise<void> {
   const { timeline } = story;
