@@ -7,6 +7,7 @@ import { type Method, ProblemError, path } from "@drover/shepherd/api/client";
 import type { ApprovalView, Mutation, OperationView } from "@drover/shepherd/api/contract";
 import type { Work } from "#schema/resource";
 import { TimeoutReached } from "#schema/timeouts";
+import { startApplying } from "./plan-check.ts";
 import {
   type Failing,
   reportApproval,
@@ -37,6 +38,7 @@ export interface MutationRequest extends Failing {
 
 export async function mutate<View>(work: Work, request: MutationRequest): Promise<Outcome<View>> {
   const { what } = request;
+  startApplying(work.client);
   const signal = AbortSignal.any([work.signal, AbortSignal.timeout(followMs)]);
   const seen: Waiting = { operation: null, approval: null };
   try {

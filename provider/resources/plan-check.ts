@@ -3,6 +3,7 @@
  * stands in the plan, at the attribute that it concerns. All changes of one run are told under one id, so that quotas see
  * their sum. Apply is judged again; a shepherd that cannot be asked leaves the plan unjudged, and says so.
  */
+import { randomUUID } from "node:crypto";
 import { ProblemError, type ShepherdClient, UnreachableError } from "@drover/shepherd/api/client";
 import type { PlanCheckAnswer, PlanCheckBody } from "@drover/shepherd/api/contract";
 import type { PlannedOf, StateOf } from "#schema/attribute";
@@ -29,6 +30,13 @@ export interface Checked<A> {
 
 /** Shepherds that did not answer a check in this run: one wait is enough. */
 const silent = new WeakSet<ShepherdClient>();
+/** Shepherds that this run has begun to change: what was planned before is real now, and must not be summed twice. */
+const applying = new WeakSet<ShepherdClient>();
+
+/** Told by whatever changes something: from now on each check stands for itself. */
+export function startApplying(client: ShepherdClient): void {
+  applying.add(client);
+}
 
 /** How each attribute of the last change is put in force: filled in by the check, so that the plan shows it. */
 export const waysAttribute = {
@@ -52,7 +60,8 @@ export async function checkPlan<A>(
   const { prior, planned } = change;
   const about = prior ?? planned;
   if (about === null) return undefined;
-  const body = checkOf(work.runId, change, of);
+  const run = applying.has(work.client) ? randomUUID() : work.runId;
+  const body = checkOf(run, change, of);
   if (body === undefined) return undefined;
   const what = of.titled(body.verb, about as PlannedOf<A>);
   const answer = await ask(work, body, what);
@@ -89,24 +98,30 @@ function checkOf<A>(
   };
 }
 
-/** The body without what is not known yet. */
+/** The body without what is not known yet: a field, a field of an object in it, a whole range or item beyond that. */
 function knownBody(body: object, planned: object): Record<string, unknown> {
   const unknowns = new Set(
     Object.entries(planned).flatMap(([name, value]) => (isUnknown(value) ? [name] : [])),
   );
   const known = Object.entries(body).filter(([name]) => !unknowns.has(name));
-  return withoutUnknown(Object.fromEntries(known)) as Record<string, unknown>;
+  return knownFields(Object.fromEntries(known), 1);
 }
 
-function withoutUnknown(value: unknown): unknown {
-  if (Array.isArray(value))
-    return value.filter((item) => !isUnknown(item)).map((item) => withoutUnknown(item));
-  if (typeof value !== "object" || value === null) return value;
+function knownFields(body: object, levels: number): Record<string, unknown> {
   return Object.fromEntries(
-    Object.entries(value)
-      .filter(([, item]) => item !== undefined && !isUnknown(item))
-      .map(([name, item]) => [name, withoutUnknown(item)]),
+    Object.entries(body).flatMap(([name, value]): [string, unknown][] => {
+      if (Array.isArray(value)) return [[name, value.filter(isWhole)]];
+      if (typeof value === "object" && value !== null && !isUnknown(value) && levels > 0)
+        return [[name, knownFields(value, levels - 1)]];
+      return isWhole(value) ? [[name, value]] : [];
+    }),
   );
+}
+
+function isWhole(value: unknown): boolean {
+  if (value === undefined || isUnknown(value)) return false;
+  if (typeof value !== "object" || value === null) return true;
+  return Object.values(value).every(isWhole);
 }
 
 async function ask(

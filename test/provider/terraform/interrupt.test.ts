@@ -1,4 +1,4 @@
-/** Terraform is interrupted or killed in the middle of an apply: the shepherd goes on, the next apply continues. */
+/** Terraform is killed in the middle of an apply: the shepherd goes on, the next apply joins. Interrupted: it cancels. */
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { until } from "../../lab/story/process.ts";
 import type { Terraform } from "../../lab/story/terraform.ts";
@@ -58,38 +58,49 @@ async function applyAnd(stack: Terraform, kind: string, act: "SIGINT" | "SIGKILL
   return { finished: await finished, operation };
 }
 
-test.each(["SIGINT", "SIGKILL"] as const)(
-  "%s in the middle of a create: one machine, one operation, and the next apply finishes",
-  async (signal) => {
-    const name = signal.toLowerCase();
-    const stack = await bench.stack(name, one(name, "north"));
-    const { finished, operation } = await applyAnd(stack, "create", signal);
-    expect(finished.code).not.toBe(0);
-    if (signal === "SIGINT") expect(finished.stderr).toMatch(/goes on at the shepherd/);
-    await stack.must(["apply", "-auto-approve", "-lock=false"]);
-    expect((await stack.plan(["-lock=false"])).code).toBe(0);
-    const creates = (await operations()).filter((one) => one.kind === "create");
-    expect(creates.filter(({ id }) => id >= operation.id).map(({ id }) => id)).toEqual([
-      operation.id,
-    ]);
-    await stack.must(["destroy", "-auto-approve", "-lock=false"]);
-  },
-  90_000,
-);
+test("SIGKILL in the middle of a create: one machine, one operation, and the next apply finishes", async () => {
+  const stack = await bench.stack("killed", one("killed", "north"));
+  const { finished, operation } = await applyAnd(stack, "create", "SIGKILL");
+  expect(finished.code).not.toBe(0);
+  await stack.must(["apply", "-auto-approve", "-lock=false"]);
+  expect((await stack.plan(["-lock=false"])).code).toBe(0);
+  const creates = (await operations()).filter((one) => one.kind === "create");
+  expect(creates.filter(({ id }) => id >= operation.id).map(({ id }) => id)).toEqual([
+    operation.id,
+  ]);
+  await stack.must(["destroy", "-auto-approve", "-lock=false"]);
+}, 180_000);
 
-test("Ctrl-C in the middle of a move: it ends at the shepherd, and the next plan is empty or finishes it", async () => {
+test("Ctrl-C in the middle of a create cancels it: apply says so, nothing is left, and the next apply makes it", async () => {
+  const stack = await bench.stack("interrupted", one("interrupted", "north"));
+  const { finished, operation } = await applyAnd(stack, "create", "SIGINT");
+  expect(finished.code).not.toBe(0);
+  expect(finished.stderr).toMatch(/was cancelled/);
+  expect((await operations()).find(({ id }) => id === operation.id)?.state).toBe("cancelled");
+  const machines = await bench.client.get("/v1/machines", {
+    query: { environment: "interrupted" },
+  });
+  expect(machines).toEqual({ items: [] });
+  await stack.must(["apply", "-auto-approve"]);
+  expect((await stack.plan()).code).toBe(0);
+  await stack.must(["destroy", "-auto-approve"]);
+}, 180_000);
+
+test("Ctrl-C in the middle of a move cancels it: the machine stays whole where it was, and the next apply moves it", async () => {
   const stack = await bench.stack("moving", one("moving", "north"));
   await stack.must(["apply", "-auto-approve"]);
   bench.write(stack, one("moving", "south"));
   const { finished, operation } = await applyAnd(stack, "update", "SIGINT");
   expect(finished.code).not.toBe(0);
+  expect(finished.stderr).toMatch(/was cancelled/);
+  expect((await operations()).find(({ id }) => id === operation.id)?.state).toBe("cancelled");
+  const kept = (await stack.state()).get("drover_machine.m");
+  expect(kept).toMatchObject({ effective: { site: "north", state: "running" } });
   await stack.must(["apply", "-auto-approve"]);
   const state = (await stack.state()).get("drover_machine.m");
   expect(state).toMatchObject({ site: "south", effective: { site: "south", state: "running" } });
-  const updates = (await operations()).filter(({ kind }) => kind === "update");
-  expect(updates.map(({ id }) => id)).toEqual([operation.id]); // nothing was started twice
   expect((await stack.plan()).code).toBe(0);
-}, 90_000);
+}, 180_000);
 
 test("the shepherd is killed in the middle of a create: apply waits until it is back and finishes", async () => {
   const stack = await bench.stack("crash", one("crash", "north"));
@@ -104,4 +115,4 @@ test("the shepherd is killed in the middle of a create: apply waits until it is 
   await bench.start();
   expect(await applied).toMatchObject({ code: 0 });
   expect((await stack.plan()).code).toBe(0);
-}, 90_000);
+}, 180_000);
