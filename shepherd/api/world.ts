@@ -18,6 +18,7 @@ import type { Drains } from "#policy/drains";
 import type { Gate } from "#policy/gate";
 import type { Janitor } from "#policy/janitor";
 import type { Clock, Ids } from "#ports/clock";
+import type { LanDoor } from "#ports/host";
 import type { Store } from "#ports/store";
 import type { Observer } from "#sensing/observer";
 
@@ -45,7 +46,7 @@ export interface ApiTunnels {
   rotate(): Promise<{ readonly generation: number; readonly hostIds: readonly string[] }>;
 }
 /** What hosts last said (sensing/observer.ts). */
-export type ApiSensing = Pick<Observer, "observedMachine" | "refresh" | "sites">;
+export type ApiSensing = Pick<Observer, "answers" | "observedMachine" | "refresh" | "sites">;
 /** The evidence log (evidence/). */
 export interface ApiEvidence {
   verify(): Promise<EvidenceVerdict>;
@@ -77,6 +78,8 @@ export interface ApiWorld {
   readonly ruleSources?: ReadSources | undefined;
   /** Proves what paths carry before a network is admitted. Absent: nothing is measured (a world of records alone). */
   readonly paths?: Paths | undefined;
+  /** Ways into LANs. Absent: its routes are not there. */
+  readonly lanDoor?: LanDoor | undefined;
   /** The mesh between sites. Absent: its routes are not there. */
   readonly tunnels?: ApiTunnels | undefined;
   readonly tokens: TokenStore;
