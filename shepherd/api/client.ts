@@ -108,6 +108,20 @@ export class ShepherdClient {
     }
   }
 
+  /** Bytes both ways for as long as either side likes: the body goes, the answer's body comes. */
+  async openStream(
+    path: string,
+    options: Pick<CallOptions, "query"> & { readonly body: NodeJS.ReadableStream },
+  ): Promise<IncomingMessage> {
+    const answer = await this.send("POST", path, {
+      ...options,
+      waitMs: Number.POSITIVE_INFINITY,
+      accept: "application/octet-stream, application/problem+json",
+    });
+    if (answer.statusCode !== 200) await readAnswer(answer, this.endpoint);
+    return answer;
+  }
+
   get<Answer>(path: string, options: CallOptions = {}): Promise<Answer> {
     return this.call("GET", path, options);
   }
@@ -264,6 +278,8 @@ export class ShepherdClient {
         ),
       );
       if (isStream(payload)) {
+        // Whoever only listens has to be heard of, too.
+        call.flushHeaders();
         payload.on("error", (error: Error) => call.destroy(error));
         payload.pipe(call);
       } else call.end(payload);

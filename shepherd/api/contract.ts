@@ -51,6 +51,7 @@
  *   GET    /v1/hold             PUT /v1/hold body HoldBody     DELETE /v1/hold
  *   GET    /v1/evidence/verify  EvidenceReport               GET /v1/evidence?since=&limit=
  *   POST   /v1/tokens           body TokenBody -> TokenAnswer (the token is shown this once)    GET /v1/tokens
+ *   POST   /v1/machines/:id/connect?port=   raw body to the machine's TCP port, raw answer from it
  *   POST   /v1/tunnels/rotate   new keys on every host of the mesh between sites -> TunnelRotation
  *   GET    /metrics  GET /openapi.json
  * Lists answer { items: [...] }. PUT is create by natural key: it adopts an unclaimed object and re-attaches to its

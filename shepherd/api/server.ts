@@ -17,6 +17,7 @@ import { problemOf, Refused } from "#api/problems";
 import { approvalRoutes } from "#api/routes/approvals";
 import { consentRoutes } from "#api/routes/consents";
 import { decisionRoutes } from "#api/routes/decisions";
+import { doorRoutes } from "#api/routes/doors";
 import { environmentRoutes } from "#api/routes/environments";
 import { eventRoutes } from "#api/routes/events";
 import { forecastRoutes } from "#api/routes/forecasts";
@@ -179,6 +180,7 @@ export function createApi(
     environmentRoutes(router, world);
     networkRoutes(router, world);
     tunnelRoutes(router, world);
+    doorRoutes(router, world);
     machineRoutes(router, world);
     linkRoutes(router, world);
     groupRoutes(router, world);

@@ -28,6 +28,7 @@ export type EventKind =
   | "audit.finding"
   | "host.state"
   | "host.marked"
+  | "machine.entered"
   | "tunnel.key"
   | "tunnel.clear"
   | "tunnel.rotated"

@@ -433,6 +433,12 @@ export const faultCatalogue = {
     "{cidr} cannot be a network: {problem}",
     "Give an IPv4 CIDR without host bits, from /8 to /30, such as 10.42.0.0/24.",
   ),
+  "network.no_door": entry(
+    409,
+    "never",
+    "{machine} has no network with services or a gateway to enter it by",
+    "Networks smaller than /29, and those of older versions, have none; a machine that runs nowhere cannot be entered.",
+  ),
   "network.cidr_overlaps": entry(
     409,
     "never",

@@ -15,7 +15,7 @@ import type {
 } from "#model/objects";
 import type { Adaptation, Request } from "#model/request";
 import type { GroupId, LinkId, MachineId, Ms } from "#model/units";
-import { checkAddress, lowestFreeAddress, parseCidr } from "#network/addresses";
+import { checkAddress, lowestFreeAddress, parseCidr, reservedAddresses } from "#network/addresses";
 import { freeMacAddress, tapName } from "#network/names";
 import { tellChange } from "#operations/records";
 import { draftedGroup, draftedLink, draftedMachine } from "#planner/declared";
@@ -139,11 +139,12 @@ export async function giveNics(
       throw new Fault("object.unknown", { kind: "network", id: wanted.networkId });
     }
     const cidr = parseCidr(network.spec.cidr);
-    const taken = new Map<string, string>(
-      nics
+    const taken = new Map<string, string>([
+      ...reservedAddresses(network),
+      ...nics
         .filter(({ networkId }) => networkId === network.id)
-        .map((nic) => [nic.address, "itself"]),
-    );
+        .map((nic): [string, string] => [nic.address, "itself"]),
+    ]);
     for (const row of await journal.addresses.list(network.id)) {
       const holder = machines.find((machine) => machine.id === row.machineId);
       // A gone machine's address is not given away while its lease lives, but who asks for it by name gets it.

@@ -211,6 +211,16 @@ export interface Host {
 }
 
 /** Access to hosts by id; the shepherd's only door to them. Throws Fault `host.unknown` for a foreign id. */
+/** Ways into LANs, for people: bytes to and from a TCP port of a machine, out of a namespace of its network. */
+export interface LanDoor {
+  /** Fault `host.unreachable`; what does not listen ends the stream at once. */
+  open(request: {
+    readonly hostId: HostId;
+    readonly namespace: string;
+    readonly address: string;
+    readonly port: number;
+  }): Promise<Duplex>;
+}
 export interface Hosts {
   get(id: HostId): Host;
   network(id: HostId): import("#ports/host-network").HostNetwork;

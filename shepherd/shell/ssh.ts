@@ -9,7 +9,7 @@ import type { Duplex } from "node:stream";
 import { type Fault, isFault } from "#model/fault";
 import type { HostId, Ms } from "#model/units";
 import { createResident, type Resident } from "#shell/resident";
-import type { HostShell } from "#shell/shell";
+import { commandLine, type HostShell } from "#shell/shell";
 import { runCommand } from "#shell/ssh-command";
 import {
   type Connection,
@@ -24,6 +24,8 @@ export type { SshTarget } from "#shell/ssh-connection";
 export interface SshShell extends HostShell {
   /** Bytes to and from a unix socket of the host. Fault `host.unreachable` also when nothing listens there. */
   openStream(unixSocketPath: string): Promise<Duplex>;
+  /** Standard input and output of a command of the host. Fault `host.unreachable`. It may run as long as it likes. */
+  openCommand(argv: readonly string[]): Promise<Duplex>;
   /** Ends the connection and all that runs over it. A later call fails with `host.unreachable`. */
   close(): Promise<void>;
 }
@@ -115,6 +117,9 @@ export function createSshShell(options: SshShellOptions): SshShell {
     async openStream(unixSocketPath) {
       return openSocket(hostId, await connected(), unixSocketPath);
     },
+    async openCommand(argv) {
+      return openChannel(hostId, await connected(), argv);
+    },
     async close() {
       closed = true;
       // One that is still being made ends itself when it is there.
@@ -128,6 +133,28 @@ export function createSshShell(options: SshShellOptions): SshShell {
 function lost(connection: Connection): Promise<void> {
   return new Promise((resolve) => {
     connection.onLost(() => resolve());
+  });
+}
+
+function openChannel(
+  hostId: HostId,
+  connection: Connection,
+  argv: readonly string[],
+): Promise<Duplex> {
+  return new Promise((resolve, reject) => {
+    const line = commandLine(argv);
+    const fail = (error: Error): void =>
+      reject(unreachable(hostId, `\`${line}\`: ${error.message}`, error));
+    const forget = connection.onLost((problem) => fail(new Error(problem)));
+    try {
+      connection.client.exec(line, (error, channel) => {
+        forget();
+        if (error === undefined) resolve(channel);
+        else fail(error);
+      });
+    } catch (error) {
+      fail(error instanceof Error ? error : new Error(String(error)));
+    }
   });
 }
 

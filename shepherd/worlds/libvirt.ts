@@ -20,6 +20,16 @@ import { createSshShell, type SshShell, type SshTarget } from "#shell/ssh";
 import { createShellWitness } from "#shell/witness";
 import type { HostWorld } from "#worlds/host-world";
 
+/**
+ * Joins its input and output to a TCP port inside a namespace, with what the host has: socat, nc, or bash alone. When
+ * either side ends, all of it ends.
+ */
+const enterLan = `cd /; inside="nsenter --net=/run/netns/$1"
+if command -v socat >/dev/null; then exec $inside socat - "TCP:$2:$3"; fi
+if nc -h 2>&1 | grep -q -e '-N'; then exec $inside nc -N "$2" "$3"; fi
+exec $inside bash -c 'exec 3<>"/dev/tcp/$0/$1" || exit 1
+cat >&3 <&0 & writer=$!; cat <&3; kill $writer 2>/dev/null' "$2" "$3"`;
+
 interface Access {
   readonly host: Host;
   readonly network: HostNetwork;
@@ -52,6 +62,18 @@ export function connectLibvirt(
   return {
     hosts: { get: (id) => get(id).host, network: (id) => get(id).network },
     clock,
+    lanDoor: {
+      open: ({ hostId, namespace, address, port }) =>
+        get(hostId).shell.openCommand([
+          "sh",
+          "-c",
+          enterLan,
+          "sh",
+          namespace,
+          address,
+          String(port),
+        ]),
+    },
     witnesses: configuration.sites.map((site) =>
       createShellWitness(
         site.id,
