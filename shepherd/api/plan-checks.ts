@@ -78,15 +78,15 @@ export class PlanChecks {
       const asked = await this.#asked(body, run, principal);
       if (asked?.request === undefined) return nothingToJudge(asked);
       const { request } = asked;
+      const before = assumeAll(run);
       const given = await this.#world.gate.preview(request, {
-        assume: assumeAll(run),
+        assume: (facts) => withoutReplaced(before(facts), request),
         uncounted: !isFirst,
       });
       const { plan, decision } = given;
-      if (decision.effect !== "deny" && plan !== undefined) {
-        if (run.changes.size < maxChanges) {
-          run.changes.set(key, (facts) => applied(facts, request, plan));
-        }
+      if (decision.effect !== "deny" && plan !== undefined && run.changes.size < maxChanges) {
+        const after: Assume = (facts) => applied(withoutReplaced(facts, request), request, plan);
+        run.changes.set(key, after);
       }
       return answerOf(given, request, withMoves(asked.ways, given));
     } catch (error) {
@@ -192,6 +192,21 @@ function withEnvironment(environment: EnvironmentRecord): Assume {
     facts.environments.some(({ key }) => key === environment.key)
       ? facts
       : { ...facts, environments: [...facts.environments, environment] };
+}
+
+/** A replacement is planned while the old one still stands: what is created takes the place of its namesake. */
+function withoutReplaced(facts: Facts, request: Request): Facts {
+  if (request.kind !== "create" || request.declares === undefined) return facts;
+  const { machines = [], links = [], group } = request.declares;
+  const { environmentId } = request;
+  const names = new Set(machines.map(({ spec }) => `${environmentId}/${spec.name}`));
+  const pairs = new Set(links.map(({ spec }) => `${environmentId}/${spec.machines.join("--")}`));
+  return {
+    ...facts,
+    machines: facts.machines.filter(({ key }) => !names.has(key)),
+    links: facts.links.filter(({ key }) => !pairs.has(key)),
+    groups: facts.groups.filter(({ key }) => key !== `${environmentId}/${group?.spec.name}`),
+  };
 }
 
 function assumeAll(run: Run): Assume {
