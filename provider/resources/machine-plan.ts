@@ -56,7 +56,10 @@ export function planMachine(
   if (changing.length === 0 || effective === null) return plan;
   // A baseline that catches up with what is live adopts it: nothing moves, the adaptation has done its work.
   const moved = changing.filter((name) => !sameLive(name, effective[name], baseline[name]));
-  warnOfSuperseding(effective, moved, report);
+  const adapted = moved.filter(
+    (name) => hidden[name] !== undefined || !sameLive(name, effective[name], prior[name]),
+  );
+  warnOfSuperseding(effective, adapted, report);
   return {
     ...plan,
     effective: {

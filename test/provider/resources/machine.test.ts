@@ -291,6 +291,13 @@ test("removing the bounds leaves them to the environment", () => {
 const bounds = (more: object) =>
   ({ ...(config.adaptation as object), ...more }) as Planned["adaptation"];
 
+test("an edit of what was not adapted says nothing of the adaptation", () => {
+  expect(planAfter(adapted, { ...config, memory_mib: 512 })).toMatchObject({
+    changes: { memory_mib: 512, effective: promise({ memory_mib: 512 }) },
+    warnings: [],
+  });
+});
+
 test("an attribute that is pinned goes back to its baseline, the others stay adapted", () => {
   const adaptation = bounds({ pinned_attributes: ["site"] });
   expect(planAfter(adapted, { ...config, adaptation })).toMatchObject({
