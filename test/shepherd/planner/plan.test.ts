@@ -105,6 +105,29 @@ describe("resize", () => {
     ]);
   });
 
+  test("chooses no place that policy has ruled out for the machine, and says so", () => {
+    const asked = request("resize", [{ machineId: rank.id, memoryMib: 2000 }]);
+    const known = facts([...north, ...south], [rank]);
+    const south1 = { machine: "rank-0", hostId: "south-1" };
+    for (const place of [{ machine: "rank-0", siteId: "south" }, south1]) {
+      expect(told(plan(asked, known, { limits: { avoid: [place] } }))).toEqual([
+        "placement.no_host_fits",
+        "No host fits rank-0 (1 vCPU, 20 %, 2000 MiB): 2 short of memory, 1 ruled out by policy.",
+      ]);
+    }
+    const other = { machine: "rank-1", siteId: "south" };
+    expect(plan(asked, known, { limits: { avoid: [other] } }).kind).toBe("planned");
+  });
+
+  test("lets a machine stay where policy would not put it", () => {
+    const answer = plan(
+      request("resize", [{ machineId: rank.id, memoryMib: 300 }]),
+      facts([...north, ...south], [rank]),
+      { limits: { avoid: [{ machine: "rank-0", siteId: "north" }] } },
+    );
+    expect(answer.kind).toBe("planned");
+  });
+
   test("takes no host where the move would keep it still for longer than policy allows", () => {
     const answer = plan(
       request("resize", [{ machineId: rank.id, memoryMib: 2000 }]),

@@ -79,6 +79,13 @@ test("limits meet at the strictest; who sets none does not care", () => {
   ).toEqual({ maxDowntimeMs: 300, maxMbps: 100, ttlMs: 9 });
 });
 
+test("a place that one owner rules out is ruled out, named once", () => {
+  const north = { machine: "rank-0", siteId: "north" };
+  const host = { machine: "rank-0", hostId: "south-1" };
+  expect(meet([{ avoid: [north, host] }, {}, { avoid: [north] }]).avoid).toEqual([host, north]);
+  expect("avoid" in meet([{}, { ttlMs: 1 }])).toBe(false);
+});
+
 test("an obligation that we cannot keep denies, in its owner's name", () => {
   const tell = { id: "tell", params: { whom: "sue" } };
   const verdict = combine([
