@@ -60,6 +60,8 @@ export interface SiteConfiguration extends Site {
   readonly hosts: readonly HostConfiguration[];
   /** Hosts of this site may talk to another owner's libvirt directly. Default false. */
   readonly peerMigration: boolean;
+  /** What machines at this site may set of their XML beside what drover models (model/xml-patch.ts). */
+  readonly rawXmlPaths: readonly string[];
   /** Address of the site's tunnel end, when its hosts are not reached one by one. */
   readonly tunnelAddress?: string | undefined;
   readonly depot?: string | undefined;
@@ -129,6 +131,8 @@ export function readConfiguration(content: string, file: string): Configuration 
       tunnelAddress: site.tunnel_address,
       depot: site.depot,
       peerMigration: site.peer_migration,
+      rawXmlPaths: site.raw_xml_paths,
+      pathMbps: pathsOf(site.id, found.paths),
       hosts: site.hosts.map((host) => ({
         id: host.id,
         siteId: site.id,
@@ -228,6 +232,15 @@ function fileReader(path: Reader<string>) {
       [],
     ),
     policies: optional(policies.read, policies.absent),
+    paths: optional(
+      list(
+        object({
+          sites: required(checked(text(), parseSitePair)),
+          rate_mbps: required(integer({ unit: "mbps", min: 1, max: 1_000_000 })),
+        }),
+      ),
+      [],
+    ),
     tunnels: optional(
       object({
         // the second port of the pair is used while keys are rotated
@@ -261,6 +274,8 @@ function fileReader(path: Reader<string>) {
           tunnel_address: optional(ip),
           depot: optional(text()),
           peer_migration: optional(yesOrNo(), false),
+          // `cpu/topology@sockets`, or with a slash at its end everything below; nothing by default
+          raw_xml_paths: optional(list(text()), []),
           hosts: required(
             list(
               object({
@@ -303,6 +318,17 @@ function parseSitePair(value: string): readonly [string, string] {
   if (left === "" || right === "" || left === right || rest.length > 0)
     throw new Error(`${value} is no pair of sites such as north:south`);
   return [left, right];
+}
+
+/** What `paths` says of a site's ways to others; undefined: nothing. */
+function pathsOf(
+  siteId: string,
+  paths: readonly { readonly sites: readonly [string, string]; readonly rate_mbps: number }[],
+): Readonly<Record<string, number>> | undefined {
+  const own = paths.flatMap(({ sites: [left, right], rate_mbps }): [string, number][] =>
+    left === siteId ? [[right, rate_mbps]] : right === siteId ? [[left, rate_mbps]] : [],
+  );
+  return own.length === 0 ? undefined : Object.fromEntries(own);
 }
 
 function clearSitesOf(
@@ -350,6 +376,10 @@ function checkWhole(configuration: Configuration): void {
   const siteIds = new Set(configuration.sites.map((site) => site.id));
   const stranger = configuration.clearPairs.flat().find((id) => !siteIds.has(id));
   if (stranger !== undefined) throw problem(`tunnels.clear names ${stranger}, which is no site`);
+  const nowhere = configuration.sites
+    .flatMap((site) => Object.keys(site.pathMbps ?? {}))
+    .find((id) => !siteIds.has(id));
+  if (nowhere !== undefined) throw problem(`paths names ${nowhere}, which is no site`);
   const unreached = hosts.find((host) => host.ssh === undefined);
   if (configuration.world === "libvirt" && unreached !== undefined) {
     throw problem(`host ${unreached.id} lacks the key ssh`);

@@ -49,11 +49,15 @@ export interface HostFacts {
   readonly freeMemoryMib?: Mib | undefined;
   readonly freeDiskBytes?: Bytes | undefined;
   readonly foreign: ForeignUse;
+  /** What its uplink carries, for promises of links; undefined: nobody counts. */
+  readonly uplinkMbps?: Mbps | undefined;
   readonly observedAtMs: Ms;
 }
 export interface SiteFacts {
   readonly id: SiteId;
   readonly owner: string;
+  /** What the paths to other sites carry, by site; a site that is not named is not counted. */
+  readonly pathMbps?: Readonly<Record<SiteId, Mbps>> | undefined;
   readonly hosts: readonly HostFacts[];
 }
 export interface ObservedMachine {

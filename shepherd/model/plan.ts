@@ -144,6 +144,7 @@ export interface PlanRefusal {
   readonly kind: "refused";
   readonly code:
     | "placement.no_host_fits"
+    | "placement.uplink_full"
     | "placement.ceiling"
     | "placement.site_unavailable"
     | "placement.machine_not_running"

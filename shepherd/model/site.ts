@@ -51,6 +51,8 @@ export interface Site {
   readonly owner: string;
   /** Folder or bundle of the site owner's policy. */
   readonly policy: string;
+  /** What the paths to other sites carry, for promises of links. */
+  readonly pathMbps?: Readonly<Record<SiteId, Mbps>> | undefined;
   readonly hosts: readonly HostRecord[];
 }
 

@@ -22,6 +22,7 @@ import { assign } from "#planner/assignment";
 import { boundsRefusal } from "#planner/bounds";
 import { totalCost } from "#planner/cost";
 import { linkTargetsOf, type Target, targetsOf } from "#planner/target";
+import { uplinkRefusal } from "#planner/uplinks";
 
 export interface PlanDraft {
   readonly kind: "planned";
@@ -123,6 +124,11 @@ function planPlaced(
   });
   if (assignment.kind === "nowhere") return nowhere(assignment.target, assignment.refusedBy);
   const { chosen, runnersUp, refusedBy } = assignment;
+  const full = uplinkRefusal(
+    [...assignment.placed.flatMap(placementActions), ...rates, ...leaving],
+    facts,
+  );
+  if (full !== undefined) return full;
   return draft([...assignment.placed.flatMap(placementActions), ...rates, ...leaving], {
     chosen,
     runnersUp,

@@ -91,6 +91,7 @@ export function createObserver(options: ObserverOptions): Observer {
       options.sites.map((site) => ({
         id: site.id,
         owner: site.owner,
+        ...(site.pathMbps === undefined ? {} : { pathMbps: site.pathMbps }),
         hosts: site.hosts.flatMap(({ id }) => watches.get(id)?.facts() ?? []),
       })),
     answers: (hostId) => watches.get(hostId)?.answers() ?? false,
@@ -178,6 +179,7 @@ class HostWatch {
       state: mark === "dead" ? "degraded" : this.#state,
       ...(mark === undefined ? {} : { mark }),
       lend: this.#record.lend,
+      ...(this.#record.uplinkMbps === undefined ? {} : { uplinkMbps: this.#record.uplinkMbps }),
       ...(this.#said === undefined
         ? {}
         : {
