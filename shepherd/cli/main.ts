@@ -7,6 +7,7 @@ import { realpathSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import type { Streams } from "#cli/command";
 import { addApprovals } from "#cli/commands/approvals";
+import { addBackup } from "#cli/commands/backup";
 import { addConsents } from "#cli/commands/consents";
 import { addDoors } from "#cli/commands/doors";
 import { addGlass } from "#cli/commands/glass";
@@ -23,6 +24,7 @@ import { addRecords } from "#cli/commands/records";
 import { addRequests } from "#cli/commands/requests";
 import { addShepherd } from "#cli/commands/shepherd";
 import { addStatus } from "#cli/commands/status";
+import { addSupport } from "#cli/commands/support";
 import { type ExitCode, exitCodes } from "#cli/output";
 
 /** Runs one command line. Never throws for what a user did; resolves to the exit code. */
@@ -69,6 +71,8 @@ function build(streams: Streams): Command {
   addOperations(program, streams);
   addOperation(program, streams);
   addHosts(program, streams);
+  addSupport(program, streams);
+  addBackup(program, streams);
   addDoors(program, streams);
   addNetwork(program, streams);
   addImage(program, streams);

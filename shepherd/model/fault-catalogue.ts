@@ -135,6 +135,12 @@ export const faultCatalogue = {
     "Volume {volume} lies on {host}, the machine is to be on {wanted}",
     "Declare the machine at the volume's site, or give it another volume.",
   ),
+  "pool.full": entry(
+    507,
+    "later",
+    "Pool {pool} has no room for {volume}: {free_bytes} of {needed_bytes} bytes are free",
+    "Free room in the host's pool, or lend less of its disk so that nothing is placed there.",
+  ),
   "volume.taken": entry(
     409,
     "never",
@@ -233,6 +239,30 @@ export const faultCatalogue = {
     "after_reconcile",
     "The {kind} {id} changed meanwhile: version {expected} is stored as {stored}",
     "Read it again and repeat the change on what is there now.",
+  ),
+  "backup.no_journal": entry(
+    404,
+    "never",
+    "There is no journal in {directory}",
+    "Name the drover.yaml of the shepherd whose state you want to copy.",
+  ),
+  "backup.exists": entry(
+    409,
+    "never",
+    "{directory} is there already",
+    "Name a folder that does not exist yet: a backup is never written over another.",
+  ),
+  "backup.damaged": entry(
+    422,
+    "never",
+    "The backup {directory} is not whole: {file}",
+    "Nothing was restored. Use another backup.",
+  ),
+  "backup.journal_there": entry(
+    409,
+    "never",
+    "There is a journal at {file}",
+    "Move the state directory away first, and keep it: it may know more than the backup.",
   ),
   "store.newer": entry(
     500,

@@ -31,8 +31,8 @@ export interface Running {
   readonly client: ShepherdClient;
   readonly endpoint: string;
   readonly shepherd: Shepherd;
-  /** Stops it and starts another on the same state and the same hosts. */
-  restart(): Promise<Running>;
+  /** Stops it and starts another on the same state and the same hosts; `between` runs while none does. */
+  restart(between?: () => Promise<void>): Promise<Running>;
   /** Stops it and removes its folder. */
   end(): Promise<void>;
 }
@@ -96,8 +96,8 @@ ${hosts
     join(folder, "drover.yaml"),
   );
   const log = pino({ level: process.env["DROVER_TEST_LOG"] ?? "silent" });
-  const shepherd = await startShepherd(configuration, log, () => {
-    const connection = world.connect();
+  const shepherd = await startShepherd(configuration, log, (claim) => {
+    const connection = world.connect(claim);
     return { hosts: connection.hosts, clock: world.clock, close: async () => connection.cut() };
   });
   const endpoint = `unix:${configuration.socket}`;
@@ -107,8 +107,9 @@ ${hosts
     shepherd,
     endpoint,
     client: new ShepherdClient({ endpoint }),
-    async restart() {
+    async restart(between = async () => undefined) {
       await shepherd.stop();
+      await between();
       return await start(folder, world, extra);
     },
     async end() {
