@@ -33,6 +33,7 @@ test("a short file is read with its defaults, paths from its own folder", () => 
         policy: "/etc/drover/policies/north",
         tunnelAddress: undefined,
         depot: undefined,
+        rawXmlPaths: [],
         peerMigration: false,
         hosts: [
           {
@@ -55,6 +56,7 @@ test("a short file is read with its defaults, paths from its own folder", () => 
     },
     tokens: [],
     clearPairs: [],
+    breakGlass: { publicKeyFiles: [] },
     simulatedSpeed: 1,
   });
 });
