@@ -1,70 +1,194 @@
 /**
- * Times the provider under the real Terraform: start to handshake, plans without changes for 1 and 104 machines beside
- * a stack without any provider, apply and destroy of 104. Simulated sites. Run with `node test/bench/provider.ts`.
+ * Times the provider under the real Terraform, each figure beside a rival in the same run: plans without a change for 1
+ * and 100 machines beside a stack without any provider and beside a provider in Go that asks nobody (hashicorp/time, the
+ * same number of resources); start to handshake; peak memory; apply and destroy of 25, 50 and 100 machines on simulated
+ * sites; the script's size. `make bench-provider`.
  */
-import { readFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { join } from "node:path";
 import { buildProvider, bundlePath } from "@drover/provider/build";
+import { platformName } from "@drover/provider/install";
+import { toolsFolder } from "../../shepherd/opa/binary.ts";
+import type { Terraform } from "../lab/story/terraform.ts";
 import { PluginHost } from "../provider/conformance/plugin-host.ts";
 import { Bench } from "../provider/terraform/bench.ts";
+import { buildGoProgram, type GoProgram } from "../tools/go-module.ts";
 
 const rounds = 7;
+const starts = 15;
+const sizes = [25, 50, 100] as const;
+const goalsS = { 1: 0.35, 100: 0.65 } as const;
 /** What one environment's quota of the shipped policies allows. */
 const machinesPerEnvironment = 8;
+
+/** A provider on Go's own framework, by its makers; its resources live in the state alone. */
+const rival: GoProgram = {
+  module: "github.com/hashicorp/terraform-provider-time",
+  version: "0.14.2",
+  sum: "h1:yCAHwZj3huefsLZYoVQmup6qINSWk5QrspwVBxxIVPc=",
+  package: ".",
+};
+const rivalFile = `terraform-provider-time_v${rival.version}`;
+const rivalSource = "registry.terraform.io/hashicorp/time";
 
 const middle = (values: readonly number[]) =>
   values.toSorted((left, right) => left - right)[Math.floor(values.length / 2)] ?? Number.NaN;
 const seconds = (ms: number) => `${(ms / 1000).toFixed(2)} s`;
+const kib = (bytes: number) => `${(bytes / 1024).toFixed(1)} KiB`;
 
-const { bytes } = await buildProvider({ nodePath: process.execPath });
-console.log(`bundle: ${(bytes / 1024).toFixed(1)} KiB`);
-const starts: number[] = [];
-let peakKib = 0;
-for (let n = 0; n < 15; n++) {
-  const from = performance.now();
-  const host = await PluginHost.start(bundlePath);
-  starts.push(performance.now() - from);
-  await host.call("GetProviderSchema");
-  const status = readFileSync(`/proc/${host.child.pid}/status`, "utf8");
-  peakKib = Math.max(peakKib, Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0));
-  await host.shutdown();
-}
+const built = await buildProvider({ nodePath: process.execPath });
+const rivalPath = join(toolsFolder(`terraform-provider-time-${rival.version}`), rivalFile);
+if (!existsSync(rivalPath)) buildGoProgram(rival, rivalPath);
 console.log(
-  `start to the first connection: ${middle(starts).toFixed(0)} ms, peak ${(peakKib / 1024).toFixed(0)} MiB`,
+  `size: ${kib(built.bytes)} (${kib(built.programBytes)} unpacked; goal 120 KiB); in Go ${kib(readFileSync(rivalPath).length)}`,
 );
+await timeStarts();
 
 const bench = await Bench.raise({ speed: 50 });
 try {
-  const plain = await bench.stack("plain", 'resource "terraform_data" "x" {}\n');
-  await plain.must(["apply", "-auto-approve"]);
-  const small = await bench.stack("small", machines("small", 1));
-  await small.must(["apply", "-auto-approve"]);
-  const large = await bench.stack("large", machines("large", 13));
-  const applied = await large.must(["apply", "-auto-approve"]);
-  const stacks = { "no provider": plain, "1 machine": small, "104 machines": large };
-  const times = new Map(Object.keys(stacks).map((name) => [name, [] as number[]]));
-  for (
-    let n = 0;
-    n < rounds;
-    n++ // side by side, so that a busy machine is busy for all
-  )
-    for (const [name, stack] of Object.entries(stacks))
-      times.get(name)?.push((await stack.plan()).ms);
-  for (const [name, values] of times)
-    console.log(`plan without changes, ${name}: ${seconds(middle(values))}`);
-  const destroyed = await large.must(["destroy", "-auto-approve"]);
-  console.log(`104 machines: apply ${seconds(applied.ms)}, destroy ${seconds(destroyed.ms)}`);
+  const folder = join(bench.directory, "mirror", rivalSource, rival.version, platformName());
+  mkdirSync(folder, { recursive: true });
+  cpSync(rivalPath, join(folder, rivalFile));
+  const plain = await stackOf("plain", 'resource "terraform_data" "x" {}\n');
+  const stacks = {
+    "no provider": plain,
+    "1 machine": await stackOf("one", machines("one", 1)),
+    "in Go, 1 resource": await stackOf("go-1", times(1)),
+    "100 machines": await grown(),
+    "in Go, 100 resources": await stackOf("go-100", times(100)),
+  };
+  await timePlans(stacks);
+  const { code, peakMib } = await withPeak(() => stacks["100 machines"].run(["plan"]));
+  console.log(
+    `peak of a provider process while it plans 100 machines: ${peakMib} MiB (exit ${code})`,
+  );
+  await shrunk(stacks["100 machines"]);
 } finally {
   await bench.clear();
 }
 
-function machines(prefix: string, environments: number): string {
-  const count = environments === 1 ? 1 : machinesPerEnvironment;
+async function timeStarts(): Promise<void> {
+  const taken = { ours: [] as number[], rivals: [] as number[] };
+  let peakKib = 0;
+  for (let n = 0; n < starts; n++) {
+    for (const [name, path] of [
+      ["ours", bundlePath],
+      ["rivals", rivalPath],
+    ] as const) {
+      const from = performance.now();
+      const host = await PluginHost.start(path);
+      taken[name].push(performance.now() - from);
+      if (name === "ours") {
+        await host.call("GetProviderSchema");
+        peakKib = Math.max(peakKib, peakOf(String(host.child.pid)));
+      }
+      await host.shutdown();
+    }
+  }
+  console.log(
+    `start to the first connection: ${middle(taken.ours).toFixed(0)} ms, in Go ${middle(taken.rivals).toFixed(0)} ms; peak after the schema ${(peakKib / 1024).toFixed(0)} MiB`,
+  );
+}
+
+/** Side by side, so that a busy machine is busy for all. */
+async function timePlans(stacks: Readonly<Record<string, Terraform>>): Promise<void> {
+  const taken = new Map(Object.keys(stacks).map((name) => [name, [] as number[]]));
+  for (let n = 0; n < rounds; n++)
+    for (const [name, stack] of Object.entries(stacks)) {
+      const { code, ms, stderr } = await stack.run(["plan", "-detailed-exitcode"]);
+      if (code !== 0) throw new Error(`${name}: the plan is not empty\n${stderr}`);
+      taken.get(name)?.push(ms);
+    }
+  const base = middle(taken.get("no provider") ?? []);
+  for (const [name, values] of taken) {
+    const count = Number(/\d+ machine/.exec(name)?.[0].split(" ")[0]) as 1 | 100;
+    const goal = count in goalsS ? `, goal ${goalsS[count]} s` : "";
+    console.log(
+      `plan without a change, ${name}: ${seconds(middle(values))} (${(middle(values) / base).toFixed(1)} x no provider${goal})`,
+    );
+  }
+}
+
+/** Applies up to the whole in steps, and tells the time for each machine that was added. */
+async function grown(): Promise<Terraform> {
+  let before = 0;
+  let stack: Terraform | undefined;
+  for (const size of sizes) {
+    const configuration = machines("grown", size);
+    if (stack === undefined) stack = await bench.stack("grown", configuration);
+    else bench.write(stack, configuration);
+    const { ms } = await stack.must(["apply", "-auto-approve"]);
+    console.log(
+      `apply from ${before} to ${size} machines: ${seconds(ms)}, ${(ms / (size - before)).toFixed(0)} ms a machine`,
+    );
+    before = size;
+  }
+  if (stack === undefined) throw new Error("no sizes");
+  return stack;
+}
+
+async function shrunk(stack: Terraform): Promise<void> {
+  const { ms } = await stack.must(["destroy", "-auto-approve"]);
+  const size = sizes[sizes.length - 1] ?? 1;
+  console.log(
+    `destroy of ${size} machines: ${seconds(ms)}, ${(ms / size).toFixed(0)} ms a machine`,
+  );
+}
+
+async function stackOf(name: string, configuration: string): Promise<Terraform> {
+  const stack = await bench.stack(name, configuration);
+  await stack.must(["apply", "-auto-approve"]);
+  return stack;
+}
+
+/** The largest peak of any provider process that ran meanwhile, by a look at /proc every few milliseconds. */
+async function withPeak<T extends { readonly code: number }>(work: () => Promise<T>) {
+  let peakKib = 0;
+  const look = setInterval(() => {
+    for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name)))
+      if (isOurs(pid)) peakKib = Math.max(peakKib, peakOf(pid));
+  }, 10);
+  try {
+    const { code } = await work();
+    return { code, peakMib: Math.round(peakKib / 1024) };
+  } finally {
+    clearInterval(look);
+  }
+}
+
+/** Started below the bench's folder by Terraform, which calls it by a relative path. */
+function isOurs(pid: string): boolean {
+  if (!readProc(pid, "cmdline").includes("terraform-provider-drover")) return false;
+  return attempt(() => readlinkSync(join("/proc", pid, "cwd"))).startsWith(bench.directory);
+}
+function peakOf(pid: string): number {
+  return Number(/VmHWM:\s+(\d+)/.exec(readProc(pid, "status"))?.[1] ?? 0);
+}
+function readProc(pid: string, file: string): string {
+  return attempt(() => readFileSync(join("/proc", pid, file), "utf8"));
+}
+/** Empty for a process that has ended since. */
+function attempt(read: () => string): string {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof Error && "code" in error) return "";
+    throw error;
+  }
+}
+
+function times(count: number): string {
+  return `resource "time_static" "x" {\n  count = ${count}\n}\n`; // its source is the default one
+}
+
+function machines(prefix: string, count: number): string {
   const image = `resource "drover_image" "base" {
   name   = "${prefix}"
   source = "${bench.image.path}"
   sha256 = "${bench.image.sha256}"
 }
 `;
+  const environments = Math.ceil(count / machinesPerEnvironment);
   return (
     image +
     Array.from(
@@ -75,7 +199,7 @@ function machines(prefix: string, environments: number): string {
   sites = ["north", "south"]
 }
 resource "drover_machine" "m${n}" {
-  count          = ${count}
+  count          = ${Math.min(machinesPerEnvironment, count - n * machinesPerEnvironment)}
   environment_id = drover_environment.e${n}.id
   name           = "m-\${count.index}"
   image_id       = drover_image.base.id
