@@ -1,5 +1,6 @@
 /** Approvals as the interface shows them: what would be done, for whom it waits, who said what. */
 import type { ApprovalView } from "#api/contract";
+import { planText } from "#api/plan-text";
 import type { Approval } from "#model/consent";
 import type { Decision } from "#model/request";
 import { toWire } from "#model/wire";
@@ -27,6 +28,7 @@ export async function approvalView(journal: Journal, approval: Approval): Promis
     wanted_by: [...approval.wantedBy],
     decision: approval.decisionId,
     plan: toWire(plan),
+    plan_text: await planText(journal, plan),
     plan_digest: approval.planDigest,
     findings: findingsOf(decision, request.subject),
     votes: approval.votes.map(({ by, verdict, reason, atMs }) => ({

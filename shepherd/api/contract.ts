@@ -495,6 +495,8 @@ export interface RequestAnswer {
   message: string;
   findings: Wire<Finding>[];
   plan: Wire<Plan> | null;
+  /** The plan in words, where people are to read it before they decide. */
+  plan_text?: string[];
   /** Set when named people must approve it: verdict `pending`, no operation yet. */
   approval?: ApprovalView | null;
 }
@@ -515,8 +517,9 @@ export interface ApprovalView {
   /** Whose policies want it: `operator`, `owner:alice`, `site:north`. */
   wanted_by: string[];
   decision: string;
-  /** What would be done. */
+  /** What would be done; `plan_text` says it in words, one line an action. */
   plan: Wire<Plan>;
+  plan_text: string[];
   plan_digest: string;
   /** Why it waits, and anything else that rules said. */
   findings: Wire<Finding>[];
@@ -618,6 +621,8 @@ export interface Status {
   environments: { name: string; owner: string; class: string; machines: MachineView[] }[];
   operations: OperationView[];
   holds: HoldView[];
+  /** What waits for people: requests for approval, exemptions for a second person, recalls past their deadline. */
+  waiting: { approvals: number; exemptions: number; overdue_recalls: number };
 }
 
 export type HostMarkView = Wire<HostMark>;

@@ -5,10 +5,11 @@
  */
 import { approvalView } from "#api/approval-views";
 import type { Explanation } from "#api/contract";
+import { renderAction } from "#api/plan-text";
 import { type ReadSources, type RuleSource, ruleLocator } from "#api/rule-source";
 import { operationView, stepView } from "#api/views";
 import type { Approval } from "#model/consent";
-import type { Cost, Operation, Plan, PlanAction, StepRecord } from "#model/plan";
+import type { Cost, Operation, Plan, StepRecord } from "#model/plan";
 import type { Consent, Decision, Finding, Request } from "#model/request";
 import { toWire } from "#model/wire";
 import type { Journal } from "#ports/store";
@@ -185,7 +186,7 @@ function renderDecision(decision: Decision, sources: ReadonlyMap<string, RuleSou
     ),
     ...decision.findings.map((finding) => `${label("rule")}${renderFinding(finding, sources)}`),
     ...(decision.approvedBy ?? []).map(
-      ({ by, reason }) => `${label("approved")}by ${inert(by)}: ${inert(reason)}`,
+      ({ by, reason }) => `${label("yes")}${inert(by)}: ${inert(reason)}`,
     ),
     ...limits.map(([limit, value]) => `${label("limit")}${limit} ${value}`),
     ...decision.obligations.map((obligation) => `${label("duty")}${obligation.id}`),
@@ -242,34 +243,6 @@ function renderPlan({ plan, operation, names }: Story): string[] {
     ...Object.entries(refusedBy).map(([reason, count]) => `refused   ${count} hosts: ${reason}`),
     "",
   ];
-}
-
-function renderAction(action: PlanAction, names: ReadonlyMap<string, string>): string {
-  const name = (id: string) => names.get(id) ?? short(id);
-  switch (action.kind) {
-    case "create_machine":
-      return `create ${name(action.machineId)} on ${action.siteId}/${action.hostId}`;
-    case "move_machine":
-      return `move ${name(action.machineId)} from ${action.fromSiteId}/${action.fromHostId} to ${action.toSiteId}/${action.toHostId}`;
-    case "restart_machine":
-      return `restart ${name(action.machineId)} on ${action.hostId}`;
-    case "set_memory":
-      return `memory of ${name(action.machineId)} from ${action.fromMib} to ${action.toMib} MiB`;
-    case "set_vcpus":
-      return `vCPUs of ${name(action.machineId)} from ${action.from} to ${action.to}`;
-    case "set_cpu_percent":
-      return `CPU of ${name(action.machineId)} from ${action.from} to ${action.to} %`;
-    case "set_rate":
-      return `rate of ${name(action.linkId)} from ${action.fromMbps} to ${action.toMbps} Mbit/s`;
-    case "apply_network":
-      return `network of ${action.hostIds.join(", ")}`;
-    case "sweep_host":
-      return `remove ${action.litter.length} left-over objects from ${action.hostId}`;
-    case "remove_volume":
-      return `remove volume ${name(action.volumeId)} from ${action.hostId}`;
-    case "destroy_machine":
-      return `destroy ${name(action.machineId)} on ${action.hostId}`;
-  }
 }
 
 function renderOperation({ operation, steps }: Story): string[] {

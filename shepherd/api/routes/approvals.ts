@@ -2,6 +2,7 @@
 import { Type } from "typebox";
 import { approvalView } from "#api/approval-views";
 import type { ApprovalView, RequestAnswer } from "#api/contract";
+import { planText } from "#api/plan-text";
 import { environmentOf } from "#api/records";
 import { Params } from "#api/routes/environments";
 import { answerOf } from "#api/routes/requests";
@@ -114,7 +115,13 @@ export function approvalRoutes(router: ApiRouter, world: ApiWorld): void {
     async (call): Promise<RequestAnswer> => {
       const { id } = call.params;
       const answer = await gate.planRegardless(id);
-      return answerOf(await requestOf(id), answer);
+      const { plan } = answer;
+      return {
+        ...answerOf(await requestOf(id), answer),
+        ...(plan === undefined
+          ? {}
+          : { plan_text: await store.read((journal) => planText(journal, plan)) }),
+      };
     },
   );
 

@@ -3,6 +3,7 @@ import type { Static } from "typebox";
 import { checkOwner, type Principal, subjectOf } from "#api/access";
 import type { RequestBody } from "#api/contract";
 import type { AuditReport, WhatIfAnswer, WhyNotAnswer } from "#api/contract-people";
+import { planText } from "#api/plan-text";
 import { environmentOf, find } from "#api/records";
 import { byId } from "#api/routes/environments";
 import { answerOf, askOf } from "#api/routes/requests";
@@ -135,13 +136,19 @@ async function whatWouldBe(
   const changed = withSet(asked, set);
   const before = earlier?.decision;
   const given = await world.gate.preview(changed);
+  const { plan } = given;
   return {
     on: "now",
     before:
       before === undefined
         ? null
         : { verdict: before.effect, code: before.code, message: before.message },
-    after: answerOf(changed, given),
+    after: {
+      ...answerOf(changed, given),
+      ...(plan === undefined
+        ? {}
+        : { plan_text: await world.store.read((journal) => planText(journal, plan)) }),
+    },
     consents: given.decisions.flatMap(({ consents }) => consents.map((one) => toWire(one))),
     flips: [],
   };

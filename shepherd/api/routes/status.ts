@@ -22,6 +22,9 @@ export function statusRoutes(router: ApiRouter, world: ApiWorld): void {
         states: ["pending", "running", "undoing", "stuck"],
       }),
       holds: await journal.holds.list(),
+      approvals: await journal.approvals.list({ states: ["pending"] }),
+      exemptions: await journal.exemptions.list(),
+      recalls: await journal.recalls.list(),
     }));
     const machines = await views.ofAll(known.machines);
     return {
@@ -39,6 +42,14 @@ export function statusRoutes(router: ApiRouter, world: ApiWorld): void {
       holds: known.holds
         .filter((hold) => isActive(hold, clock.nowMs()))
         .map((hold) => toWire(hold)),
+      waiting: {
+        approvals: known.approvals.length,
+        exemptions: known.exemptions.filter(
+          ({ approvedBy, expiresAtMs }) => approvedBy === undefined && clock.nowMs() < expiresAtMs,
+        ).length,
+        overdue_recalls: known.recalls.filter(({ overdueSinceMs }) => overdueSinceMs !== undefined)
+          .length,
+      },
     };
   });
 

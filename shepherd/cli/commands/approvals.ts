@@ -5,7 +5,6 @@ import type { ApprovalView, VoteBody } from "#api/contract";
 import { define, exitCodes, type Streams } from "#cli/command";
 import { follow } from "#cli/commands/operations";
 import { clean, clockTime, type ExitCode, show, table } from "#cli/output";
-import { actionLines } from "#cli/plan-lines";
 
 export function addApprovals(program: Command, streams: Streams): void {
   const group = program
@@ -32,7 +31,7 @@ export function addApprovals(program: Command, streams: Streams): void {
         items.length === 0
           ? "nothing waits for approval"
           : table(
-              ["REQUEST", "WHAT", "BY", "STATE", "YES", "UNTIL", "WANTED BY"],
+              ["REQUEST", "WHAT", "BY", "STATE", "YES", "UNTIL"],
               items.map((one) => [
                 one.request,
                 `${one.kind} in ${one.environment}`,
@@ -40,7 +39,6 @@ export function addApprovals(program: Command, streams: Streams): void {
                 one.state,
                 `${yesOf(one)}/${one.needs}`,
                 clockTime(one.expires_at_ms, Date.now()),
-                one.wanted_by.join(", "),
               ]),
             ),
       );
@@ -139,7 +137,7 @@ export function renderApproval(approval: ApprovalView): string {
   return [
     `${approval.state}: ${clean(approval.message)}`,
     `what:  ${approval.kind} in ${approval.environment}, asked by ${clean(approval.asked_by.name)}${approval.reason === "" ? "" : `: ${JSON.stringify(clean(approval.reason))}`}`,
-    ...actionLines(approval.plan).map((line) => `plan:  ${line}`),
+    ...approval.plan_text.map((line) => `plan:  ${clean(line)}`),
     `plan:  digest ${approval.plan_digest}`,
     ...approval.findings
       .filter(({ ok }) => !ok)

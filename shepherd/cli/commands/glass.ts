@@ -2,7 +2,7 @@
  * `drover break-glass plan | sign | use`: an emergency door for one plan, opened by an offline key. `sign` talks to no
  * shepherd: it is run where the key is.
  */
-import { createPrivateKey } from "node:crypto";
+import { createPrivateKey, type KeyObject } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import type { Command } from "commander";
 import { InvalidArgumentError } from "commander";
@@ -12,7 +12,7 @@ import type { BreakGlassBody } from "#api/contract-people";
 import { define, durationMs, exitCodes, type Streams } from "#cli/command";
 import { follow } from "#cli/commands/operations";
 import { clean, show } from "#cli/output";
-import { actionLines } from "#cli/plan-lines";
+import { Fault } from "#model/fault";
 import { breakGlassPurpose, longestGlassMs, signGlass } from "#policy/break-glass";
 
 interface SignOptions {
@@ -46,7 +46,7 @@ export function addGlass(program: Command, streams: Streams): void {
         plan === null
           ? `no plan: ${clean(answer.message)}`
           : [
-              ...actionLines(plan).map((line) => `plan:  ${line}`),
+              ...(answer.plan_text ?? []).map((line) => `plan:  ${clean(line)}`),
               `digest ${plan.digest}`,
               `next:  where the key is: drover break-glass sign --key FILE --plan ${plan.digest} --by NAME --reason WHY --out glass.json`,
             ].join("\n"),
@@ -81,7 +81,7 @@ export function addGlass(program: Command, streams: Streams): void {
           not_before_ms: nowMs,
           expires_at_ms: nowMs + options.for,
         },
-        createPrivateKey(readFileSync(options.key)),
+        readKey(options.key),
       );
       const text = `${JSON.stringify(signed, undefined, 2)}\n`;
       if (options.out === undefined) context.write(text);
@@ -106,7 +106,7 @@ export function addGlass(program: Command, streams: Streams): void {
         .argument("<document>", "the file that `drover break-glass sign` wrote")
         .option("--no-wait", "do not wait until it is done"),
     async action(context, options, id, file) {
-      const body = JSON.parse(readFileSync(file, "utf8")) as BreakGlassBody; // the shepherd checks it
+      const body = readDocument(file);
       const answer = await context.client.call<RequestAnswer>(
         "POST",
         path`/v1/requests/${id}/break-glass`,
@@ -127,6 +127,29 @@ export function addGlass(program: Command, streams: Streams): void {
       return operation.state === "partial" ? exitCodes.partial : exitCodes.fault;
     },
   });
+}
+
+/** Fault `request.invalid` names the file. */
+function readKey(file: string): KeyObject {
+  try {
+    return createPrivateKey(readFileSync(file));
+  } catch (cause) {
+    throw unusable(file, cause);
+  }
+}
+
+/** Its form and signature are the shepherd's to check. */
+function readDocument(file: string): BreakGlassBody {
+  try {
+    return JSON.parse(readFileSync(file, "utf8")) as BreakGlassBody;
+  } catch (cause) {
+    throw unusable(file, cause);
+  }
+}
+
+function unusable(file: string, cause: unknown): Fault {
+  const problem = cause instanceof Error ? cause.message : String(cause);
+  return new Fault("request.invalid", { where: file, problem }, { cause });
 }
 
 function planDigest(text: string): string {

@@ -12,7 +12,6 @@ import type {
 } from "#api/contract-people";
 import { type Context, define, exitCodes, type Streams, target, wholeNumber } from "#cli/command";
 import { clean, type ExitCode, show, table } from "#cli/output";
-import { actionLines } from "#cli/plan-lines";
 import { sarifOf } from "#cli/sarif";
 
 type Value = string | number | boolean;
@@ -140,7 +139,7 @@ function renderWhatIf({ on, before, after, flips }: WhatIfAnswer): string {
           .filter(({ ok }) => !ok)
           .map((finding) => `why:   ${finding.rule} (${finding.owner}): ${clean(finding.msg)}`)
       : []),
-    ...(after.plan === null ? [] : actionLines(after.plan).map((line) => `plan:  ${line}`)),
+    ...(after.plan_text ?? []).map((line) => `plan:  ${clean(line)}`),
     on === "now"
       ? "decided on the facts of now; nothing was changed"
       : "decided on what policy saw then, with these changes; nothing was changed",

@@ -104,6 +104,7 @@ export function renderStatus(status: Status): string {
             ]),
           ),
         ]),
+    ...waitingLines(status.waiting),
     ...status.holds.map(
       (hold) =>
         `\nHOLD on ${scopeText(hold.scope)} by ${clean(hold.by)}: ${clean(hold.reason)}, ${
@@ -133,6 +134,16 @@ function machineRow(environment: string, machine: MachineView, nowMs: number) {
         ? "until released"
         : `until ${clockTime(lease, nowMs)}`,
     machine.drift.map(({ attribute, actual }) => `${attribute}=${actual}`).join(" ") || "-",
+  ];
+}
+
+function waitingLines({ approvals, exemptions, overdue_recalls: overdue }: Status["waiting"]) {
+  return [
+    ...(approvals === 0 ? [] : [`\nWAITING: ${approvals} for approval; drover approvals list`]),
+    ...(exemptions === 0
+      ? []
+      : [`\nWAITING: ${exemptions} exemptions for a second person; drover exempt --list`]),
+    ...(overdue === 0 ? [] : [`\nOVERDUE: ${overdue} recalls of consent; drover recall --list`]),
   ];
 }
 
