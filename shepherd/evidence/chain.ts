@@ -44,7 +44,7 @@ export function follows(
   return digestOf(entry) === digestOf(nextEntry(previous, event, subject));
 }
 
-/** Over what is stored: the same before it was written as JSON and after it was read. */
+/** Canonical JSON is the same before it was written and after it was read. */
 function bodyDigest(event: Event, subject: unknown): Digest {
-  return digestOf(JSON.parse(JSON.stringify({ event, subject })));
+  return digestOf({ event, subject });
 }

@@ -2,16 +2,27 @@
 import { createHash } from "node:crypto";
 import type { Digest } from "#model/units";
 
-/** JSON with keys sorted by code unit, no spaces, undefined fields dropped. */
+/**
+ * JSON with keys sorted by code unit, no spaces, undefined fields dropped. The same for a value and for what is read back
+ * of its JSON. Every decision is hashed by it: loops and one string, because closures cost more than half of the time.
+ */
 export function canonicalJson(value: unknown): string {
-  if (Array.isArray(value))
-    return `[${value.map((item) => canonicalJson(item ?? null)).join(",")}]`;
   if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? "null";
-  const fields = Object.entries(value)
-    .filter(([, item]) => item !== undefined)
-    .sort(([left], [right]) => (left < right ? -1 : 1))
-    .map(([key, item]) => `${JSON.stringify(key)}:${canonicalJson(item)}`);
-  return `{${fields.join(",")}}`;
+  if (Array.isArray(value)) {
+    let list = "";
+    for (const item of value as readonly unknown[]) {
+      list += list === "" ? canonicalJson(item) : `,${canonicalJson(item)}`;
+    }
+    return `[${list}]`;
+  }
+  const fields = value as Readonly<Record<string, unknown>>;
+  let text = "";
+  for (const key of Object.keys(fields).sort()) {
+    const item = fields[key];
+    if (item === undefined) continue;
+    text += `${text === "" ? "" : ","}${JSON.stringify(key)}:${canonicalJson(item)}`;
+  }
+  return `{${text}}`;
 }
 
 export function digestOf(value: unknown): Digest {

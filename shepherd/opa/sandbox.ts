@@ -59,7 +59,8 @@ export type Answer =
   | {
       readonly id: number;
       readonly kind: "results";
-      readonly results: unknown;
+      /** JSON text of the result set. */
+      readonly results: string;
       readonly memoryBytes: number;
     }
   | { readonly id: number; readonly kind: "trap"; readonly problem: string };
@@ -212,7 +213,7 @@ export class Sandbox {
     this.#memoryBytes = answer.memoryBytes;
     this.#pump();
     this.#watchHead(running);
-    head.resolve(answer);
+    head.resolve({ kind: "results", results: JSON.parse(answer.results) });
   }
 
   /** The oldest question ends so; the worker is given up, and those behind it are asked again of a fresh one. */
@@ -291,9 +292,15 @@ async function cpuMsOf(running: Running, wallMs: Ms): Promise<Ms> {
 /** Resolves to the module's answer to `self`, or to why there is none. */
 function loadInto({ worker, port }: EmptyWorker, order: WorkerOrder): Promise<SandboxOutcome> {
   return new Promise((resolve) => {
+    const onAnswer = (answer: Answer): void =>
+      finish(
+        answer.kind === "results"
+          ? { kind: "results", results: JSON.parse(answer.results) }
+          : answer,
+      );
     const finish = (self: SandboxOutcome): void => {
       clearTimeout(timer);
-      port.off("message", finish);
+      port.off("message", onAnswer);
       worker.off("exit", onExit);
       worker.off("error", onError);
       resolve(self);
@@ -308,7 +315,7 @@ function loadInto({ worker, port }: EmptyWorker, order: WorkerOrder): Promise<Sa
     );
     worker.on("exit", onExit);
     worker.on("error", onError);
-    port.on("message", finish);
+    port.on("message", onAnswer);
     port.postMessage(order);
   });
 }
