@@ -14,18 +14,17 @@ import { Fault } from "#model/fault";
 import type { Operation, OperationKind, Plan } from "#model/plan";
 import type { Decision, Grant, Request } from "#model/request";
 import type { Digest, Ms } from "#model/units";
+import { ApprovalDesk } from "#policy/approval-desk";
 import {
   askDigestOf,
   end,
-  isComplete,
-  mustBePending,
   newApproval,
   renew,
   samePlan,
   specDigestsOf,
-  vote,
   withdrawOlder,
 } from "#policy/approvals";
+import { answerOf, askDigest, sameAsker, stillWaits } from "#policy/asked-before";
 import { openGlass } from "#policy/break-glass";
 import { History } from "#policy/history";
 import {
@@ -33,10 +32,9 @@ import {
   type Judged,
   type JudgeOptions,
   type JudgeTerms,
-  operationsOn,
   roomIsOnItsWay,
-  unfinished,
 } from "#policy/judge";
+import { operationsOn, unfinished } from "#policy/refusals";
 import type { Journal } from "#ports/store";
 
 export interface Gate {
@@ -151,6 +149,7 @@ class SerialGate implements Gate {
   readonly #options: GateOptions;
   readonly #history: History;
   readonly #judge: Judge;
+  readonly #desk: ApprovalDesk;
   readonly #inFlight = new Map<string, Promise<GateAnswer>>();
   #turn: Promise<unknown> = Promise.resolve();
   #waiting = 0;
@@ -159,6 +158,11 @@ class SerialGate implements Gate {
     this.#options = options;
     this.#history = history;
     this.#judge = new Judge(options, history);
+    this.#desk = new ApprovalDesk({
+      store: options.store,
+      clock: options.clock,
+      decideAgain: (request, approved) => this.#once(request, { approved }),
+    });
   }
 
   async submit(request: Request): Promise<GateAnswer> {
@@ -168,15 +172,20 @@ class SerialGate implements Gate {
     try {
       const known = await this.#journalRequest(request);
       if (known.answer !== undefined) return known.answer;
-      const { id } = known.request;
-      const running = this.#inFlight.get(id);
-      if (running !== undefined) return await running;
-      const work = this.#answer(known.request).finally(() => this.#inFlight.delete(id));
-      this.#inFlight.set(id, work);
-      return await work;
+      return await this.#once(known.request);
     } finally {
       this.#waiting -= 1;
     }
+  }
+
+  /** Whoever asks meanwhile gets the same answer. */
+  async #once(request: Request, terms: JudgeTerms = {}): Promise<GateAnswer> {
+    const { id } = request;
+    const running = this.#inFlight.get(id);
+    if (running !== undefined) return await running;
+    const work = this.#answer(request, terms).finally(() => this.#inFlight.delete(id));
+    this.#inFlight.set(id, work);
+    return await work;
   }
 
   async preview(
@@ -190,83 +199,9 @@ class SerialGate implements Gate {
     });
   }
 
-  async vote(
-    requestId: string,
-    word: Omit<Vote, "atMs"> & { readonly planDigest?: Digest | undefined },
-  ): Promise<Approval> {
-    const { store, clock } = this.#options;
-    const voted = await store.transaction((journal) =>
-      vote(journal, requestId, { ...word, atMs: clock.nowMs() }),
-    );
-    return isComplete(voted) ? await this.#carryOut(voted) : voted;
-  }
-
-  async withdraw(requestId: string, by: string): Promise<Approval> {
-    const { store, clock } = this.#options;
-    const atMs = clock.nowMs();
-    return await store.transaction(async (journal) => {
-      const approval = await mustBePending(journal, requestId, atMs);
-      const request = await journal.requests.get(requestId);
-      if (request?.subject.name !== by) {
-        throw new Fault("approval.not_yours", { by, request: requestId });
-      }
-      return await end(journal, approval, {
-        state: "withdrawn",
-        outcome: `withdrawn by ${by}`,
-        atMs,
-      });
-    });
-  }
-
-  async settleApprovals(): Promise<Ms | undefined> {
-    const { store, clock } = this.#options;
-    const nowMs = clock.nowMs();
-    const waiting = await store.transaction(async (journal) => {
-      const left: Approval[] = [];
-      for (const approval of await journal.approvals.list({ states: ["pending"] })) {
-        if (approval.expiresAtMs > nowMs) left.push(approval);
-        else {
-          const outcome = `nobody decided within ${Math.round((approval.expiresAtMs - approval.askedAtMs) / 3_600_000)} h`;
-          await end(journal, approval, { state: "expired", outcome, atMs: nowMs });
-        }
-      }
-      return left;
-    });
-    for (const approval of waiting) if (isComplete(approval)) await this.#carryOut(approval);
-    const next = waiting.map(({ expiresAtMs }) => expiresAtMs);
-    return next.length === 0 ? undefined : Math.min(...next);
-  }
-
-  /** Enough people said yes: decided again on the facts of now, with their approval. */
-  async #carryOut(approval: Approval): Promise<Approval> {
-    const { store } = this.#options;
-    const { requestId, planId } = approval;
-    const { request, plan } = await store.read(async (journal) => ({
-      request: await journal.requests.get(requestId),
-      plan: await journal.plans.get(planId),
-    }));
-    if (request === undefined || plan === undefined) {
-      throw new Fault("approval.unknown", { request: requestId });
-    }
-    const running = this.#inFlight.get(requestId);
-    const work =
-      running ??
-      this.#answer(request, { approved: { approval, plan } }).finally(() =>
-        this.#inFlight.delete(requestId),
-      );
-    this.#inFlight.set(requestId, work);
-    await work;
-    const now = await store.read((journal) => journal.approvals.get(requestId));
-    if (now === undefined) throw new Fault("approval.unknown", { request: requestId });
-    if (now.state === "pending") {
-      throw new Fault("approval.plan_changed", {
-        request: requestId,
-        read: approval.planDigest,
-        now: now.planDigest,
-      });
-    }
-    return now;
-  }
+  vote: Gate["vote"] = (requestId, word) => this.#desk.vote(requestId, word);
+  withdraw: Gate["withdraw"] = (requestId, by) => this.#desk.withdraw(requestId, by);
+  settleApprovals: Gate["settleApprovals"] = () => this.#desk.settle();
 
   async planRegardless(requestId: string): Promise<GateAnswer> {
     const { store } = this.#options;
@@ -371,7 +306,7 @@ class SerialGate implements Gate {
     });
   }
 
-  async #answer(request: Request, terms: JudgeTerms = {}): Promise<GateAnswer> {
+  async #answer(request: Request, terms: JudgeTerms): Promise<GateAnswer> {
     const { clock } = this.#options;
     const startMs = clock.nowMs();
     const patience = {
@@ -574,20 +509,6 @@ async function dryRun(
   return { decision: last(decisions), decisions, plan, operation: undefined };
 }
 
-/** False when its time is over, or when what it is about was declared anew: then it is another ask with the same words. */
-async function stillWaits(journal: Journal, approval: Approval, nowMs: Ms): Promise<boolean> {
-  if (approval.expiresAtMs <= nowMs) return false;
-  for (const [id, digest] of Object.entries(approval.specDigests)) {
-    const record =
-      (await journal.objects.get("machine", id)) ?? (await journal.objects.get("link", id));
-    if (record !== undefined && digestOf(record.spec) === digest) continue;
-    const outcome = "what it is about was declared anew meanwhile";
-    await end(journal, approval, { state: "withdrawn", outcome, atMs: nowMs });
-    return false;
-  }
-  return true;
-}
-
 /** True when what the ask was made on is still what is declared. */
 function isDeclaredAsThen(approval: Approval, request: Request, facts: Facts): boolean {
   const now = specDigestsOf(request, facts);
@@ -603,46 +524,6 @@ function last(decisions: readonly Decision[]): Decision {
 function mustStand(answer: GateAnswer | undefined): GateAnswer {
   if (answer === undefined) throw new Error("a denial is always journaled");
   return answer;
-}
-
-/** The store looks by name; a guest must never get the answer of an operator or of another machine. */
-function sameAsker(earlier: Request, request: Request): boolean {
-  return (
-    earlier.subject.type === request.subject.type &&
-    earlier.subject.machineId === request.subject.machineId
-  );
-}
-
-/** The asker's own words: not what intake looked up for them, because a repeated release finds other links raised. */
-function askDigest(request: Request): string {
-  const { kind, environmentId, machines, links, group, leaseMs, reason, words, declares } = request;
-  if (words !== undefined) return digestOf({ kind, environmentId, group, leaseMs, reason, words });
-  const [first] = machines;
-  const { machineId: _, ...wanted } = first ?? { machineId: "" };
-  const created = declares?.machines?.length === 1 ? declares.machines[0] : undefined;
-  if (created !== undefined && kind === "create") {
-    return digestOf({ kind, environmentId, name: created.spec.name, wanted, leaseMs, reason });
-  }
-  return digestOf({
-    kind,
-    environmentId,
-    machines: group === undefined ? machines : wanted,
-    links: kind === "release" ? [] : links,
-    group,
-    leaseMs,
-    reason,
-  });
-}
-
-/** The journaled answer of a request; undefined when the shepherd died before it decided. */
-async function answerOf(journal: Journal, request: Request): Promise<GateAnswer | undefined> {
-  const decision = (await journal.decisions.ofRequest(request.id)).at(-1);
-  if (decision === undefined) return undefined;
-  const operation = (await journal.operations.list({ requestId: request.id })).at(-1);
-  const approval = await journal.approvals.get(request.id);
-  const planId = operation?.planId ?? approval?.planId;
-  const plan = planId === undefined ? undefined : await journal.plans.get(planId);
-  return { decision, plan, operation, approval };
 }
 
 /** True when the machines and links asked for are as the facts said; an operation's step or another write may have come between. */

@@ -5,7 +5,7 @@
 import type { Approval, SignedBreakGlass } from "#model/consent";
 import type { Facts } from "#model/facts";
 import type { EnvironmentRecord } from "#model/objects";
-import type { Operation, Plan } from "#model/plan";
+import type { Plan } from "#model/plan";
 import type { Consent, Decision, Finding, Grant, Request } from "#model/request";
 import type { HostId, MachineId, Ms, SiteId } from "#model/units";
 import { withDeclared } from "#planner/declared";
@@ -26,10 +26,16 @@ import {
 } from "#policy/decisions";
 import { gatherFacts, type Sensed } from "#policy/facts";
 import type { History } from "#policy/history";
-import { holdAgainst } from "#policy/hold";
 import { destinationsOf, ownersOf, siteOwner, sitesOfPlan, sitesOfRequest } from "#policy/owners";
 import { policyInput } from "#policy/policy-input";
-import { recalledSites } from "#policy/recall";
+import {
+  adaptingKinds,
+  heldNow,
+  impossibleNow,
+  recalledFor,
+  recalledNow,
+  type Stopped,
+} from "#policy/refusals";
 import type { Clock, Ids } from "#ports/clock";
 import type { Store } from "#ports/store";
 
@@ -81,22 +87,6 @@ export function roomIsOnItsWay({ decisions, facts }: Judged): boolean {
 
 const none = { plan: undefined, grant: undefined };
 
-/** Operations of a request's machines that are in one of these states. */
-export async function operationsOn(
-  store: Store,
-  request: Request,
-  states: readonly Operation["state"][],
-): Promise<readonly Operation[]> {
-  return await store.read(async (journal) => {
-    const found: Operation[] = [];
-    for (const { machineId } of request.machines) {
-      found.push(...(await journal.operations.list({ states, machineId })));
-    }
-    return found;
-  });
-}
-export const unfinished = ["pending", "running", "undoing"] as const;
-
 export class Judge {
   readonly #options: JudgeOptions;
   readonly #history: History;
@@ -114,15 +104,13 @@ export class Judge {
     const facts = await this.#facts(request, terms);
     const environment = facts.environments.find(({ id }) => id === request.environmentId);
     if (environment === undefined) {
-      return this.#no(
-        request,
-        facts,
-        "request.unknown_object",
-        "Its environment does not exist any more.",
-      );
+      return this.#no(request, facts, {
+        code: "request.unknown_object",
+        message: "Its environment does not exist any more.",
+      });
     }
-    const impossible = await this.#impossible(request, facts);
-    if (impossible !== undefined) return impossible;
+    const impossible = await impossibleNow(this.#options.store, request, facts);
+    if (impossible !== undefined) return this.#no(request, facts, impossible);
 
     const recalled = recalledFor(request, facts);
     const drafted = planFor(request, facts, { deniedSites: recalled });
@@ -136,9 +124,8 @@ export class Judge {
     if (plan !== undefined && builtIn !== undefined) {
       return this.#byCode(request, facts, builtIn, plan);
     }
-    const stopped =
-      this.#refusedByHold(request, facts) ?? this.#refusedByRecall(request, facts, recalled, plan);
-    if (stopped !== undefined) return { facts, decisions: [stopped], ...none, granted: request };
+    const stopped = heldNow(request, facts) ?? recalledNow(request, { facts, recalled, plan });
+    if (stopped !== undefined) return this.#no(request, facts, stopped);
     return await this.#byPolicy(request, { facts, environment, drafted, recalled, terms });
   }
 
@@ -147,8 +134,8 @@ export class Judge {
     request: Request,
   ): Promise<{ readonly facts: Facts; readonly plan: Plan } | Judged> {
     const facts = await this.#facts(request, {});
-    const impossible = await this.#impossible(request, facts);
-    if (impossible !== undefined) return impossible;
+    const impossible = await impossibleNow(this.#options.store, request, facts);
+    if (impossible !== undefined) return this.#no(request, facts, impossible);
     const drafted = planFor(request, facts);
     if (drafted.kind === "refused") {
       const decision = planRefusalOf(this.#options, request, drafted);
@@ -208,71 +195,6 @@ export class Judge {
       .filter(({ id, effective }) => asked.has(id) && effective.hostId !== "")
       .map(({ effective }) => effective.hostId);
     return [...new Set(hostIds)];
-  }
-
-  /** What no policy can allow: objects that are gone, machines in the middle of something. */
-  async #impossible(request: Request, facts: Facts): Promise<Judged | undefined> {
-    const unknown = [
-      ...request.machines
-        .map(({ machineId }) => machineId)
-        .filter((id) => !isOf(request, facts.machines, id)),
-      ...request.links.map(({ linkId }) => linkId).filter((id) => !isOf(request, facts.links, id)),
-    ];
-    if (unknown.length > 0) {
-      const message = "A machine or link it names does not exist in this environment any more.";
-      return this.#no(request, facts, "request.unknown_object", message);
-    }
-    const [running] = await operationsOn(this.#options.store, request, unfinished);
-    if (running !== undefined) {
-      const message = `Operation ${running.id} (${running.kind}) still runs on a machine it names. Ask again when it ended.`;
-      return this.#no(request, facts, "operation.running", message);
-    }
-    const [stuck] =
-      request.kind === "destroy" ? [] : await operationsOn(this.#options.store, request, ["stuck"]);
-    if (stuck !== undefined) {
-      const message = `Operation ${stuck.id} is stuck on a machine it names; an operator must look first.`;
-      return this.#no(request, facts, "operation.machine_stuck", message);
-    }
-    return undefined;
-  }
-
-  /** Adaptation stops; giving back and what the stack declares go on (the stack is judged by the freeze rule). */
-  #refusedByHold(request: Request, facts: Facts): Decision | undefined {
-    if (!adaptingKinds.has(request.kind)) return undefined;
-    const hold = holdAgainst(request, sitesOfRequest(request, facts), facts);
-    if (hold === undefined) return undefined;
-    const until =
-      hold.untilMs === undefined ? "it is lifted" : new Date(hold.untilMs).toISOString();
-    return denialOf(this.#options, request, {
-      point: "request",
-      code: "hold.active",
-      message: `hold: ${hold.reason} (until ${until})`,
-    });
-  }
-
-  /** Nothing comes to a site that recalled its consent, and nothing grows there; leaving and destroying go on. */
-  #refusedByRecall(
-    request: Request,
-    facts: Facts,
-    recalled: ReadonlySet<SiteId>,
-    plan: Plan | undefined,
-  ): Decision | undefined {
-    if (recalled.size === 0 || request.kind === "destroy") return undefined;
-    // A change of words alone, such as a wider envelope, takes nothing from anybody.
-    if (request.kind === "update" && plan?.actions.length === 0) return undefined;
-    const wanted = request.machines.map(({ machineId, siteId }) => {
-      const machine = facts.machines.find(({ id }) => id === machineId);
-      const stays = request.kind === "move" ? undefined : machine?.effective.siteId;
-      return siteId ?? stays;
-    });
-    const siteId = wanted.find((site) => site !== undefined && recalled.has(site));
-    if (siteId === undefined) return undefined;
-    const recall = facts.recalls.find((one) => one.siteId === siteId);
-    return denialOf(this.#options, request, {
-      point: "request",
-      code: "consent.recalled",
-      message: `Site ${siteId} has recalled its consent: ${recall?.reason ?? ""}`,
-    });
   }
 
   #byCode(request: Request, facts: Facts, kind: BuiltIn, plan: Plan): Judged {
@@ -409,8 +331,8 @@ export class Judge {
     return { decision, approvedPlan: covered ? approved.plan : undefined };
   }
 
-  #no(request: Request, facts: Facts, code: string, message: string): Judged {
-    const denied = denialOf(this.#options, request, { point: "request", code, message });
+  #no(request: Request, facts: Facts, why: Stopped): Judged {
+    const denied = denialOf(this.#options, request, { point: "request", ...why });
     return { facts, decisions: [denied], ...none, granted: request };
   }
 
@@ -431,16 +353,6 @@ export class Judge {
   }
 }
 
-function isOf(
-  request: Request,
-  records: readonly { readonly id: string; readonly environmentId: string | undefined }[],
-  id: string,
-): boolean {
-  return records.some(
-    (record) => record.id === id && record.environmentId === request.environmentId,
-  );
-}
-
 /** What is to be decided once code has let it through. */
 interface Question {
   readonly facts: Facts;
@@ -449,19 +361,6 @@ interface Question {
   readonly drafted: Drafted;
   readonly recalled: ReadonlySet<SiteId>;
   readonly terms: JudgeTerms;
-}
-
-const adaptingKinds: ReadonlySet<Request["kind"]> = new Set([
-  "resize",
-  "rate",
-  "move",
-  "scale",
-  "topology",
-]);
-
-function recalledFor(request: Request, facts: Facts): ReadonlySet<SiteId> {
-  const machineIds = request.machines.map(({ machineId }) => machineId);
-  return recalledSites(facts.recalls, request.environmentId, machineIds);
 }
 
 function wantsApproval({ ok, level, code }: Finding): boolean {
