@@ -76,9 +76,12 @@ export async function pathMtu(
   // One question is enough on a good path; else eight sizes at once, and eight between the last that passed and the next.
   const script = `
 passes() { ping -q -n -c 2 -i 0.2 -W ${answerSeconds} -M do -s $(($1 - ${pingHeaderBytes})) ${commandLine([address])} >/dev/null 2>&1; }
-if passes ${maxBytes}; then echo ${maxBytes}; exit; fi
+device=$(ip -o route get ${commandLine([address])} | sed -n 's/.* dev \\([^ ]*\\).*/\\1/p')
+high=$(ip -o link show dev "$device" | sed -n 's/.* mtu \\([0-9]*\\).*/\\1/p')
+[ "$high" -lt ${maxBytes} ] || high=${maxBytes}
+if passes $high; then echo $high; exit; fi
 passes ${leastPathBytes} || { echo 0; exit; }
-low=${leastPathBytes} high=${maxBytes}
+low=${leastPathBytes}
 while [ $((high - low)) -gt 1 ]; do
   step=$(((high - low) / 9)); [ $step -gt 0 ] || step=1
   best=$(for n in 1 2 3 4 5 6 7 8; do
@@ -90,7 +93,8 @@ while [ $((high - low)) -gt 1 ]; do
   low=$best
 done
 echo $low`;
-  const { stdout, stderr } = await shell.script(script, { timeoutMs: 60_000 });
+  // In a session of its own: it may take seconds, and a cut-over must not wait behind it.
+  const { stdout, stderr } = await shell.run(["sh", "-c", script], { timeoutMs: 60_000 });
   const bytes = Number(stdout.trim());
   if (stdout.trim() === "" || !Number.isInteger(bytes))
     throw new Fault("network.feature_missing", {

@@ -22,13 +22,13 @@ export function doorRoutes(router: ApiRouter, world: ApiWorld): void {
       config: { access: "declare" },
       schema: {
         params: Type.Object({ id: Type.String() }),
-        querystring: Type.Object({ port: Type.Integer({ minimum: 1, maximum: 65_535 }) }),
+        querystring: Type.Object({ port: Type.String({ pattern: "^[1-9][0-9]{0,4}$" }) }),
       },
       // Bytes of a connection, not a document.
       bodyLimit: Number.MAX_SAFE_INTEGER,
     },
     async (request, reply) => {
-      const { port } = request.query;
+      const port = Number(request.query.port);
       const place = await store.transaction(async (journal) => {
         const machine = await find(journal, "machine", request.params.id);
         const environment = await environmentOf(journal, machine.spec.environmentId);
