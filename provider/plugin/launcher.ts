@@ -12,9 +12,14 @@ export function launcher(nodePath = ""): string {
   const load =
     'const M=require("module"),f=process.argv[1],m=new M(f);m.filename=f;' +
     'm._compile(require("fs").readFileSync(f,"utf8").replace(/^#!.*/,""),f)';
+  const become = `do [ -n "$n" ] && [ -x "$n" ] && exec "$n" --input-type=commonjs -e '${load}' "$0" "$@"`;
   const shell = [
-    `for n in "$DROVER_NODE" ${quoted} "$(command -v node)" "$(command -v nodejs)" /usr/local/bin/node`,
-    `do [ -n "$n" ] && [ -x "$n" ] && exec "$n" --input-type=commonjs -e '${load}' "$0" "$@"`,
+    `for n in "$DROVER_NODE" ${quoted}`,
+    become,
+    "done",
+    // looked for only now: each look is a process more
+    'for n in "$(command -v node)" "$(command -v nodejs)" /usr/local/bin/node',
+    become,
     "done",
     `echo "terraform-provider-drover needs Node ${oldestNode} or newer and found none. Install it, or set DROVER_NODE to it." >&2`,
     "exit 1",
