@@ -26,8 +26,9 @@ export const templateAttributes = attributes({
   site: {
     type: "string",
     optional: true,
+    computed: true,
     description:
-      "Baseline site of its machines. Absent: the sites of the environment in turn. An edit is a live move.",
+      "Baseline site of its machines. Default: the first of the environment. An edit is a live move.",
   },
   networks: {
     type: {

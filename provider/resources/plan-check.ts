@@ -164,7 +164,10 @@ function report<A>(
       where.warning(`Policy: ${rule} (${owner})`, `To ${what}: ${text}`);
     else
       where.error(
-        `Policy does not allow this: ${rule} (${owner})`,
+        // What no owner says, but drover itself: no room, a restart, a name that is taken.
+        owner === "drover"
+          ? "The shepherd would refuse this"
+          : `Policy does not allow this: ${rule} (${owner})`,
         `The shepherd would not ${what}. ${text} Nothing has been changed. [${answer.code}]`,
       );
   }

@@ -69,8 +69,14 @@ export class PlanChecks {
     this.#world = world;
   }
 
-  async check(body: Body, principal: Principal): Promise<PlanCheckAnswer> {
-    const run = this.#run(`${principal.name} ${body.run}`);
+  /** Terraform plans ten resources at once: those of one run are judged one after the other, so that each sees the rest. */
+  check(body: Body, principal: Principal): Promise<PlanCheckAnswer> {
+    const run = `${principal.name} ${body.run}`;
+    return this.#world.turns.inTurn(`plan check ${run}`, () => this.#check(run, body, principal));
+  }
+
+  async #check(id: string, body: Body, principal: Principal): Promise<PlanCheckAnswer> {
+    const run = this.#run(id);
     const key = `${body.kind} ${body.id ?? `${body.environment ?? ""}/${body.name ?? linkName(body)}`}`;
     const isFirst = run.changes.size === 0;
     run.changes.delete(key);

@@ -86,7 +86,7 @@ export interface ElasticGroupProps extends Omit<GroupProps, "site" | "override">
   /** Links among its machines, kept as they come and go. */
   readonly topology?: { readonly shape: "ring" | "mesh" | "star"; readonly rate: Rate };
   readonly coupling?: "independent" | "bulk_synchronous" | "pipeline";
-  /** Baseline site of all; default: the environment's in turn. */
+  /** Baseline site of all; default: the environment's first. */
   readonly site?: string;
 }
 
