@@ -49,6 +49,9 @@ bench: build ## Benchmarks, each beside its rival in one run; prints ratios
 bench-provider: build ## The provider beside its rivals: plans, apply and destroy of 100 machines, start, size
 	@node test/bench/run.ts provider
 
+bench-policy: build ## Policy: decisions beside `opa run --server`, plan check, activation, replay, memory
+	@node test/bench/run.ts policy policy-history
+
 golden: ## Rewrite the golden files; commit only a diff you can explain
 	@GOLDEN=write node --experimental-vm-modules node_modules/jest/bin/jest.js
 

@@ -1,29 +1,42 @@
 /**
- * Policy decisions, door and worker included: p50, p99 and rate by machines and active instances, beside
- * `opa run --server` on the same sources, data and input in the same run. Prints a table; asserts nothing.
+ * Policy decisions with everything around them: checking the input, the worker, checking the answer, and the durable
+ * journal write with its evidence; by machines and active instances, beside `opa run --server` on the same sources, data
+ * and input in the same run. Then the check of one plan by four bundles. Prints tables; asserts nothing.
  * Run: node test/bench/policy.ts [--quick]
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { Agent, request } from "node:http";
-import { tmpdir } from "node:os";
+import { loadavg, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { withEvidence } from "../../shepherd/evidence/evidence.ts";
 import { digestOf } from "../../shepherd/model/canonical.ts";
 import { findOpa } from "../../shepherd/opa/binary.ts";
 import { compileSources } from "../../shepherd/opa/compile.ts";
-import { loadPolicy } from "../../shepherd/opa/engine.ts";
+import { type LoadedPolicy, loadPolicy, openPolicy } from "../../shepherd/opa/engine.ts";
 import { collectSources, libraryFolder, type RegoSource } from "../../shepherd/opa/sources.ts";
+import { combine } from "../../shepherd/policy/combine.ts";
+import { consult } from "../../shepherd/policy/consult.ts";
 import type { PolicyData } from "../../shepherd/policy/data.ts";
 import type { PolicyInput } from "../../shepherd/policy/input.ts";
+import type { PolicyAnswer } from "../../shepherd/ports/policy-engine.ts";
+import type { Store } from "../../shepherd/ports/store.ts";
+import { openSqliteStore } from "../../shepherd/store/sqlite.ts";
 import { exampleInput } from "../shepherd/opa/vectors.ts";
 
 export interface PolicyFigures {
   readonly machines: number;
   readonly instances: number;
+  /** The answer alone: door, worker, door. */
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly perSecond: number;
+  /** The answer and its own durable transaction, one after the other. */
+  readonly journaledP50Ms: number;
+  readonly journaledP99Ms: number;
+  /** Sixteen answers asked at once and written in one transaction. */
+  readonly journaledPerSecond: number;
   readonly serverP50Ms: number;
   readonly serverP99Ms: number;
 }
@@ -32,13 +45,16 @@ const quick = process.argv.includes("--quick");
 const rounds = quick ? 200 : 1_000;
 
 /** The example with this many machines, one of them asking for more. */
-function inputOf(machines: number): PolicyInput {
+export function inputOf(machines: number): PolicyInput {
   const [template] = exampleInput.environment.machines;
   if (template === undefined) throw new Error("the example has no machine");
+  const names = Array.from({ length: machines }, (_, index) => `rank-${index}`);
   return {
     ...exampleInput,
     environment: {
       ...exampleInput.environment,
+      counts: { ...exampleInput.environment.counts, machines },
+      groups: [{ name: template.group, machines: names }],
       machines: Array.from({ length: machines }, (_, index) => ({
         ...template,
         name: `rank-${index}`,
@@ -158,49 +174,158 @@ async function measureServer(
   }
 }
 
+const atOnce = 16;
+
+/** What the gate journals of one answer: the decision, its event, and with it an entry of the evidence chain. */
+function journal(
+  store: Store,
+): (input: PolicyInput, answers: readonly PolicyAnswer[]) => Promise<void> {
+  let lastId = 0;
+  return async (input, answers) => {
+    await store.transaction(async (rows) => {
+      for (const answer of answers) {
+        const id = `d-${(lastId += 1)}`;
+        const verdict = combine([answer]);
+        await rows.decisions.add({
+          id,
+          requestId: "r",
+          environmentId: "ring",
+          point: "request",
+          message: "",
+          ...verdict,
+          input,
+          decidedAtMs: 1,
+        });
+        await rows.events.append({ kind: "decision.made", atMs: 1, data: { decisionId: id } });
+      }
+    });
+  };
+}
+
 /** One row a size; `progress` is called with each when it is done. */
 export async function benchPolicy(progress: (row: PolicyFigures) => void): Promise<void> {
   const folder = join(libraryFolder, "data/operator");
   const sources = await collectSources({ owner: "bench", folder });
   const wasm = await compileSources("bench", sources);
   for (const machines of quick ? [32] : [4, 32, 128])
-    for (const instances of quick ? [10, 50] : [10, 50, 200]) {
-      const data = dataOf(instances);
-      const input = inputOf(machines);
-      const engine = await loadPolicy({
-        owner: "bench",
-        wasm,
-        data,
-        policyDigest: "",
-        dataDigest: digestOf(data),
+    for (const instances of quick ? [10, 50] : [10, 50, 200])
+      progress(await measureSize({ sources, wasm, machines, instances }));
+}
+
+async function measureSize(size: {
+  readonly sources: readonly RegoSource[];
+  readonly wasm: Uint8Array<ArrayBuffer>;
+  readonly machines: number;
+  readonly instances: number;
+}): Promise<PolicyFigures> {
+  const { sources, wasm, machines, instances } = size;
+  const data = dataOf(instances);
+  const input = inputOf(machines);
+  const engine = await loadPolicy({
+    owner: "bench",
+    wasm,
+    data,
+    policyDigest: "p",
+    dataDigest: digestOf(data),
+  });
+  const state = mkdtempSync(join(tmpdir(), "drover-bench-"));
+  const store = withEvidence(openSqliteStore(join(state, "journal.sqlite")));
+  const write = journal(store);
+  try {
+    // a fresh input each time: the same one would be checked and written only once
+    const decide = async (): Promise<PolicyAnswer> => {
+      const answer = await engine.evaluate("decision", { ...input });
+      if (answer.effect !== "allow") throw new Error(JSON.stringify(answer.findings));
+      return answer;
+    };
+    const alone = await measure(async () => void (await decide()));
+    const perSecond = await rate(async () => void (await together(decide)));
+    const journaled = await measure(async () => write(input, [await decide()]));
+    const journaledPerSecond = await rate(async () => write(input, await together(decide)));
+    const server = await measureServer(sources, data, input);
+    return {
+      machines,
+      instances,
+      ...alone,
+      perSecond,
+      journaledP50Ms: journaled.p50Ms,
+      journaledP99Ms: journaled.p99Ms,
+      journaledPerSecond,
+      serverP50Ms: server.p50Ms,
+      serverP99Ms: server.p99Ms,
+    };
+  } finally {
+    await engine.close();
+    await store.close();
+    rmSync(state, { recursive: true });
+  }
+}
+
+function together<T>(work: () => Promise<T>): Promise<T[]> {
+  return Promise.all(Array.from({ length: atOnce }, work));
+}
+
+/** Of `atOnce` at a time. */
+async function rate(work: () => Promise<void>): Promise<number> {
+  const begunMs = performance.now();
+  for (let round = 0; round < rounds; round += atOnce) await work();
+  const done = Math.ceil(rounds / atOnce) * atOnce;
+  return Math.round((done * 1_000) / (performance.now() - begunMs));
+}
+
+/** The shipped policies of four owners on the plan of one move; the slowest of them counts. */
+export async function benchPlanCheck(): Promise<{ p50Ms: number; p99Ms: number }> {
+  const owners = [
+    ["operator", "operator"],
+    ["owner:alice", "owner"],
+    ["site:north", "site-north"],
+    ["site:south", "site-south"],
+  ] as const;
+  const engines = new Map<string, LoadedPolicy>();
+  for (const [owner, name] of owners)
+    engines.set(owner, await openPolicy({ owner, folder: join(libraryFolder, "data", name) }));
+  const input = planOf(inputOf(32));
+  try {
+    return await measure(async () => {
+      const verdict = await consult(engines, {
+        entrypoint: "plan_check",
+        owners: owners.map(([owner]) => owner),
+        input: { ...input },
+        kind: "move",
       });
-      const decide = async (): Promise<void> => {
-        const { effect, findings } = await engine.evaluate("decision", input);
-        if (effect !== "allow") throw new Error(JSON.stringify(findings));
-      };
-      const ours = await measure(decide);
-      const begunMs = performance.now();
-      for (let round = 0; round < rounds; round += 10)
-        await Promise.all(Array.from({ length: 10 }, decide));
-      const perSecond = Math.round((rounds * 1_000) / (performance.now() - begunMs));
-      await engine.close();
-      const server = await measureServer(sources, data, input);
-      progress({
-        machines,
-        instances,
-        ...ours,
-        perSecond,
-        serverP50Ms: server.p50Ms,
-        serverP99Ms: server.p99Ms,
-      });
-    }
+      if (verdict.consents.some(({ effect }) => effect !== "allow"))
+        throw new Error(JSON.stringify(verdict.findings.filter(({ ok }) => !ok)));
+    });
+  } finally {
+    for (const engine of engines.values()) await engine.close();
+  }
+}
+
+/** A plan that changes sizes where the machines are. */
+function planOf(input: PolicyInput): PolicyInput {
+  const { contract, now_ms, request: asked, subject, environment, ...rest } = input;
+  return {
+    ...rest,
+    contract,
+    now_ms,
+    point: "plan",
+    request: { ...asked, kind: "resize" },
+    subject,
+    environment,
+    plan: { digest: "d", predicted_ms: 100, bytes: 0, downtime_ms: 0, moves: [] },
+  };
 }
 
 if (import.meta.main) {
   process.stdout.write(
-    "| machines | instances | p50 ms | p99 ms | decisions/s | opa server p50 ms | p99 ms | p50 ratio |\n",
+    `load at the start: ${loadavg()
+      .map((load) => load.toFixed(1))
+      .join(", ")}\n\n`,
   );
-  process.stdout.write("| --- | --- | --- | --- | --- | --- | --- | --- |\n");
+  process.stdout.write(
+    "| machines | instances | p50 ms | p99 ms | per s | journaled p50 ms | p99 ms | per s, 16 a transaction | opa server p50 ms | p99 ms | p50 ratio |\n",
+  );
+  process.stdout.write("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n");
   await benchPolicy((row) => {
     const cells = [
       row.machines,
@@ -208,10 +333,17 @@ if (import.meta.main) {
       row.p50Ms.toFixed(2),
       row.p99Ms.toFixed(2),
       row.perSecond,
+      row.journaledP50Ms.toFixed(2),
+      row.journaledP99Ms.toFixed(2),
+      row.journaledPerSecond,
       row.serverP50Ms.toFixed(2),
       row.serverP99Ms.toFixed(2),
       (row.p50Ms / row.serverP50Ms).toFixed(2),
     ];
     process.stdout.write(`| ${cells.join(" | ")} |\n`);
   });
+  const plan = await benchPlanCheck();
+  process.stdout.write(
+    `\none plan of 32 machines, four shipped bundles: p50 ${plan.p50Ms.toFixed(2)} ms, p99 ${plan.p99Ms.toFixed(2)} ms\n`,
+  );
 }
