@@ -34,6 +34,7 @@ import type { Request } from "#model/request";
 import type { EnvironmentId, MachineId, Ms } from "#model/units";
 import { waitForApproval } from "#policy/approvals";
 import type { Gate, GateAnswer, GateOperations } from "#policy/gate";
+import { newRequest } from "#policy/request";
 import type { Clock, Ids } from "#ports/clock";
 import type { Store } from "#ports/store";
 
@@ -340,15 +341,12 @@ export class GuestSession {
   }
 
   #requestOf(id: string, ask: Ask, self: MachineRecord): Request {
-    const { ids, clock } = this.#world;
-    return {
+    return newRequest(this.#world, {
       ...ask,
-      id: ids.next(),
       subject: guestSubject(self),
       // Names repeat between environments, machine ids never do.
       idempotencyKey: `${self.id}:${id}`,
-      receivedAtMs: clock.nowMs(),
-    };
+    });
   }
 
   async #scope(): Promise<{ readonly self: MachineRecord; readonly scope: Scope }> {

@@ -9,6 +9,7 @@ import type { HostMark } from "#model/site";
 import type { HostId, MachineId, Ms, OperationId } from "#model/units";
 import type { HostMarks } from "#operations/host-marks";
 import type { Gate, GateOperations } from "#policy/gate";
+import { shepherdSubject } from "#policy/request";
 import type { Clock, Ids } from "#ports/clock";
 import type { Store } from "#ports/store";
 
@@ -156,7 +157,7 @@ class DrainLoop implements Drains {
         id,
         kind: "move",
         environmentId: machine.spec.environmentId,
-        subject: { type: "shepherd", name: "shepherd", roles: [] },
+        subject: shepherdSubject,
         machines: [{ machineId: machine.id }],
         links: [],
         reason: `${mark.hostId} is drained by ${mark.by}: ${mark.reason}`.slice(0, 200),

@@ -6,7 +6,6 @@
  */
 import type { KeyObject } from "node:crypto";
 import type { Logger } from "pino";
-import { digestOf } from "#model/canonical";
 import type { Approval, SignedBreakGlass, Vote } from "#model/consent";
 import type { NewEvent } from "#model/event";
 import type { Facts } from "#model/facts";

@@ -22,6 +22,7 @@ import type { HostMarks } from "#operations/host-marks";
 import { readNetworkState } from "#operations/network-state";
 import { changeMachine } from "#operations/records";
 import type { GateOperations } from "#policy/gate";
+import { shepherdSubject } from "#policy/request";
 import type { Clock, Ids } from "#ports/clock";
 import type { Hosts } from "#ports/host";
 import type { Journal, Store } from "#ports/store";
@@ -242,7 +243,7 @@ class SweepingJanitor implements Janitor {
       id,
       kind: "repair",
       environmentId: "",
-      subject: { type: "shepherd", name: "shepherd", roles: [] },
+      subject: shepherdSubject,
       machines: [],
       links: [],
       reason: reason.slice(0, 200),

@@ -36,6 +36,7 @@ import { Fault } from "#model/fault";
 import type { EnvironmentRecord, MachineRecord } from "#model/objects";
 import type { MachineAsk, Request } from "#model/request";
 import type { EnvironmentId } from "#model/units";
+import { newRequest as makeRequest } from "#policy/request";
 import type { Journal } from "#ports/store";
 
 /** What a handler needs of Fastify's request and reply. */
@@ -341,18 +342,13 @@ export function newRequest(
   },
 ): Request {
   const key = of.call.headers["idempotency-key"];
-  return {
-    id: world.ids.next(),
+  return makeRequest(world, {
     kind: of.kind,
     environmentId: of.environmentId,
     subject: subjectOf(of.principal, "stack"),
-    machines: [],
-    links: [],
     reason: `${of.kind} by the stack`,
-    idempotencyKey:
-      typeof key === "string" && key !== ""
-        ? `${of.call.method} ${of.call.url} ${key}`.slice(0, 400)
-        : world.ids.next(),
-    receivedAtMs: world.clock.nowMs(),
-  };
+    ...(typeof key === "string" && key !== ""
+      ? { idempotencyKey: `${of.call.method} ${of.call.url} ${key}`.slice(0, 400) }
+      : {}),
+  });
 }
