@@ -20,7 +20,7 @@ import {
 
 const machinesPerNetwork = 10;
 
-for (const count of [1, 10, 100]) await measure(count);
+for (const count of [1, 10, 100, 1_000]) await measure(count);
 
 async function measure(count: number): Promise<void> {
   const world = raiseNamespaces(2);
