@@ -416,6 +416,7 @@ class Engine {
       if (state !== "stuck") {
         // What may still happen at a host of a stuck one stays counted.
         await journal.reservations.removeOf(operation.id);
+        await this.#settleUnknown(journal, operation, nowMs);
       }
       const ended = { operation, plan: this.#plan, nowMs, ids: this.#world.ids };
       // What was taken back leaves the terms of what stands alone.
@@ -591,6 +592,20 @@ class Engine {
         state: unknown ? "unknown" : machine.state,
       }),
     );
+  }
+
+  /**
+   * It ended, so every host has answered: nothing stays unknown. A predecessor may have died between the answer and the
+   * row that says so, and a step that is done is not looked at again.
+   */
+  async #settleUnknown(journal: Journal, operation: Operation, nowMs: Ms): Promise<void> {
+    for (const id of operation.machineIds) {
+      const effective = (await journal.objects.get("machine", id))?.effective;
+      if (effective?.state !== "unknown") continue;
+      const lives = effective.hostId === "" ? "failed" : "running";
+      const state = operation.kind === "destroy" ? "destroying" : lives;
+      await changeMachine(journal, id, nowMs, { state });
+    }
   }
 
   /** A step that a cancel broke off did not fail by itself. */

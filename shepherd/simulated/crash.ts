@@ -8,6 +8,8 @@ import type { Store } from "#ports/store";
 export interface Death {
   /** Dies with this write, counted from 1. */
   readonly afterWrites?: number;
+  /** Dies instead of this write, counted from 1: what was done in the world is not journaled. */
+  readonly losesWrite?: number;
   /** Dies with the write that journals such a step. */
   readonly afterStep?: (step: StepRecord) => boolean;
   /** Runs once, before anybody could have learnt of the last write. */
@@ -32,6 +34,10 @@ export function createMortalStore(store: Store, death: Death): MortalStore {
     die,
     async transaction(work) {
       if (dead) return never;
+      if (writes + 1 === death.losesWrite) {
+        die();
+        return never;
+      }
       let last = false;
       const result = await store.transaction((journal) =>
         work({

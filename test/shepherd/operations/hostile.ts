@@ -166,6 +166,37 @@ export async function withCrashes(
   return { operation, died };
 }
 
+/**
+ * Dies instead of a write, so that what was just done in the world is not in the journal: the next shepherd meets every
+ * step half done, and does it, or undoes it, a second time. `fault` turns the operation round first.
+ */
+export async function withLostWrite(
+  scenario: Scenario,
+  losesWrite: number,
+  fault?: { nth: number; effect: FaultEffect },
+): Promise<{ operation: Operation; died: boolean }> {
+  const staged = await stage(scenario);
+  const { fleet } = staged;
+  const { id } = await fleet.admit(fleet.start(), scenario.kind, staged.actions);
+  if (fault !== undefined) fleet.world.faults.inject(fault);
+  const mortal = fleet.start({ losesWrite });
+  const recovered = mortal.operations.recover();
+  const ended = mortal.operations.wait(id, 24 * 3_600_000);
+  const outcome = await fleet.clock.until(
+    Promise.race([
+      recovered.then(() => ended).then(() => "ended" as const),
+      deathOf(fleet, mortal),
+    ]),
+  );
+  fleet.world.faults.clear();
+  const last = fleet.start();
+  await fleet.clock.until(last.operations.recover());
+  const operation = await fleet.clock.until(last.operations.wait(id, 24 * 3_600_000));
+  await expectSound(staged, operation);
+  await fleet.store.close();
+  return { operation, died: outcome === "died" };
+}
+
 /** Looks every now and then whether it has written its last. */
 async function deathOf(fleet: Fleet, shepherd: Shepherd): Promise<"died"> {
   while (!shepherd.dead()) await fleet.clock.sleep(50);
