@@ -223,7 +223,7 @@ function policyDetail(state: PolicyState): PolicyDetail {
   return {
     ...policyView(state),
     rules: Object.entries(state.self?.rules ?? {})
-      .toSorted()
+      .toSorted(([left], [right]) => (left < right ? -1 : 1))
       .map(([rule, { title, description, custom }]) => ({
         rule,
         title,

@@ -256,7 +256,7 @@ async function rulesOf(folder: string): Promise<RuleView[]> {
   await engine.close();
   const { constraints } = engine.bundle.data.drover;
   return Object.entries(engine.self.rules)
-    .toSorted()
+    .toSorted(([left], [right]) => (left < right ? -1 : 1))
     .map(([rule, { title, description, custom }]) => ({
       rule,
       title,

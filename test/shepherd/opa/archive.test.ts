@@ -279,7 +279,7 @@ test("an archive comes back as it was, and no prefix of one is taken for whole",
     fc.property(fc.array(file, { maxLength: 8 }), (list) => {
       const files: Files = new Map(list.map(([name, content]) => [name, new Uint8Array(content)]));
       const back = readTar(writeTar(files));
-      expect([...back].toSorted()).toEqual([...files].toSorted());
+      expect(new Map(back)).toEqual(new Map(files));
     }),
     { seed: 7, numRuns: 60 },
   );
