@@ -359,6 +359,7 @@ async function start(
       ids,
       log: log.child({ room: "api" }),
       siteIds: sites.map((site) => site.id),
+      rawXmlPaths: Object.fromEntries(sites.map((site) => [site.id, site.rawXmlPaths])),
       world: configuration.world,
       version,
     },

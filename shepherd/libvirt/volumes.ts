@@ -26,6 +26,8 @@ import type { HostVolumes, VolumeInfo } from "#ports/host";
 /** Reads and small changes; libvirt itself gives up waiting for a lock after 30 s. */
 const callTimeoutMs = 60_000;
 const partialSuffix = ".partial";
+/** What an empty qcow2 takes at once (measured: 196 KiB), rounded up. */
+const emptyQcow2Bytes = 256 * 1024;
 /** libvirt's states of a pool. */
 const poolInactive = 0;
 /** VIR_STORAGE_VOL_GET_PHYSICAL: the size of the file in place of its allocation. */
@@ -90,7 +92,10 @@ export class PoolVolumes implements HostVolumes {
   async upload(request: Parameters<HostVolumes["upload"]>[0]): Promise<void> {
     const running = this.#uploads.get(request.name);
     if (running !== undefined) return running;
-    const upload = this.#upload(request).finally(() => this.#uploads.delete(request.name));
+    const { name, sizeBytes: neededBytes } = request;
+    const upload = this.#unlessFull({ name, neededBytes }, () => this.#upload(request)).finally(
+      () => this.#uploads.delete(request.name),
+    );
     this.#uploads.set(request.name, upload);
     return upload;
   }
@@ -110,20 +115,24 @@ export class PoolVolumes implements HostVolumes {
       backingPath: backing.path,
       backingFormat: backing.format,
     });
-    await control.call(
-      remote.storageVolCreateXml,
-      { pool, xml, flags: 0 },
-      { timeoutMs: callTimeoutMs, order: pool.uuid },
+    await this.#unlessFull({ name: request.name, neededBytes: emptyQcow2Bytes }, () =>
+      control.call(
+        remote.storageVolCreateXml,
+        { pool, xml, flags: 0 },
+        { timeoutMs: callTimeoutMs, order: pool.uuid },
+      ),
     );
   }
 
   async createEmpty(request: Parameters<HostVolumes["createEmpty"]>[0]): Promise<void> {
     const control = await this.#control();
     const { pool } = await this.#refreshed(control);
-    await control.call(
-      remote.storageVolCreateXml,
-      { pool, xml: writeEmptyVolume(request), flags: 0 },
-      { timeoutMs: callTimeoutMs, order: pool.uuid },
+    await this.#unlessFull({ name: request.name, neededBytes: emptyQcow2Bytes }, () =>
+      control.call(
+        remote.storageVolCreateXml,
+        { pool, xml: writeEmptyVolume(request), flags: 0 },
+        { timeoutMs: callTimeoutMs, order: pool.uuid },
+      ),
     );
   }
 
@@ -132,6 +141,32 @@ export class PoolVolumes implements HostVolumes {
     const { pool } = await this.#refreshed(control);
     // The marker goes last: a crash in between leaves a marker, not a file that looks whole.
     for (const victim of [name, name + partialSuffix]) await remove(control, pool, victim);
+  }
+
+  /**
+   * Fault `pool.full` before anything is written when there is no room, and in place of whatever libvirt says when the
+   * room went meanwhile; what was begun is taken away again, because it would keep the pool full.
+   */
+  async #unlessFull<T>(
+    file: { readonly name: string; readonly neededBytes: Bytes },
+    work: () => Promise<T>,
+  ): Promise<T> {
+    const { name, neededBytes } = file;
+    const full = async (options?: ErrorOptions) => {
+      const free_bytes = await this.freeBytes();
+      const details = { pool: this.#poolName, volume: name, needed_bytes: neededBytes, free_bytes };
+      return new Fault("pool.full", details, options);
+    };
+    await this.#refreshed(await this.#control());
+    if ((await this.freeBytes()) < neededBytes) throw await full();
+    try {
+      return await work();
+    } catch (error) {
+      if (!saysFull(error)) throw error;
+      const fault = await full({ cause: error });
+      await this.remove(name);
+      throw fault;
+    }
   }
 
   async #upload(request: Parameters<HostVolumes["upload"]>[0]): Promise<void> {
@@ -250,6 +285,14 @@ async function remove(control: RpcConnection, pool: PoolRef, name: string): Prom
   if (volume === undefined) return;
   const options = { timeoutMs: callTimeoutMs, order: pool.uuid };
   await unlessGone(() => control.call(remote.storageVolDelete, { volume, flags: 0 }, options));
+}
+
+/** libvirt has no code for it: the system's own words are in the message, of the error or of its cause. */
+function saysFull(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return (
+    /No space left on device|Disk quota exceeded/i.test(error.message) || saysFull(error.cause)
+  );
 }
 
 async function unlessGone<T>(work: () => Promise<T>): Promise<T | undefined> {

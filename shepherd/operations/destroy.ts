@@ -110,8 +110,8 @@ export function destroySteps(
       onFault: "go_on",
       observe: (context) => doneOrGone(context, machineId),
       async do(context) {
-        const { image } = await context.read((journal) => needMachineWorld(journal, machineId));
-        return sweepParts(context, image, machineId);
+        const world = await context.read((journal) => needMachineWorld(journal, machineId));
+        return sweepParts(context, world);
       },
     },
     {

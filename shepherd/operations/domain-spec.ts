@@ -1,16 +1,25 @@
 /** What a machine's domain is made of, and what its volumes are called. Pure: from journal records, nothing remembered. */
-import { domainName, type ImageRecord, type NetworkRecord, type Nic } from "#model/objects";
+import { createHash } from "node:crypto";
+import {
+  domainName,
+  type ImageRecord,
+  type MachineRecord,
+  type NetworkRecord,
+  type Nic,
+} from "#model/objects";
 import type { MachineId, VolumeId } from "#model/units";
 import { bridgeName } from "#network/names";
 import type { MachineWorld } from "#operations/records";
+import { seedImage } from "#operations/seed";
 import type { DomainSpec } from "#ports/host";
 
 /** One content-addressed file of an image, as it lies in every pool. */
 export interface ImagePart {
   readonly volume: string;
   readonly format: "qcow2" | "raw";
-  /** Where the shepherd reads it. */
+  /** Where the shepherd reads it; "" when `content` says it. */
   readonly source: string;
+  readonly content?: Buffer | undefined;
   /** Undefined: as large as the file. */
   readonly capacityBytes: number | undefined;
 }
@@ -32,6 +41,27 @@ export function imageParts(image: ImageRecord): readonly ImagePart[] {
     parts.push(bootPart(initrdVolume(effective.initrdSha256), spec.initrd));
   }
   return parts;
+}
+
+/** All that must lie in a pool before this machine can be there: its image, and its seed where it has user data. */
+export function machineParts({ machine, image }: MachineWorld): readonly ImagePart[] {
+  return [...imageParts(image), ...seedParts(machine)];
+}
+
+/** Of what it was started with, and of what its specification says now. */
+export function seedParts(machine: MachineRecord): readonly ImagePart[] {
+  const { spec, effective } = machine;
+  const words = new Set([effective.started?.userData, spec.userData]);
+  return [...words].flatMap((userData) =>
+    userData === undefined ? [] : [seedPart(machine, userData)],
+  );
+}
+
+function seedPart({ id, spec }: MachineRecord, userData: string): ImagePart {
+  const content = seedImage({ machineId: id, name: spec.name, userData });
+  const sha256 = createHash("sha256").update(content).digest("hex");
+  const capacityBytes = content.length;
+  return { volume: `drover-${sha256}.seed`, format: "raw", source: "", content, capacityBytes };
 }
 
 export function baseVolume(image: ImageRecord): string {
@@ -78,6 +108,8 @@ export function domainSpecOf(
     boot,
     diskVolume: overlayVolume(machine.id),
     dataVolumes: (started?.disks ?? []).map(dataVolume),
+    seedVolume:
+      started?.userData === undefined ? undefined : seedPart(machine, started.userData).volume,
     xmlPatches: started?.xmlPatches ?? [],
     nics: effective.nics.map((nic) => ({
       mac: nic.mac,

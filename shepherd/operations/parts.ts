@@ -2,12 +2,12 @@
  * Image parts on hosts: placed once per host under their content's name, kept while any machine uses the image, swept
  * from all hosts with the last one. Knows files and volumes, not machines' disks.
  */
+import { Readable } from "node:stream";
 import { toFaultData } from "#model/fault";
-import type { ImageRecord } from "#model/objects";
 import type { HostId, MachineId, Ms } from "#model/units";
 import { withBudget } from "#operations/budget";
-import { imageParts } from "#operations/domain-spec";
-import { needMachineWorld } from "#operations/records";
+import { type ImagePart, imageParts, machineParts, seedParts } from "#operations/domain-spec";
+import { type MachineWorld, needMachineWorld } from "#operations/records";
 import type { Look, Step, StepContext } from "#operations/step";
 
 /** A base of some GiB over a slow line; progress shows that it goes on. */
@@ -15,8 +15,8 @@ const uploadBudgetMs: Ms = 30 * 60_000;
 const sweepBudgetMs: Ms = 15_000;
 
 export function placePartsStep(of: { machineId: MachineId; name: string; hostId: HostId }): Step {
-  const imageOf = (context: StepContext) =>
-    context.read(async (journal) => (await needMachineWorld(journal, of.machineId)).image);
+  const partsOf = (context: StepContext) =>
+    context.read(async (journal) => machineParts(await needMachineWorld(journal, of.machineId)));
   return {
     name: `${of.name}: image on ${of.hostId}`,
     budgetMs: uploadBudgetMs,
@@ -25,30 +25,31 @@ export function placePartsStep(of: { machineId: MachineId; name: string; hostId:
     async observe(context): Promise<Look> {
       const { volumes } = context.world.hosts.get(of.hostId);
       const missing: string[] = [];
-      for (const part of imageParts(await imageOf(context))) {
+      for (const part of await partsOf(context)) {
         if ((await volumes.find(part.volume)) === undefined) missing.push(part.volume);
       }
       return missing.length === 0 ? { verdict: "done" } : { verdict: "todo", seen: { missing } };
     },
-    do: async (context) => placeParts(context, of.hostId, await imageOf(context)),
+    do: async (context) => placeParts(context, of.hostId, await partsOf(context)),
   };
 }
 
-async function placeParts(context: StepContext, hostId: HostId, image: ImageRecord) {
+async function placeParts(context: StepContext, hostId: HostId, parts: readonly ImagePart[]) {
   const { volumes } = context.world.hosts.get(hostId);
   const { images } = context.world;
   let bytes = 0;
-  for (const part of imageParts(image)) {
+  for (const part of parts) {
     // Two machines of one image may start here at once: the second finds the first one's part.
     await context.exclusives(`part ${hostId} ${part.volume}`, async () => {
       if ((await volumes.find(part.volume)) !== undefined) return;
-      const sizeBytes = await images.sizeBytes(part.source);
+      const { content } = part;
+      const sizeBytes = content?.length ?? (await images.sizeBytes(part.source));
       await volumes.upload({
         name: part.volume,
         format: part.format,
         sizeBytes,
         capacityBytes: part.capacityBytes ?? sizeBytes,
-        open: () => images.open(part.source),
+        open: () => (content === undefined ? images.open(part.source) : Readable.from([content])),
         onProgress: (done) =>
           context.progress(done / Math.max(1, sizeBytes), `placing ${part.volume} on ${hostId}`),
       });
@@ -64,11 +65,11 @@ async function placeParts(context: StepContext, hostId: HostId, image: ImageReco
  */
 export async function sweepParts(
   context: StepContext,
-  image: ImageRecord,
-  leaving: MachineId,
+  of: MachineWorld,
 ): Promise<{ swept: number }> {
   const { world } = context;
-  const parts = imageParts(image);
+  const leaving = of.machine.id;
+  const parts = machineParts(of);
   let swept = 0;
   await Promise.all(
     world.fleet.map(async ({ id }) => {
@@ -106,7 +107,9 @@ function usedParts(context: StepContext, leaving: MachineId): Promise<ReadonlySe
     const used = new Set<string>();
     for (const machine of await journal.objects.list("machine")) {
       const image = images.get(machine.spec.imageId);
-      if (machine.id === leaving || image === undefined) continue;
+      if (machine.id === leaving) continue;
+      for (const part of seedParts(machine)) used.add(part.volume);
+      if (image === undefined) continue;
       for (const part of imageParts(image)) used.add(part.volume);
     }
     return used;

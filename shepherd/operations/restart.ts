@@ -9,6 +9,7 @@ import type { MachineId } from "#model/units";
 import { networkTargets, observeRunning } from "#operations/create";
 import { domainSpecOf } from "#operations/domain-spec";
 import { applyNetworks } from "#operations/networks";
+import { placePartsStep } from "#operations/parts";
 import { changeMachine, needMachine, needMachineWorld } from "#operations/records";
 import type { Look, Step, StepContext, StepData } from "#operations/step";
 import { placeVolumesStep } from "#operations/volumes";
@@ -33,6 +34,7 @@ export function restartSteps(
   const { machineId, hostId } = action;
   const machine = { id: machineId, state: "running" } as const;
   return [
+    placePartsStep({ machineId, name, hostId }),
     ...(action.volumeIds === undefined ? [] : [placeVolumesStep({ machineId, name, hostId })]),
     {
       name: `${name}: restart`,

@@ -182,8 +182,13 @@ function createVolumes(machinery: Machinery, caller: Caller, hostId: HostId): Ho
   const host = () => machinery.host(hostId);
   const call = <T>(name: string, work: () => T | Promise<T>) =>
     caller.call(hostId, `volumes.${name}`, work);
-  const refuse = (procedure: string, message: string) =>
-    new Fault("libvirt.operation_failed", { procedure, message });
+  const full = (volume: string, neededBytes: number) =>
+    new Fault("pool.full", {
+      pool: "simulated",
+      volume,
+      needed_bytes: neededBytes,
+      free_bytes: poolFreeBytes(host()),
+    });
   const info = ({ name, capacityBytes, allocatedBytes, backing }: HostData["volumes"][string]) => ({
     name,
     capacityBytes,
@@ -204,8 +209,7 @@ function createVolumes(machinery: Machinery, caller: Caller, hostId: HostId): Ho
         if (host().volumes[name] !== undefined) {
           throw new Fault("libvirt.exists", { procedure: "volumes.upload", message: name });
         }
-        if (sizeBytes > poolFreeBytes(host()))
-          throw refuse("volumes.upload", "No space left on device");
+        if (sizeBytes > poolFreeBytes(host())) throw full(name, sizeBytes);
         let bytes = 0;
         for await (const chunk of request.open()) {
           bytes += (chunk as Buffer).length;
@@ -239,7 +243,7 @@ function createVolumes(machinery: Machinery, caller: Caller, hostId: HostId): Ho
           throw new Fault("libvirt.no_volume", { procedure: "volumes.createOverlay", message });
         }
         if (emptyOverlayBytes > poolFreeBytes(host())) {
-          throw refuse("volumes.createOverlay", "No space left on device");
+          throw full(name, emptyOverlayBytes);
         }
         host().volumes[name] = {
           name,
@@ -256,7 +260,7 @@ function createVolumes(machinery: Machinery, caller: Caller, hostId: HostId): Ho
           throw new Fault("libvirt.exists", { procedure: "volumes.createEmpty", message: name });
         }
         if (emptyOverlayBytes > poolFreeBytes(host())) {
-          throw refuse("volumes.createEmpty", "No space left on device");
+          throw full(name, emptyOverlayBytes);
         }
         host().volumes[name] = {
           name,

@@ -6,7 +6,10 @@ import { createReadStream, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { readConfiguration } from "@drover/shepherd/configuration/configuration";
 import { type GuestShell, openGuest } from "@drover/shepherd/lab/guest-shell";
+import { insideHost } from "@drover/shepherd/lab/host";
 import { down, type Lab, up } from "@drover/shepherd/lab/lab";
+import { must } from "@drover/shepherd/lab/process";
+import { readState } from "@drover/shepherd/lab/state";
 import type { MachineRecord } from "@drover/shepherd/model/objects";
 import type { Operation, OperationKind, PlanAction, StepRecord } from "@drover/shepherd/model/plan";
 import type { HostRecord } from "@drover/shepherd/model/site";
@@ -262,6 +265,93 @@ describe("the shepherd dies in a move", () => {
   }, 180_000);
 });
 
+describe("a full pool", () => {
+  /** A file system of that size stands where the host's pool was, for as long as `work` takes. */
+  async function withSmallPool(
+    hostId: string,
+    sizeBytes: number,
+    work: () => Promise<void>,
+  ): Promise<void> {
+    const anchor = readState(lab.layout.stateDirectory)?.hosts[hostId]?.anchor;
+    if (anchor === undefined) throw new Error(`no host ${hostId}`);
+    const folder = "/var/lib/libvirt/images";
+    const inside = insideHost(anchor);
+    await must([...inside, "mount", "-t", "tmpfs", "-o", `size=${sizeBytes}`, "small", folder]);
+    try {
+      await work();
+      const left = await must([
+        ...inside,
+        "find",
+        folder,
+        "-name",
+        "drover-*",
+        "-newer",
+        "/proc/1",
+      ]);
+      expect(left.split("\n").filter((file) => file.includes(rank0))).toEqual([]);
+    } finally {
+      await must([...inside, "umount", folder]);
+    }
+  }
+  const freeHost = async () =>
+    (await machine(rank0)).effective.hostId === "north-1" ? "north-2" : "north-1";
+  const partsBytes = () =>
+    ["base.qcow2", "kernel", "initrd"].reduce(
+      (total, part) => total + statSync(join(lab.imageDirectory, part)).size,
+      0,
+    );
+  /** The move ended without having happened: same boot, same disk, same neighbours, nothing left over. */
+  async function expectUntouched(before: string, home: string): Promise<void> {
+    expect((await machine(rank0)).effective).toMatchObject({ state: "running", hostId: home });
+    expect(await insideGuest()).toBe(before);
+    expect(guest.host()).toBe(home);
+    expect(await pingsPeer()).toBe(true);
+  }
+
+  test("a move whose image has no room at the destination ends with a clear fault", async () => {
+    const before = await insideGuest();
+    const { hostId: home } = (await machine(rank0)).effective;
+    const target = await freeHost();
+    await withSmallPool(target, 1024 * 1024, async () => {
+      const operation = await perform("adapt", [move(home, target)]);
+      expect(operation).toMatchObject({
+        state: "failed",
+        fault: { code: "pool.full", details: { volume: expect.stringContaining("drover-") } },
+      });
+      await expectUntouched(before, home);
+    });
+    expect(await litter()).toEqual([]);
+  }, 180_000);
+
+  test("a move whose disk outgrows the destination in the copy leaves the machine where it was", async () => {
+    await guest.read("dd if=/dev/urandom of=/work/more bs=1M count=24 2>/dev/null; sync; echo ok");
+    const before = await insideGuest();
+    const { hostId: home } = (await machine(rank0)).effective;
+    const target = await freeHost();
+    await withSmallPool(target, partsBytes() + 8 * 2 ** 20, async () => {
+      const operation = await perform("adapt", [move(home, target)]);
+      expect(operation.state).toBe("failed");
+      expect(operation.fault?.message).toMatch(/no room|space|disk|pool/i);
+      await expectUntouched(before, home);
+    });
+    expect(await litter()).toEqual([]);
+    await guest.read("rm /work/more; sync; echo ok");
+  }, 180_000);
+
+  test("a machine that has no room for its image is not created, and leaves nothing", async () => {
+    const target = await freeHost();
+    const late = ids.next();
+    await declareMachine(late, 2);
+    await withSmallPool(target, 1024 * 1024, async () => {
+      const operation = await perform("create", [create(late, target)]);
+      expect(operation).toMatchObject({ state: "failed", fault: { code: "pool.full" } });
+      expect((await machine(late)).effective).toMatchObject({ state: "failed", hostId: "" });
+    });
+    await store.transaction((journal) => journal.objects.remove("machine", late));
+    expect(await litter()).toEqual([]);
+  }, 120_000);
+});
+
 test("destroys both and leaves nothing of ours on any host", async () => {
   for (const machineId of [rank0, rank1]) {
     const { hostId } = (await machine(machineId)).effective;
@@ -320,39 +410,44 @@ async function declare(): Promise<void> {
         initrdSha256: sha256.initrd,
       },
     });
-    for (const [index, id] of [rank0, rank1].entries()) {
-      await journal.objects.put({
-        ...common,
-        kind: "machine",
-        id,
-        key: `${environmentId}/rank-${index}`,
+  });
+  for (const [index, id] of [rank0, rank1].entries()) await declareMachine(id, index);
+}
+
+async function declareMachine(id: string, index: number): Promise<void> {
+  const common = { version: 1, claimed: true, createdAtMs: clock.nowMs() };
+  await store.transaction(async (journal) => {
+    await journal.objects.put({
+      ...common,
+      kind: "machine",
+      id,
+      key: `${environmentId}/rank-${index}`,
+      environmentId,
+      spec: {
         environmentId,
-        spec: {
-          environmentId,
-          name: `rank-${index}`,
-          speaker: false,
-          imageId,
-          baseline: { ...sizing, siteId: "north" },
-          envelope: { mode: "auto", memoryMib: { min: 192, max: 256 } },
-          networks: [{ networkId }],
-        },
-        effective: {
-          ...sizing,
-          siteId: "",
-          hostId: "",
-          state: "creating",
-          ceiling: { vcpus: 1, memoryMib: 256 },
-          nics: [
-            {
-              networkId,
-              address: `10.42.0.1${index}`,
-              prefixLength: 24,
-              mac: macAddress(id, 0),
-              tap: tapName(id, 0),
-            },
-          ],
-        },
-      });
-    }
+        name: `rank-${index}`,
+        speaker: false,
+        imageId,
+        baseline: { ...sizing, siteId: "north" },
+        envelope: { mode: "auto", memoryMib: { min: 192, max: 256 } },
+        networks: [{ networkId }],
+      },
+      effective: {
+        ...sizing,
+        siteId: "",
+        hostId: "",
+        state: "creating",
+        ceiling: { vcpus: 1, memoryMib: 256 },
+        nics: [
+          {
+            networkId,
+            address: `10.42.0.1${index}`,
+            prefixLength: 24,
+            mac: macAddress(id, 0),
+            tap: tapName(id, 0),
+          },
+        ],
+      },
+    });
   });
 }

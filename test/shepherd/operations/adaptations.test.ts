@@ -6,6 +6,7 @@ import {
   createFleet,
   type Fleet,
   memoryAction,
+  moveAction,
   type Shepherd,
   sizing,
 } from "./fleet.ts";
@@ -34,6 +35,21 @@ test("a second grant replaces the first: one adaptation a machine, with the new 
   expect(second).toMatchObject({ values: { cpuPercent: 60, memoryMib: 512 }, reason: "b" });
   expect(second?.leaseUntilMs).toBeUndefined();
   expect(second?.id).not.toBe(first?.id);
+});
+
+test("a move without a lease keeps the earlier end of what was granted; one with a lease has its own", async () => {
+  const id = await fleet.create(shepherd, "rank-0", "north-1");
+  await fleet.perform(shepherd, "adapt", [cpuAction(id, 20, 60)], { leaseMs: 1_000_000 });
+  const [first] = await active();
+  await fleet.perform(shepherd, "adapt", [moveAction(id, "north-1", "south-1")], {});
+  const [moved] = await active();
+  expect(moved?.values).toMatchObject({ cpuPercent: 60, siteId: "south" });
+  expect(moved?.leaseUntilMs).toBe(first?.leaseUntilMs);
+  await fleet.perform(shepherd, "adapt", [moveAction(id, "south-1", "north-2")], {
+    leaseMs: 9_000_000,
+  });
+  const [again] = await active();
+  expect(again?.leaseUntilMs).toBeGreaterThan(first?.leaseUntilMs ?? 0);
 });
 
 test("a decision's limit shortens the lease that was asked for", async () => {

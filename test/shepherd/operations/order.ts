@@ -26,7 +26,7 @@ export async function admitOrder(
   const { kind, environmentId, actions } = order;
   const request: Request = {
     id: ids.next(),
-    kind: kind === "adapt" ? "resize" : kind,
+    kind: kind !== "adapt" ? kind : actions.some(isMove) ? "move" : "resize",
     environmentId,
     subject: { type: "operator", name: "local-root", roles: ["operator"] },
     machines: [],
@@ -60,4 +60,8 @@ export async function admitOrder(
     await journal.grants.add(grant);
     return operations.admit(journal, { grant, plan, request, kind });
   });
+}
+
+function isMove({ kind }: PlanAction): boolean {
+  return kind === "move_machine";
 }
