@@ -48,6 +48,8 @@ export interface DeclaredObject<A, View> {
   readonly state: (view: View, prior: PlannedOf<A> | null) => Reached<A> & { state: StateOf<A> };
   /** The state to return after a change that succeeded; default is what the shepherd says. */
   readonly settle?: (reached: StateOf<A>, planned: PlannedOf<A>) => StateOf<A>;
+  /** A record of what came to nothing: no object, for the next PUT declares it anew. */
+  readonly isNowhere?: (view: View) => boolean;
   readonly idOf: (state: StateOf<A>) => string;
   readonly nameOf: (state: PlannedOf<A>) => string;
   /** The object that a user named for import. */
@@ -130,6 +132,8 @@ export function declaredObject<A, View>(
           );
         return { state: null };
       }
+      if (outcome.kind !== "done" && object.isNowhere?.(found.value) === true)
+        return { state: null };
       const reached = object.state(found.value, planned);
       return outcome.kind === "done" ? settled(reached, planned) : reached;
     },

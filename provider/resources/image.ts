@@ -2,6 +2,7 @@
 import { path } from "@drover/shepherd/api/client";
 import type { ImageBody, ImageView } from "@drover/shepherd/api/contract";
 import { attributes } from "#schema/attribute";
+import { identityById } from "#schema/identity";
 import { defineResource } from "#schema/resource";
 import { objectName, sha256, shepherdFile } from "#schema/validators";
 import { declaredObject } from "./declared-object.ts";
@@ -66,6 +67,7 @@ export const image = defineResource({
   description: "An image that machines start from, placed on each host at first use.",
   importId: "name or id",
   attributes: declared,
+  identity: identityById("image"),
   validate: (config, report) => {
     if (config.kernel === null && typeof config.initrd === "string")
       report

@@ -53,6 +53,7 @@ export const machine = defineResource({
     patch: ({ prior, planned, private: kept }) => patchOf(prior, planned, kept),
     state: stateOf,
     settle: keepPromises,
+    isNowhere: ({ effective }) => effective.host === "" && effective.state === "failed",
     idOf: (state) => state.id ?? "",
     nameOf: (state) => String(state.name),
     find: (client, id) => {

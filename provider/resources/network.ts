@@ -2,6 +2,7 @@
 import { path } from "@drover/shepherd/api/client";
 import type { NetworkBody, NetworkView } from "@drover/shepherd/api/contract";
 import { attributes } from "#schema/attribute";
+import { identityById } from "#schema/identity";
 import { defineResource } from "#schema/resource";
 import { ipv4Cidr, objectName } from "#schema/validators";
 import { declaredObject, splitImportId } from "./declared-object.ts";
@@ -39,6 +40,7 @@ export const network = defineResource({
   description: "A private layer-2 network of one environment, spanning its sites.",
   importId: "environment/name or id",
   attributes: declared,
+  identity: identityById("network"),
   ...declaredObject<typeof declared, NetworkView>({
     noun: "network",
     typeName: "drover_network",

@@ -1,4 +1,4 @@
-/** `drover_volume`: a data disk that outlives the machine it is attached to. It grows in place and never shrinks. */
+/** `drover_volume`: a data disk that outlives the machine it is attached to, and moves with it. */
 import { path } from "@drover/shepherd/api/client";
 import type { VolumeBody, VolumePatch, VolumeView } from "@drover/shepherd/api/contract";
 import { attributes } from "#schema/attribute";
@@ -29,7 +29,7 @@ const declared = attributes({
   size_gib: {
     type: "number",
     required: true,
-    description: "Size in GiB. It grows in place; it never shrinks.",
+    description: "Size in GiB. Fixed once the volume is placed on a host.",
     validators: [wholeNumber({ min: 1, max: 65_536 })],
   },
   site: {
@@ -79,12 +79,13 @@ export const volume = defineResource({
   identity: identityById("volume"),
   plan: ({ prior, planned }, report) => {
     if (prior === null) return {};
-    if (typeof planned.size_gib === "number" && planned.size_gib < prior.size_gib)
+    const isPlaced = prior.effective?.host !== null;
+    if (isPlaced && typeof planned.size_gib === "number" && planned.size_gib !== prior.size_gib)
       report
         .at("size_gib")
         .error(
-          "A volume never shrinks",
-          `It has ${prior.size_gib} GiB; ${planned.size_gib} would cut off what stands at its end. Keep ${prior.size_gib}, or copy its content to a new, smaller volume.`,
+          "A volume that is placed keeps its size",
+          `It has ${prior.size_gib} GiB. Keep that, or declare a new volume of ${planned.size_gib} GiB and copy its content in a guest that has both.`,
         );
     return { effective: prior.effective };
   },

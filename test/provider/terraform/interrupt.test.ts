@@ -77,10 +77,12 @@ test("Ctrl-C in the middle of a create cancels it: apply says so, nothing is lef
   expect(finished.code).not.toBe(0);
   expect(finished.stderr).toMatch(/was cancelled/);
   expect((await operations()).find(({ id }) => id === operation.id)?.state).toBe("cancelled");
-  const machines = await bench.client.get("/v1/machines", {
-    query: { environment: "interrupted" },
-  });
-  expect(machines).toEqual({ items: [] });
+  const { items } = await bench.client.get<{ items: { effective: { host: string } }[] }>(
+    "/v1/machines",
+    { query: { environment: "interrupted" } },
+  );
+  expect(items.filter(({ effective }) => effective.host !== "")).toEqual([]);
+  expect([...(await stack.state()).keys()]).not.toContain("drover_machine.m");
   await stack.must(["apply", "-auto-approve"]);
   expect((await stack.plan()).code).toBe(0);
   await stack.must(["destroy", "-auto-approve"]);

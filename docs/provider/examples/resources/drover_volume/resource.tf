@@ -8,6 +8,6 @@ resource "drover_environment" "ring" {
 resource "drover_volume" "results" {
   environment_id      = drover_environment.ring.id
   name                = "results"
-  size_gib            = 20 # grows in place, never shrinks
+  size_gib            = 20
   deletion_protection = true
 }
