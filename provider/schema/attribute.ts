@@ -113,11 +113,14 @@ export function typeOf(attribute: Attribute): ValueType {
   return type.nesting === "single" ? object : [type.nesting, object];
 }
 
+/** Declarations never change, so each type is made once: it is needed some ten times a resource and plan. */
+const objectTypes = new WeakMap<Attributes, ValueType>();
+
 export function objectType(declared: Attributes): ValueType {
-  return [
-    "object",
-    Object.fromEntries(
-      Object.entries(declared).map(([name, attribute]) => [name, typeOf(attribute)]),
-    ),
-  ];
+  const made = objectTypes.get(declared);
+  if (made !== undefined) return made;
+  const types = Object.entries(declared).map(([name, one]) => [name, typeOf(one)] as const);
+  const type: ValueType = ["object", Object.fromEntries(types)];
+  objectTypes.set(declared, type);
+  return type;
 }
