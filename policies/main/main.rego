@@ -8,6 +8,7 @@ package drover.main
 import data.drover.access
 import data.drover.lib.facts
 import data.drover.lib.machines
+import data.drover.lib.requests
 
 # METADATA
 # title: Verdict on a request, before it is planned
@@ -311,8 +312,12 @@ limits["avoid"] := avoided if {
 sound if {
 	input.contract == 1
 	is_number(input.now_ms)
-	is_string(input.request.kind)
-	is_string(input.environment.name)
+	input.request.kind in requests.kinds
+	_lease_sound
+	input.subject.type in requests.askers
+	_named(input.subject.name)
+	_named(input.environment.owner)
+	_named(input.environment.name)
 	facts.whole
 	every machine in input.environment.machines {
 		_placed(machine)
@@ -342,6 +347,16 @@ sound if {
 	every group in data.drover.constraints {
 		is_object(group)
 	}
+}
+
+# absent, or a time
+_lease_sound if not "lease_ms" in object.keys(input.request)
+
+_lease_sound if is_number(input.request.lease_ms)
+
+_named(name) if {
+	is_string(name)
+	name != ""
 }
 
 _members := {[machine.group, machine.name] |

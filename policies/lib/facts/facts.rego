@@ -14,6 +14,51 @@ default whole := false
 
 whole if machines.whole(input.environment.machines)
 
+# the links' rates are numbers
+default links_whole := false
+
+links_whole if every link in input.environment.links {
+	is_number(link.rate_mbps)
+	is_number(link.baseline_mbps)
+	is_number(link.proposed_mbps)
+}
+
+# the last hour's requests are all there, and say what rules ask of them
+default recent_whole := false
+
+recent_whole if {
+	is_number(input.now_ms)
+	count(input.environment.recent.requests) == input.environment.recent.total
+	every row in input.environment.recent.requests {
+		is_number(row.at_ms)
+		is_string(row.subject)
+		row.subject != ""
+		row.effect in {"allow", "approve", "deny"}
+		row.kind in requests.kinds
+		is_array(row.machines)
+		every name in row.machines {
+			is_string(name)
+			name != ""
+		}
+	}
+}
+
+# the last day's moves are all there
+default moves_whole := false
+
+moves_whole if {
+	is_number(input.now_ms)
+	count(input.environment.moves.rows) == input.environment.moves.total
+	every row in input.environment.moves.rows {
+		is_number(row.at_ms)
+		is_number(row.bytes)
+		is_string(row.machine)
+		row.machine != ""
+		row.cause in requests.askers
+		row.outcome in {"running", "done", "failed"}
+	}
+}
+
 # this request takes nothing
 default relinquishing := false
 

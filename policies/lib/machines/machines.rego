@@ -24,6 +24,9 @@ whole(machines) if {
 		is_number(machine.held.cpu_percent)
 		is_number(machine.held.memory_mib)
 		_somewhere(machine.site, machine.host)
+		is_string(machine.class)
+		machine.class != ""
+		machine.envelope.mode in {"auto", "approve", "advise", "pinned"}
 		every attribute in attributes {
 			is_number(machine[attribute])
 			is_number(machine.proposed[attribute])

@@ -5,6 +5,10 @@ package drover.lib.requests
 
 import data.drover.lib.machines
 
+kinds := (relinquishing_kinds | adapting_kinds) | {"create", "update", "audit"}
+
+askers := {"guest", "operator", "automation", "stack", "shepherd"}
+
 # never judged by growth, quota or rate: giving back is always allowed
 relinquishing_kinds := {"release", "destroy", "repair"}
 

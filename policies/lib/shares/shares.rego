@@ -6,11 +6,18 @@ package drover.lib.shares
 attributes := ["machines", "cpu_percent", "memory_mib", "disk_gib"]
 
 # whether this bundle is shown enough of the site to judge
-readable(site, _) if site.view == "whole"
-
 readable(site, per) if {
-	site.view == "own"
-	per in {"environment", "owner"}
+	per in {"whole": {"environment", "owner", "all"}, "own": {"environment", "owner"}}[site.view]
+	count(site.shares.rows) == site.shares.total
+	every share in site.shares.rows {
+		is_string(share.environment)
+		share.environment != ""
+		is_string(share.owner)
+		share.owner != ""
+		every attribute in attributes {
+			is_number(share[attribute])
+		}
+	}
 }
 
 # taken now by the environment, by its owner, or by all

@@ -14,10 +14,12 @@ test_totals if {
 }
 
 test_readable if {
-	shares.readable({"view": "whole"}, "all")
-	shares.readable({"view": "own"}, "owner")
-	not shares.readable({"view": "own"}, "all")
-	not shares.readable({"view": "none"}, "environment")
+	shares.readable(north, "all")
+	shares.readable(object.union(north, {"view": "own"}), "owner")
+	not shares.readable(object.union(north, {"view": "own"}), "all")
+	not shares.readable(object.union(north, {"view": "none"}), "environment")
+	not shares.readable(object.union(north, {"shares": {"total": 1}}), "environment")
+	not shares.readable(object.union(north, {"shares": {"total": 1, "rows": [{"environment": "ring"}]}}), "all")
 }
 
 test_added if {

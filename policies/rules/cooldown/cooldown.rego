@@ -37,16 +37,9 @@ checks[id] := object.union(
 	is_number(gap)
 	gap <= 3600000
 	constraint.params.per in {"machine", "environment"}
-	is_number(input.now_ms)
-	rows := input.environment.recent.requests
-	count(rows) == input.environment.recent.total
-	every row in rows {
-		is_number(row.at_ms)
-		is_string(row.effect)
-		is_string(row.kind)
-		is_array(row.machines)
-	}
+	facts.recent_whole
 	facts.whole
+	rows := input.environment.recent.requests
 	times := {row.at_ms |
 		some row in rows
 		row.at_ms > input.now_ms - gap

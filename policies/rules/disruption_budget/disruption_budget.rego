@@ -43,13 +43,7 @@ checks[id] := object.union(
 	window <= 86400000
 	is_array(causes)
 	is_string(constraint.params.group)
-	is_number(input.now_ms)
-	input.environment.moves.total == count(input.environment.moves.rows)
-	every row in input.environment.moves.rows {
-		is_number(row.at_ms)
-		is_string(row.cause)
-		is_string(row.machine)
-	}
+	facts.moves_whole
 	facts.whole
 	names := {member.name | some member in groups.members(constraint.params.group, input.environment.machines)}
 	rows := [row |

@@ -40,7 +40,15 @@ checks[id] := {
 	some site in input.sites
 	site.id == constraint.params.site
 	site.view == "whole"
+	shares.readable(site, "all")
 	count(site.hosts) > 0
+	every host in site.hosts {
+		every attribute in resources {
+			is_number(host.lend[attribute])
+			is_number(host.used[attribute])
+			is_number(host.reserved[attribute])
+		}
+	}
 	facts.whole
 	added := shares.added(site.id, input.environment.machines)
 	now := shares.totals(site, "environment", input.environment)

@@ -52,10 +52,7 @@ checks[id] := {
 		is_number(limit)
 	}
 	facts.whole
-	every link in input.environment.links {
-		is_number(link.rate_mbps)
-		is_number(link.proposed_mbps)
-	}
+	facts.links_whole
 	over := {attribute: {"before": facts.before[attribute], "after": facts.after[attribute], "max": limit} |
 		not facts.relinquishing
 		some attribute, limit in limits

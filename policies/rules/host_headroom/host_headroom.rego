@@ -74,7 +74,7 @@ _site_known(params) if {
 }
 
 # another site's hosts are not this owner's to judge: they need not be shown
-_host_known(_, host) if is_object(hosts[host])
+_host_known(_, host) if hosts[host].state in {"up", "degraded"}
 
 _host_known(params, host) if {
 	some machine in input.environment.machines

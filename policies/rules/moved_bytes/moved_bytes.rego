@@ -40,10 +40,7 @@ checks[id] := {
 _moved("owner") := input.owner.moved_bytes
 
 _moved("environment") := sum([row.bytes | some row in input.environment.moves.rows]) if {
-	input.environment.moves.total == count(input.environment.moves.rows)
-	every row in input.environment.moves.rows {
-		is_number(row.bytes)
-	}
+	facts.moves_whole
 }
 
 # before there is a plan nobody knows

@@ -58,6 +58,7 @@ checks[id] := {
 		is_number(input.owner.others[attribute])
 	}
 	facts.whole
+	facts.links_whole
 	over := {attribute: {"before": before[attribute], "after": after[attribute], "max": limit} |
 		not facts.relinquishing
 		some attribute in _attributes

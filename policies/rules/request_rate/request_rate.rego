@@ -41,14 +41,8 @@ checks[id] := object.union(
 	limit >= 1
 	is_number(window)
 	window <= 3600000
-	is_number(input.now_ms)
+	facts.recent_whole
 	rows := input.environment.recent.requests
-	count(rows) == input.environment.recent.total
-	every row in rows {
-		is_number(row.at_ms)
-		is_string(row.subject)
-		is_string(row.kind)
-	}
 	who := _who(constraint.params.per)
 	times := sort([row.at_ms |
 		some row in rows

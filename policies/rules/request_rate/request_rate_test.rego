@@ -10,7 +10,7 @@ check(request, params) := value if {
 		with data.drover.constraints as example.instance("request_rate", params)
 }
 
-row(subject, at_ms) := {"id": $"{subject}-{at_ms}", "at_ms": at_ms, "subject": subject, "kind": "resize", "effect": "deny"}
+row(subject, at_ms) := {"id": $"{subject}-{at_ms}", "at_ms": at_ms, "subject": subject, "kind": "resize", "effect": "deny", "machines": []}
 
 after(rows) := object.union(
 	example.proposing("rank-0", {"cpu_percent": 40}),
