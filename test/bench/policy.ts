@@ -42,7 +42,7 @@ export interface PolicyFigures {
 }
 
 const quick = process.argv.includes("--quick");
-const rounds = quick ? 200 : 1_000;
+const rounds = quick ? 200 : 500;
 
 /** The example with this many machines, one of them asking for more. */
 export function inputOf(machines: number): PolicyInput {
