@@ -44,9 +44,9 @@ export function confinedStore(store: Store): Store {
 
 async function confined(journal: Journal, { name: owner, role }: Principal): Promise<Journal> {
   const environments = await journal.objects.list("environment");
-  const own = new Set<string | undefined>(
-    environments.filter(({ spec }) => spec.owner === owner).map(({ id }) => id),
-  );
+  const owned = environments.filter(({ spec }) => spec.owner === owner);
+  const own = new Set<string | undefined>(owned.map(({ id }) => id));
+  const names = new Set(owned.map(({ spec }) => spec.name));
   const isSeen = (record: ObjectRecord<ObjectKind>): boolean => {
     // Images belong to nobody; an environment is its own.
     if (record.kind === "image") return true;
@@ -119,6 +119,23 @@ async function confined(journal: Journal, { name: owner, role }: Principal): Pro
       ...journal.recalls,
       get: async (id) => ifOwn(await journal.recalls.get(id)),
       list: async () => onlyOwn(await journal.recalls.list()),
+    },
+    // Whose environment an exemption is for may know of it; not for which others it holds.
+    exemptions: {
+      ...journal.exemptions,
+      list: async () =>
+        (await journal.exemptions.list()).flatMap((one) => {
+          const mine = one.environments.filter((name) => names.has(name));
+          return mine.length === 0 ? [] : [{ ...one, environments: mine }];
+        }),
+    },
+    holds: {
+      ...journal.holds,
+      list: async () =>
+        (await journal.holds.list()).filter(
+          ({ scope }) =>
+            scope === "everything" || !("environmentId" in scope) || own.has(scope.environmentId),
+        ),
     },
     events: {
       ...journal.events,

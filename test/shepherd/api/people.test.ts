@@ -424,6 +424,20 @@ describe("a stack's token", () => {
     expect(new Set(events.items.map((one) => one.environment_id))).toEqual(
       new Set([need(items[0]).id]),
     );
+    // What comes later too, whoever commits it.
+    const heard: string[] = [];
+    const stop = new AbortController();
+    const listening = (async () => {
+      for await (const event of eve.events({ sinceSeq: 0, signal: stop.signal })) {
+        heard.push(String(event.environment_id));
+        if (heard.length === 2) return;
+      }
+    })();
+    await as("otto", "resize", "ring/rank-1", "--cpu-percent", "30");
+    await eve.call("PATCH", `/v1/environments/${need(items[0]).id}`, { body: { class: "quiet" } });
+    await listening;
+    stop.abort();
+    expect(new Set(heard)).toEqual(new Set([need(items[0]).id]));
     await expect(eve.get(`/v1/machines/${need(ring.machines[0]).id}`)).rejects.toMatchObject({
       code: "object.unknown",
     });
