@@ -10,21 +10,17 @@ import { hosts } from "./data-sources/hosts.ts";
 import { machineStatus } from "./data-sources/machine-status.ts";
 import { site } from "./data-sources/site.ts";
 import { sites } from "./data-sources/sites.ts";
-import { consoleAccess } from "./ephemeral/console.ts";
 import { cidrAddress } from "./functions/cidr-address.ts";
 import { parseRate } from "./functions/parse-rate.ts";
 import { parseSize } from "./functions/parse-size.ts";
 import { mesh, ring, star } from "./functions/topology.ts";
 import { machines } from "./lists/machine.ts";
-import { constraint } from "./resources/constraint.ts";
 import { environment } from "./resources/environment.ts";
 import { group } from "./resources/group.ts";
-import { host } from "./resources/host.ts";
 import { image } from "./resources/image.ts";
 import { link } from "./resources/link.ts";
 import { machine } from "./resources/machine.ts";
 import { network } from "./resources/network.ts";
-import { site as siteResource } from "./resources/site.ts";
 import { volume } from "./resources/volume.ts";
 import type { ActionType } from "./schema/action.ts";
 import { attributes } from "./schema/attribute.ts";
@@ -41,9 +37,6 @@ export const resources: readonly ResourceType[] = [
   machine,
   group,
   link,
-  constraint,
-  siteResource,
-  host,
 ];
 export const dataSources: readonly DataSourceType[] = [
   site,
@@ -62,7 +55,7 @@ export const functions: readonly FunctionType[] = [
   star,
   cidrAddress,
 ];
-export const ephemerals: readonly EphemeralType[] = [consoleAccess];
+export const ephemerals: readonly EphemeralType[] = [];
 export const actions: readonly ActionType[] = [move, resize, release, drain];
 export const lists: readonly ListType[] = [machines];
 

@@ -1,3 +1,0 @@
-ephemeral "drover_console" "rank0" {
-  machine = "ring/rank-0"
-}

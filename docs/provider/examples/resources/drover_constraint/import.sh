@@ -1,1 +1,0 @@
-terraform import drover_constraint.quota ring/quota

@@ -1,1 +1,0 @@
-terraform import drover_host.east_1 east-1
