@@ -11,6 +11,7 @@ import {
 } from "@drover/provider/plugin/address";
 import { providerSchemaJson } from "@drover/provider/schema-json";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { findTofu } from "../../tools/opentofu.ts";
 
 const head = `terraform {
   required_providers {
@@ -41,7 +42,10 @@ function terraform(...args: readonly string[]) {
   return terraformWith({}, ...args);
 }
 function terraformWith(extra: Record<string, string>, ...args: readonly string[]) {
-  return spawnSync("terraform", [...args], {
+  return runWith("terraform", extra, ...args);
+}
+function runWith(binary: string, extra: Record<string, string>, ...args: readonly string[]) {
+  return spawnSync(binary, [...args], {
     cwd: directory,
     encoding: "utf8",
     env: {
@@ -111,7 +115,10 @@ test("a plan to create needs no shepherd", () => {
   expect(planned.stdout).toMatch(/Plan: 2 to add, 0 to change, 0 to destroy/);
 });
 
-test("Terraform attaches to a provider that was started for a debugger", async () => {
+test.each([
+  ["terraform", "terraform"],
+  ["tofu", findTofu() ?? "tofu"],
+])("%s attaches to a provider that was started for a debugger", async (_, binary) => {
   write(ring);
   const child = spawn(join(directory, "mirror", providerFile), ["--debug"], {
     stdio: ["ignore", "pipe", "inherit"],
@@ -121,7 +128,7 @@ test("Terraform attaches to a provider that was started for a debugger", async (
       child.stdout.once("data", (chunk: Buffer) => resolve(chunk.toString())),
     );
     const attach = /^TF_REATTACH_PROVIDERS='(.*)'$/m.exec(line)?.[1] ?? "";
-    const planned = terraformWith({ TF_REATTACH_PROVIDERS: attach }, "plan");
+    const planned = runWith(binary, { TF_REATTACH_PROVIDERS: attach }, "plan");
     expect(planned.stderr).toBe("");
     expect(planned.stdout).toMatch(/Plan: 2 to add/);
     expect(child.exitCode).toBeNull(); // it serves the next command too
