@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 WORLD ?= lab
 
-.PHONY: help setup tools build check test unit lab-test demo lab clean-lab bench bench-provider golden generate install-provider clean
+.PHONY: help setup tools build check test unit lab-test chaos-lab bench-operations demo lab clean-lab bench bench-network bench-provider golden generate install-provider clean
 
 help: ## Print the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -49,8 +49,17 @@ bench: build ## Benchmarks, each beside its rival in one run; prints ratios
 bench-provider: build ## The provider beside its rivals: plans, apply and destroy of 100 machines, start, size
 	@node test/bench/run.ts provider
 
+bench-network: ## LANs: throughput and latency, rates, cut-over, hosts made as wished; each beside its rival (root)
+	@node test/bench/run.ts network host-network
+
 bench-policy: build ## Policy: decisions beside `opa run --server`, plan check, activation, replay, memory
 	@node test/bench/run.ts policy policy-history
+
+bench-operations: ## What operations cost: writes, steps, restarts, many machines, virtual time
+	@node test/bench/run.ts operations
+
+chaos-lab: build ## Every blow on real hosts in the middle of real operations (root, about 20 minutes)
+	@CHAOS_MINUTES=600 node --experimental-vm-modules node_modules/jest/bin/jest.js -c test/lab/jest.config.js test/lab/chaos.test.ts
 
 golden: ## Rewrite the golden files; commit only a diff you can explain
 	@GOLDEN=write node --experimental-vm-modules node_modules/jest/bin/jest.js

@@ -1,0 +1,87 @@
+/**
+ * Blows on real hosts in the middle of real operations: kill -9 and SIGSTOP of daemons and guests, cut wires, dead
+ * shepherds. After each: one copy of the machine, whole disk, nothing left over. CHAOS_MINUTES bounds the time
+ * (`make test`: 3); `make chaos-lab` plays all of them.
+ */
+import { randomUUID } from "node:crypto";
+import { join } from "node:path";
+import { hostsOf } from "@drover/shepherd/lab/layout";
+import { run } from "@drover/shepherd/lab/process";
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { cases, nameOf } from "./chaos/cases.ts";
+import { raiseStage, type Stage } from "./chaos/stage.ts";
+
+const boxMs = Number(process.env["CHAOS_MINUTES"] ?? 3) * 60_000;
+/** In every run, however slow the machine is. */
+const atLeast = 4;
+let stage: Stage;
+beforeAll(async () => {
+  stage = await raiseStage();
+}, 240_000);
+afterAll(() => stage.end(), 120_000);
+
+test("QEMU's own lock keeps a second writer off the disk", async () => {
+  await stage.stand();
+  const hostId = await stage.hostId();
+  const folder = hostsOf(stage.lab.layout).find((one) => one.id === hostId)?.folder ?? "";
+  const disk = join(folder, "lib/images", `drover-${stage.machineId}.qcow2`);
+  const written = await run(["qemu-io", "-c", "write 0 512", disk]);
+  expect(written.code).not.toBe(0);
+  expect(written.stderr + written.stdout).toMatch(/Failed to get .*lock|Is another process using/);
+}, 60_000);
+
+test("a host ends the sessions of an old shepherd and refuses it from then on", async () => {
+  await stage.stand();
+  const hostId = await stage.hostId();
+  const lineage = randomUUID();
+  const old = stage.connect({ lineage, epoch: 1, holder: "old" });
+  expect((await old.hosts.get(hostId).listDomains()).length).toBeGreaterThan(0);
+  const young = stage.connect({ lineage, epoch: 2, holder: "young" });
+  await young.hosts.get(hostId).listDomains();
+  // Asked again and again, as a shepherd that wakes up would: first its dead connection, then the host's own no.
+  const answers: string[] = [];
+  for (let attempt = 0; attempt < 20 && answers.at(-1) !== "host.claimed"; attempt += 1) {
+    await old.hosts
+      .get(hostId)
+      .stopDomain(stage.machineId, { graceMs: 0 })
+      .then(
+        () => answers.push("done"),
+        (error: { code?: string }) => answers.push(error.code ?? "?"),
+      );
+    await new Promise((resolve) => setTimeout(resolve, 250));
+  }
+  expect(answers).not.toContain("done");
+  expect(answers.at(-1)).toBe("host.claimed");
+  const domain = await young.hosts.get(hostId).findDomain(stage.machineId);
+  expect(domain?.state).toBe("running");
+  const other = stage.connect({ lineage: randomUUID(), epoch: 9, holder: "other" });
+  await expect(other.hosts.get(hostId).listDomains()).rejects.toMatchObject({
+    code: "host.claimed",
+  });
+  await Promise.all([old.close(), young.close(), other.close()]);
+}, 120_000);
+
+test("every blow leaves one whole machine and nothing else", async () => {
+  const startedAtMs = performance.now();
+  const failed: string[] = [];
+  let played = 0;
+  for (const one of cases) {
+    if (played >= atLeast && performance.now() - startedAtMs > boxMs) break;
+    const name = nameOf(one);
+    const began = performance.now();
+    try {
+      const { state } = await stage.play(one);
+      process.stderr.write(
+        `  ${state.padEnd(9)} ${((performance.now() - began) / 1000).toFixed(1).padStart(6)} s  ${name}\n`,
+      );
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      process.stderr.write(`  FAILED    ${name}\n${why}\n`);
+      failed.push(`${name}: ${why}`);
+      break;
+    }
+    played += 1;
+  }
+  process.stderr.write(`  ${played} of ${cases.length} cases, ${failed.length} violations\n`);
+  expect(failed).toEqual([]);
+}, 3_600_000);

@@ -1,0 +1,529 @@
+/**
+ * Two machines on a lab of real hosts, shepherds that come and go, and the blows that fall on processes and wires. After
+ * each it judges from outside (every host's own list of domains, volumes and networks) and from inside: a checker in the
+ * guest writes numbered lines to its disk and remembers which were acknowledged.
+ */
+import { createReadStream, readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { readConfiguration } from "@drover/shepherd/configuration/configuration";
+import { type GuestShell, openGuest } from "@drover/shepherd/lab/guest-shell";
+import { insideHost } from "@drover/shepherd/lab/host";
+import { adoptProcess, down, type Lab, openLab, up } from "@drover/shepherd/lab/lab";
+import { hostsOf } from "@drover/shepherd/lab/layout";
+import { identify, isAlive, must, startDaemon } from "@drover/shepherd/lab/process";
+import { inNamespace } from "@drover/shepherd/lab/wires";
+import type { MachineRecord } from "@drover/shepherd/model/objects";
+import type { Operation, OperationKind, PlanAction } from "@drover/shepherd/model/plan";
+import type { HostRecord } from "@drover/shepherd/model/site";
+import { derive } from "@drover/shepherd/network/derive";
+import { macAddress, tapName } from "@drover/shepherd/network/names";
+import { readNetworkState } from "@drover/shepherd/operations/network-state";
+import { createOperations } from "@drover/shepherd/operations/operations";
+import type { HostClaim } from "@drover/shepherd/ports/claim";
+import type { Store } from "@drover/shepherd/ports/store";
+import { createMortalStore } from "@drover/shepherd/simulated/crash";
+import { openSqliteStore } from "@drover/shepherd/store/sqlite";
+import { systemClock as clock, createIds } from "@drover/shepherd/system";
+import { connectLibvirt } from "@drover/shepherd/worlds/libvirt";
+import { pino } from "pino";
+import { admitOrder, cost } from "../../shepherd/operations/order.ts";
+import type { Blow, Case, Victim } from "./cases.ts";
+
+const labName = "chaos";
+const diskBytes = 128 * 2 ** 20;
+const ids = createIds(clock);
+const log = pino({ level: process.env["LOG"] ?? "silent" });
+const sizing = { vcpus: 1, cpuPercent: 90, memoryMib: 192 };
+/** A case is over by then, or it has failed: longer than every keepalive and retry on the way. */
+const patienceMs = 300_000;
+/** One write in each of these; quick enough to be in the middle of one at every blow. */
+const checkerPauseS = 0.05;
+
+export interface Stage {
+  readonly lab: Lab;
+  /** Plays one case from a sound state to a sound state; throws when anything that was promised does not hold. */
+  play(one: Case): Promise<Operation>;
+  /** Makes sure that the machine runs, with its checker. */
+  stand(): Promise<void>;
+  /** What hosts and guest say now; empty when all is as promised. */
+  problems(): Promise<readonly string[]>;
+  connect(claim?: HostClaim): ReturnType<typeof connectLibvirt>;
+  /** Host of the machine that is played with. */
+  hostId(): Promise<string>;
+  readonly machineId: string;
+  end(): Promise<void>;
+}
+
+export async function raiseStage(): Promise<Stage> {
+  const lab = await up({ name: labName });
+  const text = readFileSync(lab.configurationFile, "utf8");
+  const configuration = readConfiguration(text, lab.configurationFile);
+  const fleet: readonly HostRecord[] = configuration.sites.flatMap((site) => site.hosts);
+  const store = openSqliteStore(":memory:");
+  const [environmentId, networkId, imageId] = [ids.next(), ids.next(), ids.next()];
+  let machineId = ids.next();
+  await declare();
+  const guest: GuestShell = openGuest(lab.layout, "drover-ring-rank-0");
+
+  const connect = (claim?: HostClaim) => connectLibvirt(configuration, { clock, log, claim });
+  const siteOf = (hostId: string) => fleet.find((host) => host.id === hostId)?.siteId ?? "";
+
+  /** A shepherd's operations on connections of its own; `die` takes both away at once. */
+  function shepherd() {
+    const world = connect();
+    const closed = Promise.withResolvers<void>();
+    const onDeath = () => void world.close().then(closed.resolve, closed.resolve);
+    const mortal = createMortalStore(store, { onDeath });
+    const operations = createOperations({
+      store: mortal,
+      hosts: world.hosts,
+      clock,
+      ids,
+      fleet,
+      images: {
+        sizeBytes: async (path) => statSync(path).size,
+        open: (path) => createReadStream(path),
+      },
+      epoch: store.epoch,
+      log,
+    });
+    return {
+      operations,
+      store: mortal as Store,
+      async die() {
+        mortal.die();
+        await closed.promise;
+      },
+      async end() {
+        await operations.stop();
+        await world.close();
+      },
+    };
+  }
+
+  async function machine(): Promise<MachineRecord | undefined> {
+    return store.read((journal) => journal.objects.get("machine", machineId));
+  }
+  async function hostId(): Promise<string> {
+    return (await machine())?.effective.hostId ?? "";
+  }
+
+  async function perform(kind: OperationKind, actions: readonly PlanAction[]): Promise<Operation> {
+    const running = shepherd();
+    try {
+      const { id } = await admitOrder({ ...running, clock, ids }, { kind, environmentId, actions });
+      running.operations.kick();
+      return await running.operations.wait(id, patienceMs);
+    } finally {
+      await running.end();
+    }
+  }
+
+  /** The machine as a case wants to find it. */
+  async function prepare({ operation }: Pick<Case, "operation">): Promise<void> {
+    const here = await machine();
+    if (operation === "create") {
+      if (here !== undefined && here.effective.hostId !== "") await destroy();
+      if ((await machine()) === undefined) await declareMachine();
+      return;
+    }
+    if (here === undefined) await declareMachine();
+    if ((await hostId()) === "") {
+      const made = await perform("create", [create("north-1")]);
+      if (made.state !== "succeeded") throw new Error(`not created: ${JSON.stringify(made.fault)}`);
+    }
+    await startChecker();
+  }
+
+  const create = (host: string): PlanAction => ({
+    kind: "create_machine",
+    machineId,
+    hostId: host,
+    siteId: siteOf(host),
+    sizing,
+    cost,
+  });
+  const destroy = async () =>
+    perform("destroy", [{ kind: "destroy_machine", machineId, hostId: await hostId(), cost }]);
+
+  async function actionsOf({ operation }: Case): Promise<readonly PlanAction[]> {
+    const from = await hostId();
+    switch (operation) {
+      case "create":
+        return [create("north-1")];
+      case "destroy":
+        return [{ kind: "destroy_machine", machineId, hostId: from, cost }];
+      case "resize": {
+        const { memoryMib, cpuPercent } = (await machine())?.effective ?? sizing;
+        return [
+          {
+            kind: "set_memory",
+            machineId,
+            fromMib: memoryMib,
+            toMib: memoryMib === 192 ? 208 : 192,
+            cost,
+          },
+          {
+            kind: "set_cpu_percent",
+            machineId,
+            from: cpuPercent,
+            to: cpuPercent === 90 ? 85 : 90,
+            cost,
+          },
+        ];
+      }
+      case "move": {
+        const to = from === "north-1" ? "north-2" : "north-1";
+        return [
+          {
+            kind: "move_machine",
+            machineId,
+            fromHostId: from,
+            fromSiteId: siteOf(from),
+            toHostId: to,
+            toSiteId: siteOf(to),
+            cost,
+          },
+        ];
+      }
+    }
+  }
+
+  async function play(one: Case): Promise<Operation> {
+    await prepare(one);
+    const before = one.operation === "create" ? undefined : await insideGuest();
+    const [action] = await actionsOf(one);
+    const actions = await actionsOf(one);
+    const places: Record<Victim, string> = {
+      source:
+        action !== undefined && "fromHostId" in action
+          ? action.fromHostId
+          : (await hostId()) || "north-1",
+      destination:
+        action !== undefined && "toHostId" in action
+          ? action.toHostId
+          : (await hostId()) || "north-1",
+    };
+    const kinds = { create: "create", resize: "adapt", move: "adapt", destroy: "destroy" } as const;
+    let running = shepherd();
+    const { id } = await admitOrder(
+      { ...running, clock, ids },
+      { kind: kinds[one.operation], environmentId, actions },
+    );
+    const due = whenDue(id, one);
+    running.operations.kick();
+    const struck = (await due) === "due";
+    if (struck) {
+      if (one.blow.kind === "shepherd") {
+        await running.die();
+        running = shepherd();
+        await running.operations.recover();
+      } else {
+        const heal = await strike(one.blow, places[one.blow.at]);
+        await clock.sleep(one.forMs);
+        await heal();
+      }
+    }
+    const ended = await running.operations.wait(id, patienceMs);
+    await running.end();
+    if (!struck) throw new Error(`the step "${one.step}" was never met; ${ended.state}`);
+    await judge(one, ended, before);
+    return ended;
+  }
+
+  /** "due" when the step is under way (and its progress says so); "ended" when the operation was quicker. */
+  async function whenDue(operationId: string, one: Case): Promise<"due" | "ended"> {
+    for (;;) {
+      const { steps, operation } = await store.read(async (journal) => ({
+        steps: await journal.steps.ofOperation(operationId),
+        operation: await journal.operations.get(operationId),
+      }));
+      const met = steps.find(({ name }) => name.includes(one.step));
+      if (met !== undefined && met.state !== "pending") {
+        const message = operation?.progress.message ?? "";
+        if (one.during === undefined || message.includes(one.during)) return "due";
+      }
+      if (operation?.endedAtMs !== undefined) return "ended";
+      await clock.sleep(5);
+    }
+  }
+
+  async function judge(one: Case, ended: Operation, before: Inside | undefined): Promise<void> {
+    const killed = one.blow.kind === "qemu" && one.blow.how === "kill" && one.blow.at === "source";
+    const wrong: string[] = [];
+    if (ended.endedAtMs === undefined) wrong.push(`it has not ended: ${ended.progress.message}`);
+    if (ended.state === "stuck" && !killed) wrong.push(`stuck: ${ended.fault?.message}`);
+    wrong.push(...(await problems()));
+    const runs = (await machine())?.effective.state === "running";
+    if (one.operation === "destroy") {
+      if (ended.state === "succeeded" && runs) wrong.push("destroyed, and still there");
+    } else if (before !== undefined && !killed) {
+      const after = await insideGuest();
+      if (after.bootId !== before.bootId) wrong.push("the guest was started anew");
+      if (after.acknowledged < before.acknowledged) wrong.push("acknowledged writes are gone");
+      wrong.push(...after.faults);
+    }
+    if (wrong.length > 0) throw new Error(wrong.join("\n"));
+  }
+
+  async function problems(): Promise<readonly string[]> {
+    const world = connect();
+    try {
+      const { machines, state } = await store.read(async (journal) => ({
+        machines: await journal.objects.list("machine"),
+        state: await readNetworkState(journal, fleet),
+      }));
+      const found: string[] = [];
+      const running = new Map<string, string[]>();
+      for (const { id } of fleet) {
+        const host = world.hosts.get(id);
+        for (const domain of await host.listDomains()) {
+          const home = machines.find((one) => one.id === domain.id)?.effective.hostId;
+          if (domain.state === "running")
+            running.set(domain.id, [...(running.get(domain.id) ?? []), id]);
+          if (home !== id || domain.state !== "running")
+            found.push(`${id}: ${domain.name} ${domain.state}`);
+        }
+        for (const { name } of await host.volumes.list()) {
+          const owner = machines.find((one) => name === `drover-${one.id}.qcow2`);
+          if (owner !== undefined && owner.effective.hostId !== id) found.push(`${id}: ${name}`);
+          if (owner === undefined && /^drover-[0-9a-f]{8}-/.test(name))
+            found.push(`${id}: ${name}`);
+        }
+        const differences = await world.hosts.network(id).audit(derive(id, state));
+        found.push(...differences.map((each) => `${id}: ${each.problem} ${each.object}`));
+      }
+      for (const one of machines) {
+        const at = running.get(one.id) ?? [];
+        const expected = one.effective.state === "running" ? 1 : 0;
+        if (at.length !== expected) {
+          found.push(`${one.spec.name} is ${one.effective.state}, and runs at [${at.join(", ")}]`);
+        }
+      }
+      const held = await store.read((journal) => journal.reservations.list());
+      found.push(...held.map((one) => `reservation of ${one.machineId} at ${one.hostId}`));
+      return found;
+    } finally {
+      await world.close();
+    }
+  }
+
+  interface Inside {
+    readonly bootId: string;
+    readonly acknowledged: number;
+    readonly faults: readonly string[];
+  }
+
+  /** Numbered lines, each synced before it counts as acknowledged in memory; every line carries the boot that wrote it. */
+  async function startChecker(): Promise<void> {
+    await guest.read(
+      `[ -e /run/checker ] || { : >/run/checker; echo 0 >/run/acknowledged
+boot=$(cut -c1-8 /proc/sys/kernel/random/boot_id)
+( i=0; while :; do i=$((i+1)); echo "$i $boot" | dd of=/work/lines oflag=append conv=notrunc,fsync 2>/dev/null && echo $i >/run/acknowledged; sleep ${checkerPauseS}; done ) >/dev/null 2>&1 & }`,
+      { timeoutMs: 120_000 },
+    );
+  }
+
+  /** From the disk itself: what memory holds of it is dropped first. */
+  async function insideGuest(): Promise<Inside> {
+    const said = await guest.read(
+      `acknowledged=$(cat /run/acknowledged); sync; echo 3 >/proc/sys/vm/drop_caches
+boot=$(cut -c1-8 /proc/sys/kernel/random/boot_id)
+awk -v boot=$boot '$1 != NR { print "line " NR " says " $1; bad++ } $2 != boot { print "line " NR " is of boot " $2; bad++ } bad > 3 { exit } END { print "lines " NR }' /work/lines
+echo "acknowledged $acknowledged"; echo "boot $boot"`,
+      { timeoutMs: 120_000 },
+    );
+    const lines = said.split("\n");
+    const number = (key: string) =>
+      Number(
+        lines.find((line) => line.startsWith(`${key} `) && !line.includes("says"))?.split(" ")[1],
+      );
+    const acknowledged = number("acknowledged");
+    const written = Number(lines.findLast((line) => /^lines \d+$/.test(line))?.split(" ")[1]);
+    const faults = lines.filter((line) => /^line \d+ (says|is)/.test(line));
+    if (written < acknowledged)
+      faults.push(`${acknowledged} lines acknowledged, ${written} on disk`);
+    return {
+      bootId: lines.find((line) => line.startsWith("boot "))?.slice(5) ?? "",
+      acknowledged,
+      faults,
+    };
+  }
+
+  /** Does it, and returns how to take it back. */
+  async function strike(
+    blow: Exclude<Blow, { kind: "shepherd" }>,
+    at: string,
+  ): Promise<() => Promise<void>> {
+    const layout = hostsOf(lab.layout).find((host) => host.id === at);
+    if (layout === undefined) throw new Error(`no host ${at}`);
+    const nothing = async () => undefined;
+    if (blow.kind === "link") {
+      const set = (state: string) =>
+        must([...inNamespace(lab.layout.routerNamespace), "ip", "link", "set", layout.port, state]);
+      await set("down");
+      return async () => {
+        await set("up");
+      };
+    }
+    const pids =
+      blow.kind === "libvirtd"
+        ? [Number(readFileSync(join(layout.folder, "run/libvirt/libvirtd.pid"), "utf8"))]
+        : blow.kind === "qemu"
+          ? processesOf(layout.namespace, (name) => name.startsWith("qemu-system"))
+          : // Sessions, not the daemon that listens: whoever is connected is gone.
+            processesOf(layout.namespace, (name) => name === "sshd").filter(
+              (pid) => pid !== openLab({ name: labName }).hosts[at]?.sshd?.pid,
+            );
+    const alive = pids.flatMap((pid) => identify(pid) ?? []);
+    const signal = (name: NodeJS.Signals) => {
+      for (const one of alive) if (isAlive(one)) process.kill(one.pid, name);
+    };
+    if (blow.how === "stop") {
+      signal("SIGSTOP");
+      return async () => signal("SIGCONT");
+    }
+    signal("SIGKILL");
+    if (blow.kind !== "libvirtd") return nothing;
+    return async () => {
+      const anchor = openLab({ name: labName }).hosts[at]?.anchor;
+      if (anchor === undefined) throw new Error(`no anchor of ${at}`);
+      const started = startDaemon(
+        [...insideHost(anchor), "libvirtd", "-p", "/run/libvirt/libvirtd.pid"],
+        {
+          logFile: join(layout.folder, "log/libvirtd.log"),
+          env: {
+            PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            HOME: "/root",
+            LC_ALL: "C",
+          },
+        },
+      );
+      adoptProcess({ name: labName, pid: started.pid });
+    };
+  }
+
+  async function declareMachine(): Promise<void> {
+    machineId = ids.next();
+    await store.transaction((journal) =>
+      journal.objects.put({
+        version: 1,
+        claimed: true,
+        createdAtMs: clock.nowMs(),
+        kind: "machine",
+        id: machineId,
+        key: `${environmentId}/rank-0`,
+        environmentId,
+        spec: {
+          environmentId,
+          name: "rank-0",
+          speaker: false,
+          imageId,
+          baseline: { ...sizing, siteId: "north" },
+          envelope: { mode: "auto", memoryMib: { min: 192, max: 256 } },
+          networks: [{ networkId }],
+        },
+        effective: {
+          ...sizing,
+          siteId: "",
+          hostId: "",
+          state: "creating",
+          ceiling: { vcpus: 1, memoryMib: 256 },
+          nics: [
+            {
+              networkId,
+              address: "10.42.0.10",
+              prefixLength: 24,
+              mac: macAddress(machineId, 0),
+              tap: tapName(machineId, 0),
+            },
+          ],
+        },
+      }),
+    );
+  }
+
+  async function declare(): Promise<void> {
+    const file = (part: string) => join(lab.imageDirectory, part);
+    const { sha256 } = JSON.parse(readFileSync(file("image.json"), "utf8")) as {
+      sha256: { "base.qcow2": string; kernel: string; initrd: string };
+    };
+    const common = { version: 1, claimed: true, createdAtMs: clock.nowMs() };
+    await store.transaction(async (journal) => {
+      await journal.objects.put({
+        ...common,
+        kind: "environment",
+        id: environmentId,
+        key: "ring",
+        environmentId: undefined,
+        spec: { name: "ring", owner: "alice", class: "batch", sites: ["north", "south"] },
+        effective: {},
+      });
+      await journal.objects.put({
+        ...common,
+        kind: "network",
+        id: networkId,
+        key: `${environmentId}/lan`,
+        environmentId,
+        spec: { environmentId, name: "lan", cidr: "10.42.0.0/24" },
+        effective: { vni: 0xd00000, mtu: 1450 },
+      });
+      await journal.objects.put({
+        ...common,
+        kind: "image",
+        id: imageId,
+        key: "base",
+        environmentId: undefined,
+        spec: {
+          name: "base",
+          source: file("base.qcow2"),
+          sha256: sha256["base.qcow2"],
+          kernel: file("kernel"),
+          initrd: file("initrd"),
+          cmdline: "console=ttyS0 quiet",
+        },
+        effective: {
+          sizeBytes: statSync(file("base.qcow2")).size,
+          virtualBytes: diskBytes,
+          kernelSha256: sha256.kernel,
+          initrdSha256: sha256.initrd,
+        },
+      });
+    });
+  }
+
+  return {
+    lab,
+    play,
+    stand: () => prepare({ operation: "move" }),
+    problems,
+    connect,
+    hostId,
+    get machineId() {
+      return machineId;
+    },
+    async end() {
+      if ((await machine())?.effective.hostId) await destroy();
+      await store.close();
+      await down({ name: labName });
+    },
+  };
+}
+
+/** Pids of a host, by the network namespace that they are in. */
+function processesOf(namespace: string, fits: (name: string) => boolean): readonly number[] {
+  const wanted = statSync(`/run/netns/${namespace}`).ino;
+  return readdirSync("/proc").flatMap((entry) => {
+    const pid = Number(entry);
+    if (!Number.isInteger(pid) || pid === process.pid) return [];
+    try {
+      if (statSync(`/proc/${pid}/ns/net`).ino !== wanted) return [];
+      return fits(readFileSync(`/proc/${pid}/comm`, "utf8").trim()) ? [pid] : [];
+    } catch (error) {
+      // It ended between the two looks, or is nobody we may look at.
+      if (["ENOENT", "ESRCH", "EACCES"].includes((error as NodeJS.ErrnoException).code ?? ""))
+        return [];
+      throw error;
+    }
+  });
+}
