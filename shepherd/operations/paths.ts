@@ -77,10 +77,16 @@ export function createPaths(world: {
           return { from, to, neededBytes, pathBytes: await measure(from, to, neededBytes) };
         }),
       );
-      const small = measured.find(
-        ({ pathBytes, neededBytes }) =>
-          pathBytes !== undefined && pathBytes > 0 && pathBytes < neededBytes,
-      );
+      // The path that leaves least: what fits there fits everywhere.
+      const [small] = measured
+        .filter(
+          ({ pathBytes, neededBytes }) =>
+            pathBytes !== undefined && pathBytes > 0 && pathBytes < neededBytes,
+        )
+        .toSorted(
+          (left, right) =>
+            (left.pathBytes ?? 0) - left.neededBytes - ((right.pathBytes ?? 0) - right.neededBytes),
+        );
       if (small !== undefined) {
         const { from, to, neededBytes, pathBytes = 0 } = small;
         throw new Fault("network.path_mtu", {

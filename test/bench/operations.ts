@@ -22,6 +22,9 @@ import { readScenario } from "../simulation/scenario/read.ts";
 const folder = mkdtempSync(join(tmpdir(), "drover-bench-"));
 const ids = createIds(clock);
 const log = pino({ level: "silent" });
+/** A tenth is enough to see that it works: BENCH_SCALE=0.1. */
+const scale = Number(process.env["BENCH_SCALE"] ?? 1);
+const scaled = (count: number) => Math.max(20, Math.round(count * scale));
 const size = { vcpus: 1, cpuPercent: 10, memoryMib: 64 };
 const gib = 2 ** 30;
 const hosts: readonly HostRecord[] = Array.from({ length: 20 }, (_, n) => ({
@@ -42,7 +45,7 @@ const timed = async <T>(work: () => Promise<T>): Promise<[number, T]> => {
 
 async function journalWrites(file: string): Promise<number> {
   const store = openSqliteStore(file);
-  const writes = 1_500;
+  const writes = scaled(1_500);
   const [ms] = await timed(async () => {
     for (let n = 0; n < writes; n += 1) {
       await store.transaction(async (journal) => {
@@ -177,8 +180,10 @@ const file = join(folder, "journal.sqlite");
 const store = openSqliteStore(file);
 await declare(store);
 const { world, connection, operations } = shepherdOn(store);
-const [hundredMs] = await timed(() => createMachines(store, operations, 0, 100));
-row("100 machines created, ms", hundredMs.toFixed(0));
+const hundred = scaled(100);
+const thousand = scaled(1_000);
+const [hundredMs] = await timed(() => createMachines(store, operations, 0, hundred));
+row(`${hundred} machines created, ms`, hundredMs.toFixed(0));
 
 const events = await store.read((journal) => journal.events.since(0, 100_000));
 const spans = events.filter(({ kind }) => kind === "step.ended").length;
@@ -189,7 +194,7 @@ row(
 );
 
 const single: number[] = [];
-for (let n = 0; n < 100; n += 1) {
+for (let n = 0; n < hundred; n += 1) {
   const { id } = record(n);
   const action = { kind: "set_cpu_percent" as const, machineId: id, from: 10, to: 20, cost };
   const order = { kind: "adapt" as const, environmentId: "ring", actions: [action] };
@@ -203,13 +208,13 @@ for (let n = 0; n < 100; n += 1) {
 single.sort((a, b) => a - b);
 row(
   "one-step operation from admission to end, ms p50 / p99",
-  `${(single[50] ?? 0).toFixed(2)} / ${(single[98] ?? 0).toFixed(2)}`,
+  `${(single[Math.floor(hundred / 2)] ?? 0).toFixed(2)} / ${(single[Math.floor(hundred * 0.98)] ?? 0).toFixed(2)}`,
   "request, plan, grant, reservation, begin, step, end: 6 writes",
 );
 
-await createMachines(store, operations, 100, 900);
+await createMachines(store, operations, hundred, thousand - hundred);
 await operations.stop();
-for (let n = 0; n < 1_000; n += 1) {
+for (let n = 0; n < thousand; n += 1) {
   const action = {
     kind: "set_memory" as const,
     machineId: record(n).id,
@@ -245,16 +250,16 @@ for (;;) {
   await clock.sleep(20);
 }
 unlisten();
-row("restart with 1,000 unfinished: first action, ms", (firstMs ?? 0).toFixed(0));
+row(`restart with ${thousand} unfinished: first action, ms`, (firstMs ?? 0).toFixed(0));
 row(
-  "restart with 1,000 unfinished: all ended, ms",
+  `restart with ${thousand} unfinished: all ended, ms`,
   (performance.now() - began).toFixed(0),
   `${(await store.read((journal) => journal.events.last())) - seqBefore} events`,
 );
 
-for (const count of [100, 1_000, 10_000]) {
-  // Domains beyond the thousand real ones are copies: what is measured is looking, not making.
-  for (let n = 1_000; n < count; n += 1) {
+for (const count of [hundred, thousand, scaled(10_000)]) {
+  // Domains beyond those that were created are copies: what is measured is looking, not making.
+  for (let n = thousand; n < count; n += 1) {
     const host = world.data.hosts[hosts[n % hosts.length]?.id ?? ""];
     const model = host && Object.values(host.domains)[0];
     if (host === undefined || model?.spec === undefined) continue;
@@ -262,7 +267,7 @@ for (const count of [100, 1_000, 10_000]) {
     host.domains[id] = { ...model, id, name: `drover-ring-m-${n}`, spec: { ...model.spec, id } };
   }
   for (const [hostId, host] of Object.entries(world.data.hosts)) {
-    if (count >= 1_000) break;
+    if (count >= thousand) break;
     host.domains = Object.fromEntries(
       Object.entries(host.domains).filter(([id]) => Number(id.slice(-6)) < count),
     );

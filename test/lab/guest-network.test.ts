@@ -116,10 +116,10 @@ beforeAll(async () => {
   await applyAll();
   await Promise.all(
     state.machines.map((record) =>
-      guest(record).read("(stream serve 5001 > /dev/null 2>&1 &)", { timeoutMs: 90_000 }),
+      guest(record).read("(stream serve 5001 > /dev/null 2>&1 &)", { timeoutMs: 240_000 }),
     ),
   );
-}, 240_000);
+}, 400_000);
 
 afterAll(async () => {
   for (const host of hosts.values()) await host.close();
@@ -222,6 +222,60 @@ test("a guest that takes another address or MAC is not heard", async () => {
   expect(await answers(liar, addressOf(victim))).toBe(true);
 }, 60_000);
 
+test("a machine that attacks its LAN is not heard: before, during and after a move of its own", async () => {
+  const [, victim, liar] = state.machines;
+  const attacks = attacksOf(liar, victim);
+  const names = Object.keys(attacks);
+  const frames = names.map((name, index) => marked(attacks[name] ?? "", index));
+  await guest(victim).read(`frame watch eth0 120000 ${marker} > /run/heard 2>&1 &`);
+  const watchMs = performance.now();
+  const script = frames.map((frame) => `frame send eth0 ${frame} 2>/dev/null`).join("\n");
+  await guest(liar).read(`cat > /run/attack <<'END'\n${script}\nEND\nsh /run/attack`);
+  await guest(liar).read("while [ ! -e /run/peace ]; do sh /run/attack; done > /dev/null 2>&1 &");
+  await move(liar, "south-1", "north-2");
+  await guest(liar).read("sh /run/attack");
+  await guest(liar).read("touch /run/peace");
+  // Now at the victim's host; then back, so that the tests that follow find it where it was.
+  state = {
+    ...state,
+    machines: state.machines.map((each) =>
+      each.id === liar?.id ? machine("ring", 2, "north-2") : each,
+    ),
+  };
+  await move(state.machines[2], "north-2", "south-1");
+  await sleep(Math.max(0, 121_000 - (performance.now() - watchMs)));
+  const heard = await eventually(
+    () => guest(victim).run("cat /run/heard; pidof frame || echo done"),
+    /done/,
+  );
+  const counts = new Map(
+    heard.split("\n").flatMap((line) => {
+      const [index, count] = line.split(":");
+      return count === undefined ? [] : [[names[Number(index)] ?? index, Number(count)] as const];
+    }),
+  );
+  report(`heard of ${names.length} kinds of frames: ${JSON.stringify([...counts])}`);
+  expect([...counts.keys()]).toEqual(["an honest packet", "an honest ARP answer"]);
+  expect(counts.get("an honest packet")).toBeGreaterThan(3);
+}, 400_000);
+
+test("a flood of broadcasts is cut at 1,000 a second", async () => {
+  const [liar, victim] = state.machines;
+  const flood = marked(
+    `ffffffffffff${bare(macOf(liar))}${ipHeader(addressOf(liar), "10.42.0.255")}`,
+    0,
+  );
+  await guest(victim).read(`frame watch eth0 20000 ${marker} > /run/heard 2>&1 &`);
+  const startMs = performance.now();
+  await guest(liar).read(`frame send eth0 ${flood} 20000`, { timeoutMs: 60_000 });
+  const seconds = (performance.now() - startMs) / 1000;
+  const heard = await eventually(() => guest(victim).run("cat /run/heard"), /0:\d+/);
+  const count = Number(/0:(\d+)/.exec(heard)?.[1]);
+  report(`flood: 20,000 frames in ${seconds.toFixed(1)} s, ${count} heard`);
+  expect(count).toBeGreaterThan(0);
+  expect(count).toBeLessThanOrEqual(1_000 + 1_000 * (seconds + 1));
+}, 120_000);
+
 test("a live move across sites: peers reach the machine at the same address, its connection lives, the rate follows", async () => {
   const [, , moving] = state.machines;
   if (moving === undefined) throw new Error("no machine moves");
@@ -315,6 +369,97 @@ async function lookUp(
 ): Promise<string | undefined> {
   const { stdout } = await guest(record).run(`nslookup ${name} 10.42.0.254`);
   return /Name:[^\n]*\nAddress[^:]*: *([\d.]+)/.exec(stdout)?.[1];
+}
+
+/** A live move as operations do it; `state` is as before when it ends. */
+async function move(record: MachineRecord | undefined, from: string, to: string): Promise<void> {
+  if (record === undefined) throw new Error("no machine moves");
+  const index = Number(record.spec.name.at(-1));
+  await overlay(hostAt(to), record);
+  state = { ...state, incoming: [{ machineId: record.id, hostId: to }] };
+  await applyAll();
+  const parameters = {
+    machineId: record.id,
+    destinationAddress: state.hosts.find((host) => host.id === to)?.migrationAddress ?? "",
+    copyDisk: true,
+  };
+  const source = await hostAt(from).migrateFrom(parameters);
+  const destination = await hostAt(to).migrateTo(parameters);
+  const prepared = await destination.prepare(await source.begin());
+  await networkAt(to).apply(derive(to, state));
+  const performed = await source.perform(prepared, () => undefined);
+  const finished = await destination.finish({ cookie: performed, cancelled: false });
+  state = {
+    ...state,
+    incoming: [],
+    machines: state.machines.map((each) =>
+      each.id === record.id ? machine("ring", index, to) : each,
+    ),
+  };
+  await applyAll();
+  await source.confirm({ cookie: finished.cookie, cancelled: false });
+  await source.close();
+  await destination.close();
+  await hostAt(from).volumes.remove(`drover-${record.id}.qcow2`);
+}
+
+const marker = "d0d0beef";
+/** Padded, and with the marker and a number at its end. */
+function marked(frame: string, index: number): string {
+  return `${frame.replaceAll(" ", "").padEnd(180, "0")}${marker}${index.toString(16).padStart(2, "0")}`;
+}
+function bare(mac: string): string {
+  return mac.replaceAll(":", "");
+}
+function macOf(record: MachineRecord | undefined): string {
+  return record?.effective.nics[0]?.mac ?? "";
+}
+function hexOf(address: string): string {
+  return address
+    .split(".")
+    .map((part) => Number(part).toString(16).padStart(2, "0"))
+    .join("");
+}
+/** Type, IPv4 header with its checksum, UDP of what is left of the frame; nothing is behind it but the marker. */
+function ipHeader(from: string, to: string, ports = "00450045"): string {
+  const header = Buffer.from(`450000510001000040110000${hexOf(from)}${hexOf(to)}`, "hex");
+  let sum = 0;
+  for (let at = 0; at < header.length; at += 2) sum += header.readUInt16BE(at);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+  header.writeUInt16BE(~sum & 0xffff, 10);
+  return `0800${header.toString("hex")}${ports}003d0000`;
+}
+
+/** By what each is; the first two are honest. */
+function attacksOf(
+  liar: MachineRecord | undefined,
+  victim: MachineRecord | undefined,
+): Readonly<Record<string, string>> {
+  const [own, there] = [bare(macOf(liar)), bare(macOf(victim))];
+  const [ownIp, victimIp] = [addressOf(liar), addressOf(victim)];
+  const [otherMac, otherIp] = ["525400999999", "10.42.0.10"];
+  const everybody = "ffffffffffff";
+  const arp = (mac: string, address: string, operation: "01" | "02") =>
+    `0806000108000604 00${operation}${mac}${hexOf(address)}${there}${hexOf(victimIp)}`;
+  const advertisement = `86dd6000000000183aff${"fe80".padEnd(32, "0")}${"ff02".padEnd(31, "0")}18800`;
+  return {
+    "an honest packet": `${there}${own}${ipHeader(ownIp, victimIp)}`,
+    "an honest ARP answer": `${there}${own}${arp(own, ownIp, "02")}`,
+    "another address": `${there}${own}${ipHeader(otherIp, victimIp)}`,
+    "another MAC": `${there}${otherMac}${ipHeader(ownIp, victimIp)}`,
+    "ARP for another's address": `${there}${own}${arp(own, otherIp, "02")}`,
+    "ARP with another's MAC inside": `${there}${own}${arp(otherMac, ownIp, "02")}`,
+    "ARP for another to everybody": `${everybody}${own}${arp(own, otherIp, "01")}`,
+    "ARP for the services' address": `${there}${own}${arp(own, "10.42.0.254", "02")}`,
+    "an IPv6 neighbour advertisement": `333300000001${own}${advertisement}`,
+    "a DHCP offer": `${there}${own}${ipHeader(ownIp, victimIp, "00430044")}`,
+    "a VLAN tag": `${there}${own}81000005${ipHeader(ownIp, victimIp)}`,
+    "two VLAN tags": `${there}${own}88a8000581000006${ipHeader(ownIp, victimIp)}`,
+    RARP: `${everybody}${own}8035${arp(own, ownIp, "01").slice(4)}`,
+    LLDP: `0180c200000e${own}88cc`,
+    "an unknown protocol": `${there}${own}88b5`,
+    "a frame above the MTU": `${there}${own}${ipHeader(ownIp, victimIp)}${"00".repeat(1_500)}`,
+  };
 }
 
 function hostAt(id: string): Host {

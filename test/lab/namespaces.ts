@@ -7,7 +7,7 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import type { HostId } from "@drover/shepherd/model/units";
 import type { CommandResult, HostShell } from "@drover/shepherd/shell/shell";
 
-const mark = `dvlab${process.pid.toString(36)}`;
+const processMark = `dvlab${process.pid.toString(36)}`;
 
 export interface NamespaceHost {
   readonly id: HostId;
@@ -89,7 +89,9 @@ export function namespaceShell(hostId: HostId, namespace: string): HostShell {
   };
 }
 
-export function raiseNamespaces(count: number): NamespaceWorld {
+/** `prefix` tells two worlds of one process apart. */
+export function raiseNamespaces(count: number, prefix = ""): NamespaceWorld {
+  const mark = `${processMark}${prefix}`;
   const namespaces: string[] = [];
   const wire = `${mark}w`;
   const ip = (...argv: readonly string[]): void => void execFileSync("ip", argv);

@@ -1,7 +1,8 @@
 /*
  * Whole Ethernet frames, past the guest's own IP: for tests that attack a LAN, and that look at what reaches a guest.
  *   frame send DEVICE HEX [COUNT [PER_SECOND]]   sends the frame COUNT times (default once)
- *   frame watch DEVICE MS [OFFSET HEX]           counts frames that arrive meanwhile and hold these bytes at this offset
+ *   frame watch DEVICE MS HEX                    counts frames that arrive meanwhile and hold these bytes anywhere, by
+ *                                                the byte that follows them: prints `byte:count` for each that came
  * A frame longer than the device's MTU is refused by the kernel: "Message too long".
  */
 #define _GNU_SOURCE
@@ -34,7 +35,7 @@ static long now_ms(void) {
 
 int main(int count, char **arguments) {
   if (count < 4) {
-    fputs("frame send DEVICE HEX [COUNT [PER_SECOND]] | frame watch DEVICE MS [OFFSET HEX]\n", stderr);
+    fputs("frame send DEVICE HEX [COUNT [PER_SECOND]] | frame watch DEVICE MS HEX\n", stderr);
     return 2;
   }
   int is_send = strcmp(arguments[1], "send") == 0;
@@ -58,19 +59,22 @@ int main(int count, char **arguments) {
     printf("%ld\n", times);
     return 0;
   }
-  long end = now_ms() + atol(arguments[3]), seen = 0;
-  int offset = count > 5 ? atoi(arguments[4]) : 0;
-  int wanted = count > 5 ? parse(arguments[5]) : 0;
-  static unsigned char frame[65536];
+  long end = now_ms() + atol(arguments[3]);
+  static long seen[256];
+  int wanted = count > 4 ? parse(arguments[4]) : 0;
+  static unsigned char frame[65537];
   struct timeval wait = {.tv_usec = 50000};
   setsockopt(handle, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
   while (now_ms() < end) {
     struct sockaddr_ll from;
     socklen_t size = sizeof from;
-    ssize_t length = recvfrom(handle, frame, sizeof frame, 0, (struct sockaddr *)&from, &size);
+    ssize_t length = recvfrom(handle, frame, sizeof frame - 1, 0, (struct sockaddr *)&from, &size);
     if (length < 0 || from.sll_pkttype == PACKET_OUTGOING) continue;
-    if (length >= offset + wanted && memcmp(frame + offset, bytes, wanted) == 0) seen++;
+    frame[length] = 0;
+    unsigned char *found = wanted > 0 ? memmem(frame, length, bytes, wanted) : NULL;
+    if (found != NULL) seen[found[wanted]]++;
   }
-  printf("%ld\n", seen);
+  for (int n = 0; n < 256; n++)
+    if (seen[n] > 0) printf("%d:%ld\n", n, seen[n]);
   return 0;
 }
