@@ -463,3 +463,39 @@ test("what policy is shown: recent requests by name, the hour's lows, proposals 
   expect(late?.recent.total).toBe(0);
   expect(late?.machines[0]?.hour_low.memory_mib).toBe(2000);
 });
+
+describe("a dry run", () => {
+  test("is the same judge, leaves nothing in the journal, and counts as a request of its asker", async () => {
+    const shepherd = await smallShepherd({ hosts, machines: [rank] });
+    const preview = (asked: Request, uncounted?: boolean) =>
+      shepherd.clock.until(shepherd.gate.preview(asked, { uncounted }));
+    const countedBefore = async (asked: Request) => {
+      await preview(asked, true);
+      return shepherd.asked.at(-1)?.input.environment.recent.total;
+    };
+    expect(await countedBefore(ask("resize", { subject: guest }))).toBe(0);
+    const given = await preview(ask("resize", { subject: guest }));
+    expect(given).toMatchObject({ decision: { effect: "allow" }, operation: undefined });
+    expect(given.plan?.actions).toMatchObject([{ kind: "set_memory", toMib: 320 }]);
+    expect(await countedBefore(ask("resize", { subject: guest }))).toBe(1);
+    expect(await shepherd.count()).toEqual({ requests: 0, decisions: 0, events: 0 });
+    expect(shepherd.admitted).toEqual([]);
+    const real = await submit(shepherd, ask("resize", { subject: guest }));
+    expect(real.plan?.actions).toEqual(given.plan?.actions);
+  });
+
+  test("on assumed facts decides on those, and the next decision on the real ones", async () => {
+    const shepherd = await smallShepherd({ hosts, machines: [rank] });
+    const much = { machines: [{ machineId: rank.id, memoryMib: 2000 }] };
+    const without = await shepherd.clock.until(
+      shepherd.gate.preview(ask("resize", much), {
+        assume: (facts) => ({
+          ...facts,
+          sites: facts.sites.filter(({ id }) => id === "north"),
+        }),
+      }),
+    );
+    expect(without.decision.code).toBe("placement.no_host_fits");
+    expect((await submit(shepherd, ask("resize", much))).decision.effect).toBe("allow");
+  });
+});
