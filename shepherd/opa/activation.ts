@@ -7,6 +7,7 @@ import { Fault } from "#model/fault";
 import type { Ms } from "#model/units";
 import { readBundle, type WholeBundle } from "#opa/archive";
 import { checkBundle as checkRego } from "#opa/check-sources";
+import { openCrew } from "#opa/crew";
 import { type LoadedPolicy, loadPolicy } from "#opa/engine";
 import type { TrustedKey } from "#opa/signatures";
 import { refuseProblems } from "#opa/sources";
@@ -115,15 +116,7 @@ export async function checkBundle(options: {
     );
     const flips = await stepped(
       "replay",
-      () =>
-        replayHistory({
-          store: options.store,
-          engine,
-          speaksFor: options.speaksFor,
-          range: { last: limit.last, sinceMs: limit.sinceMs },
-          onProgress: options.onProgress,
-          signal: options.signal,
-        }),
+      () => replay(options, { bundle, engine }),
       (report) => `${report.flips} of ${report.replayed} decisions would flip`,
     );
     const tooMany = flips.flips > limit.maxFlips;
@@ -132,6 +125,28 @@ export async function checkBundle(options: {
   } catch (error) {
     await engine.close();
     throw error;
+  }
+}
+
+/** More than this is worth starting further workers for. */
+const crewFrom = 1_000;
+
+async function replay(
+  { store, speaksFor: asks, limit, onProgress, signal }: Parameters<typeof checkBundle>[0],
+  { bundle, engine }: { readonly bundle: WholeBundle; readonly engine: LoadedPolicy },
+): Promise<FlipReport> {
+  const crew = limit.last > crewFrom ? await openCrew(bundle) : undefined;
+  try {
+    return await replayHistory({
+      store,
+      engine: crew ?? engine,
+      speaksFor: asks,
+      range: { last: limit.last, sinceMs: limit.sinceMs },
+      onProgress,
+      signal,
+    });
+  } finally {
+    await crew?.close();
   }
 }
 
