@@ -1,12 +1,13 @@
 /** `drover_network`: a private layer-2 LAN of one environment, across its sites. Another environment may use the same addresses. */
 import { path } from "@drover/shepherd/api/client";
 import type { NetworkBody, NetworkView } from "@drover/shepherd/api/contract";
-import { attributes } from "#schema/attribute";
+import { attributes, type StateOf } from "#schema/attribute";
 import { identityById } from "#schema/identity";
 import { defineResource } from "#schema/resource";
-import { ipv4Cidr, objectName } from "#schema/validators";
+import { ipv4Cidr, objectName, wholeNumber } from "#schema/validators";
 import { declaredObject, splitImportId } from "./declared-object.ts";
 import { findOne } from "./lookup.ts";
+import { known } from "./machine-body.ts";
 
 const declared = attributes({
   id: { type: "string", computed: true, description: "Id of the network." },
@@ -31,8 +32,36 @@ const declared = attributes({
     validators: [ipv4Cidr],
   },
   vni: { type: "number", computed: true, description: "VXLAN network identifier." },
-  mtu: { type: "number", computed: true, description: "Largest packet that fits, in bytes." },
+  mtu: {
+    type: "number",
+    optional: true,
+    computed: true,
+    replaces: true,
+    description:
+      "Largest packet that fits, in bytes. Default: what the lines between its sites leave; proven before it is admitted.",
+    validators: [wholeNumber({ min: 576, max: 9000 })],
+  },
+  gateway: {
+    type: {
+      nesting: "single",
+      attributes: {
+        site: { type: "string", required: true, description: "Site where the gateway stays." },
+        nat: {
+          type: "bool",
+          optional: true,
+          computed: true,
+          default: false,
+          description: "Whether it also leads out of the host. Default false.",
+        },
+      },
+    },
+    optional: true,
+    replaces: true,
+    description:
+      "A way out of the LAN, at its first address. It stays at its site whatever moves, so connections survive. Absent: none.",
+  },
 });
+type Gateway = NonNullable<StateOf<typeof declared>["gateway"]>;
 
 export const network = defineResource({
   name: "drover_network",
@@ -47,7 +76,11 @@ export const network = defineResource({
     attributes: Object.keys(declared),
     put: (planned) => ({
       path: path`/v1/environments/${String(planned.environment_id)}/networks/${String(planned.name)}`,
-      body: { cidr: String(planned.cidr) } satisfies NetworkBody,
+      body: {
+        cidr: planned.cidr as string,
+        mtu: known(planned.mtu),
+        gateway: gatewayBody(known(planned.gateway) as Gateway | null),
+      } satisfies NetworkBody,
     }),
     one: (id) => path`/v1/networks/${id}`,
     lookUp: (client, planned) =>
@@ -63,6 +96,8 @@ export const network = defineResource({
         cidr: view.cidr,
         vni: view.vni,
         mtu: view.mtu,
+        gateway:
+          view.gateway == null ? null : { site: view.gateway.site, nat: view.gateway.nat ?? false },
       },
     }),
     idOf: (state) => state.id ?? "",
@@ -76,3 +111,7 @@ export const network = defineResource({
     importIdOf: (planned) => `${String(planned.environment_id)}/${String(planned.name)}`,
   }),
 });
+
+function gatewayBody(gateway: Gateway | null): (NetworkBody["gateway"] & object) | null {
+  return gateway === null ? null : { site: gateway.site, nat: gateway.nat === true };
+}

@@ -24,6 +24,8 @@ export interface EnvironmentProps {
   readonly sites: readonly string[];
   /** Private to the environment; another environment may use the same. */
   readonly cidr: string;
+  /** A way out of the LAN that stays at this site, whatever moves; `nat` also leads out of the host. */
+  readonly gateway?: { readonly site: string; readonly nat?: boolean };
   /** Who answers for it; absent = the principal that applies. */
   readonly owner?: string;
   /** The shepherd's record; default `adaptations.json` in the current directory. */
@@ -124,6 +126,7 @@ export class Environment extends Construct {
       environmentId: this.resource.id,
       name: "lan",
       cidr: props.cidr,
+      ...(props.gateway === undefined ? {} : { gateway: { ...props.gateway } }),
     });
     this.network.overrideLogicalId(`${id}_lan`);
   }
