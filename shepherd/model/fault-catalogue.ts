@@ -956,7 +956,7 @@ export const faultCatalogue = {
     409,
     "never",
     "{flips} of the last {replayed} decisions would turn out otherwise under the new policy of {owner}; at most {limit} may",
-    "See who with `drover policy try`; pass the limit with `drover policy activate --override REASON` as a named person.",
+    "See who with `drover policy try`; pass the limit with `drover policy activate OWNER --override REASON` as a named person.",
   ),
   "policy.trials_busy": entry(
     429,
