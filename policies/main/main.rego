@@ -162,24 +162,26 @@ _approving contains finding if {
 	finding.code != "policy.exempt"
 }
 
-findings contains finding if {
+# an instance counts unless it says "off", or says well-formed that this request is none of its business; each is
+# looked at once, whatever asks for it
+_live := [[name, id, level] |
 	some name, group in data.drover.constraints
 	some id, constraint in group
-	live(constraint)
+	level := level_of(constraint)
+	level != "off"
+	not _excluded(constraint)
+]
+
+findings := [finding |
+	some [name, id, level] in _live
 	verdict := verdict_of(name, id)
 	exemption := exemption_of(name, id, verdict)
 	finding := object.union_n([
 		verdict,
 		exemption,
-		{"rule": name, "id": id, "level": level_of(constraint), "disclose": disclose_of(name)},
+		{"rule": name, "id": id, "level": level, "disclose": disclose_of(name)},
 	])
-}
-
-# an instance counts unless it says "off", or says well-formed that this request is none of its business
-live(constraint) if {
-	level_of(constraint) != "off"
-	not _excluded(constraint)
-}
+]
 
 # anything but a known level denies; of several overrides that apply the strictest counts
 default level_of(_) := "deny"
@@ -234,10 +236,11 @@ values[name] := checks if {
 
 default disclose_of(_) := "operator"
 
-disclose_of(name) := "owner" if {
-	some rule
-	data.drover.rules[rule].about.custom.disclose == "owner"
-	rule == name
+disclose_of(name) := "owner" if name in _told_to_owners
+
+_told_to_owners contains name if {
+	some name
+	data.drover.rules[name].about.custom.disclose == "owner"
 }
 
 default verdict_of(_, _) := {
@@ -278,18 +281,14 @@ _exemptions contains exemption if some exemption in data.drover.exemptions
 _exemptions contains exemption if some exemption in input.exemptions
 
 obligations contains obligation if {
-	some name, group in data.drover.constraints
-	some id, constraint in group
-	live(constraint)
+	some [name, id, _] in _live
 	some obligation in values[name][id].obligations
 }
 
 limits[key] := min(offered) if {
 	some key in {"max_downtime_ms", "max_mbps", "ttl_ms"}
 	offered := {limit |
-		some name, group in data.drover.constraints
-		some id, constraint in group
-		live(constraint)
+		some [name, id, _] in _live
 		limit := values[name][id].limits[key]
 	}
 	count(offered) > 0
@@ -298,10 +297,8 @@ limits[key] := min(offered) if {
 # what several instances must not have, no planner may choose; an instance that only warns keeps nobody away
 limits["avoid"] := avoided if {
 	avoided := {place |
-		some name, group in data.drover.constraints
-		some id, constraint in group
-		live(constraint)
-		level_of(constraint) in {"approve", "deny"}
+		some [name, id, level] in _live
+		level in {"approve", "deny"}
 		exemption_of(name, id, {"code": "policy.denied"}) == {}
 		some place in values[name][id].limits.avoid
 	}

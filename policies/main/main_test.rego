@@ -31,7 +31,7 @@ test_off_is_not_evaluated if {
 }
 
 test_a_finding_is_whole if {
-	decide(growing, constraints("deny")).findings == {{
+	decide(growing, constraints("deny")).findings == [{
 		"rule": "envelope",
 		"id": "i",
 		"level": "deny",
@@ -48,7 +48,7 @@ test_a_finding_is_whole if {
 		"fix": {"cpu_percent": 60},
 		"path": "/environment/machines/0/proposed/cpu_percent",
 		"disclose": "owner",
-	}}
+	}]
 }
 
 test_an_unknown_rule_denies if {
