@@ -222,7 +222,8 @@ export function patchedSpec(
   const ask = askOf(record.id, changed);
   const reasons = restartReasons({ before: record, spec, ask });
   if (reasons.length === 0) return { spec, ask };
-  if (spec.allowRestart !== true) {
+  // What another tool defined is never defined anew, so it is never started anew either.
+  if (spec.allowRestart !== true || spec.origin === "import") {
     throw new Fault("machine.restart_needed", {
       machine: spec.name,
       attributes: reasons.join(", "),

@@ -21,6 +21,7 @@ import { doorRoutes } from "#api/routes/doors";
 import { environmentRoutes } from "#api/routes/environments";
 import { eventRoutes } from "#api/routes/events";
 import { forecastRoutes } from "#api/routes/forecasts";
+import { foreignRoutes } from "#api/routes/foreign-machines";
 import { groupRoutes } from "#api/routes/groups";
 import { holdRoutes } from "#api/routes/holds";
 import { hostMarkRoutes } from "#api/routes/host-marks";
@@ -187,6 +188,7 @@ export function createApi(
     volumeRoutes(router, world);
     planCheckRoutes(router, world);
     forecastRoutes(router, world);
+    foreignRoutes(router, world);
     imageRoutes(router, world);
     requestRoutes(router, world);
     approvalRoutes(router, world);

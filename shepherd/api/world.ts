@@ -46,7 +46,10 @@ export interface ApiTunnels {
   rotate(): Promise<{ readonly generation: number; readonly hostIds: readonly string[] }>;
 }
 /** What hosts last said (sensing/observer.ts). */
-export type ApiSensing = Pick<Observer, "answers" | "observedMachine" | "refresh" | "sites">;
+export type ApiSensing = Pick<
+  Observer,
+  "answers" | "observedMachine" | "refresh" | "sites" | "foreign"
+>;
 /** The evidence log (evidence/). */
 export interface ApiEvidence {
   verify(): Promise<EvidenceVerdict>;

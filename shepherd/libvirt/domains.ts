@@ -19,7 +19,7 @@ import { type DomainPlace, writeDomain } from "#libvirt/xml/write-domain";
 import { Fault, isFault } from "#model/fault";
 import type { CpuPercent, HostId, MachineId, Mib, Ms } from "#model/units";
 import type { Clock } from "#ports/clock";
-import type { DomainSpec, DomainState, ObservedDomain } from "#ports/host";
+import type { DomainSpec, DomainState, Host, ObservedDomain } from "#ports/host";
 
 const readTimeoutMs = 40_000;
 /** libvirt waits at most 30 s for a domain's lock; a start may be slow on a loaded host. */
@@ -122,6 +122,35 @@ export class Domains {
         ),
       );
       await undefine(control, domain);
+    });
+  }
+
+  /** The mark alone: metadata is no part of what a guest sees, so nothing is restarted or defined anew for it. */
+  async mark(id: MachineId, mark: Parameters<Host["markDomain"]>[1]): Promise<void> {
+    return this.#inTurn(id, async (control) => {
+      const domain = domainOf(id);
+      const there = await observe(control, domain);
+      if (there === undefined) {
+        throw new Fault("libvirt.no_domain", { procedure: "domainSetMetadata", message: id });
+      }
+      const { ours } = there;
+      if (mark !== undefined && ours !== undefined && ours.environmentId !== mark.environmentId) {
+        throw this.#notOurs(there);
+      }
+      const metadata =
+        mark === undefined ? undefined : writeXml(markContent({ ...mark, idleVcpus: 0 }));
+      const where = { key: metadataPrefix, uri: metadataUri };
+      await control.call(
+        remote.domainSetMetadata,
+        {
+          domain,
+          type: metadataElement,
+          metadata,
+          ...where,
+          flags: await affected(control, domain),
+        },
+        { timeoutMs: changeTimeoutMs },
+      );
     });
   }
 
@@ -250,6 +279,7 @@ function observe(control: RpcConnection, domain: DomainRef): Promise<ObservedDom
       ours: isOurs
         ? { environmentId: mark.environmentId, owner: mark.owner, epoch: mark.epoch }
         : undefined,
+      otherMark: live.otherMark,
       vcpus: live.vcpus - (mark?.idleVcpus ?? 0),
       vcpusMax: live.vcpusMax,
       cpuPercent: live.cpuPercent,

@@ -72,6 +72,7 @@ export function createLibvirtHost(options: LibvirtHostOptions): Host {
     findDomainByName: (name) => domains.findByName(name),
     startDomain: (spec) => domains.start(spec),
     stopDomain: (id, how) => domains.stop(id, how),
+    markDomain: (id, mark) => domains.mark(id, mark),
     resumeDomain: (id) => domains.resume(id),
     setMemory: (id, memoryMib) => domains.setMemory(id, memoryMib),
     setVcpus: (id, vcpus) => domains.setVcpus(id, vcpus),

@@ -156,6 +156,8 @@ export interface MachineSpec {
   readonly networks: readonly NicSpec[];
   /** Absent: stack. */
   readonly origin?: Origin | undefined;
+  /** The host on which another tool made it; it stays there. */
+  readonly importedFrom?: HostId | undefined;
   /** What it is to be booted able to reach; absent: its envelope's maxima. */
   readonly ceiling?: Partial<Ceiling> | undefined;
   /** Data volumes: vdb and up. */
@@ -225,6 +227,10 @@ export interface LinkSpec {
   readonly origin?: "stack" | "adaptation" | undefined;
   /** The group whose topology it belongs to; it comes and goes with the group's machines. */
   readonly group?: string | undefined;
+  /** low: a short queue, so that a small packet never waits long behind large ones. Absent: normal. */
+  readonly latency?: "low" | undefined;
+  /** What may pass at once above the rate. Absent: as little as the rate needs. */
+  readonly burstKib?: number | undefined;
 }
 export interface LinkEffective {
   readonly rateMbps: Mbps;

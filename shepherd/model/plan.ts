@@ -39,6 +39,8 @@ export type PlanAction =
       readonly sizing: Sizing;
       /** Data volumes that must be there before it starts; absent: none. */
       readonly volumeIds?: readonly VolumeId[] | undefined;
+      /** It runs there already, made by another tool: it is marked as ours, and nothing else is done. */
+      readonly adopt?: true | undefined;
       readonly cost: Cost;
     }
   | {

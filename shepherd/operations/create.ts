@@ -6,6 +6,7 @@ import { Fault } from "#model/fault";
 import type { MachineEffective, MachineSpec, Sizing } from "#model/objects";
 import type { PlanAction } from "#model/plan";
 import type { HostId, MachineId } from "#model/units";
+import { adoptSteps } from "#operations/adopt";
 import { baseVolume, domainSpecOf, overlayVolume } from "#operations/domain-spec";
 import { applyNetworks } from "#operations/networks";
 import { placePartsStep } from "#operations/parts";
@@ -24,6 +25,7 @@ export function createSteps(
   action: Extract<PlanAction, { kind: "create_machine" }>,
   name: string,
 ): readonly Step[] {
+  if (action.adopt === true) return adoptSteps(action, name);
   const { machineId, hostId, siteId, sizing } = action;
   const machine = { id: machineId, state: "creating" } as const;
   return [

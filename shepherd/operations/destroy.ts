@@ -108,7 +108,12 @@ export function destroySteps(
       weightMs: 100,
       undoImpossible,
       onFault: "go_on",
-      observe: (context) => doneOrGone(context, machineId),
+      async observe(context) {
+        const record = await context.read((journal) => journal.objects.get("machine", machineId));
+        // Of a machine that another tool made no part is ours; its disks stay where they are.
+        if (record?.spec.origin === "import") return { verdict: "done" };
+        return await doneOrGone(context, machineId);
+      },
       async do(context) {
         const world = await context.read((journal) => needMachineWorld(journal, machineId));
         return sweepParts(context, world);

@@ -39,6 +39,7 @@ function grave(id: HostId): Host {
     findDomainByName: nothing,
     startDomain: refuse,
     stopDomain: nothing,
+    markDomain: refuse,
     resumeDomain: refuse,
     setMemory: refuse,
     setVcpus: refuse,

@@ -40,7 +40,8 @@ export function placementActions({ target, host, move }: Placed): readonly PlanA
         siteId: host.siteId,
         sizing: wanted,
         ...volumesOf(target),
-        cost: fixedCost(measured.createMs),
+        ...(machine.spec.importedFrom === undefined ? {} : { adopt: true as const }),
+        cost: fixedCost(machine.spec.importedFrom === undefined ? measured.createMs : 0),
       },
     ];
   }

@@ -257,6 +257,8 @@ class Search {
   /** Data volumes and disks that another tool made lie where they lie: they are not copied. */
   #hasItsDisks({ machine, disks }: Target, host: HostFacts): boolean {
     const { hostId, started } = machine.effective;
+    const { importedFrom } = machine.spec;
+    if (importedFrom !== undefined && importedFrom !== host.id) return false;
     const isMove = hostId !== "" && hostId !== host.id;
     if (isMove && (machine.spec.origin === "import" || (started?.disks.length ?? 0) > 0)) {
       return false;
@@ -316,6 +318,9 @@ class Search {
 
   /** The most it takes from now to the end of the plan; shrinking frees nothing within it. */
   #sizeOf(target: Target): Amounts {
+    // It runs there already and is counted as a foreign one.
+    const { spec, effective } = target.machine;
+    if (spec.importedFrom !== undefined && effective.hostId === "") return nothing;
     return larger(this.#takenBy(target), {
       cpuPercent: target.wanted.cpuPercent,
       memoryMib: target.wanted.memoryMib,

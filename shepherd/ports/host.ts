@@ -64,6 +64,8 @@ export interface ObservedDomain {
   readonly ours?:
     | { readonly environmentId: EnvironmentId; readonly owner: string; readonly epoch: number }
     | undefined;
+  /** Not ours: the namespace of another controller's mark in its metadata, if there is one. */
+  readonly otherMark?: string | undefined;
   readonly vcpus: number;
   readonly vcpusMax: number;
   /** Undefined: uncapped. */
@@ -191,6 +193,16 @@ export interface Host {
   startDomain(spec: DomainSpec): Promise<void>;
   /** Asks the guest to power off, destroys after the grace; then removes the definition. No error when it is gone. */
   stopDomain(id: MachineId, options: { readonly graceMs: Ms }): Promise<void>;
+  /**
+   * Writes our mark on a domain that another tool made, or takes it away; nothing else of it changes, running or defined.
+   * Faults `libvirt.no_domain`, `machine.not_ours` when it is marked as another environment's.
+   */
+  markDomain(
+    id: MachineId,
+    mark:
+      | { readonly environmentId: EnvironmentId; readonly owner: string; readonly epoch: number }
+      | undefined,
+  ): Promise<void>;
   /** Continues a paused guest. */
   resumeDomain(id: MachineId): Promise<void>;
   setMemory(id: MachineId, memoryMib: Mib): Promise<void>;

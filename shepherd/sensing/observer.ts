@@ -8,7 +8,7 @@ import type { HostFacts, MachineLoad, ObservedMachine, SiteFacts } from "#model/
 import { toFaultData } from "#model/fault";
 import type { MachineRecord } from "#model/objects";
 import type { HostRecord, Site } from "#model/site";
-import type { HostId, MachineId, Ms } from "#model/units";
+import type { HostId, MachineId, Ms, SiteId } from "#model/units";
 import { hasSettled } from "#planner/target";
 import type { Clock } from "#ports/clock";
 import type { Host, HostObservation, Hosts, ObservedDomain, VolumeInfo } from "#ports/host";
@@ -29,7 +29,16 @@ const maxHanging = 2;
 /** A daemon whose workers hang still answers keepalives: without this a host that recovers would never be asked again. */
 const givenUpAfterMs: Ms = 60_000;
 
+/** What another tool made, as its host last said. */
+export interface ForeignDomain {
+  readonly hostId: HostId;
+  readonly siteId: SiteId;
+  readonly domain: ObservedDomain;
+}
+
 export interface Observer {
+  /** Domains that are not ours, of all hosts that answered. */
+  foreign(): readonly ForeignDomain[];
   start(): void;
   stop(): void;
   /** Looks at these hosts now, all when none is named; resolves when each has answered or used up its budget. Never rejects. */
@@ -95,6 +104,7 @@ export function createObserver(options: ObserverOptions): Observer {
         hosts: site.hosts.flatMap(({ id }) => watches.get(id)?.facts() ?? []),
       })),
     answers: (hostId) => watches.get(hostId)?.answers() ?? false,
+    foreign: () => [...watches.values()].flatMap((watch) => watch.foreign()),
     observed,
     observedMachine: (id) => observed()[id],
     loads: () => Object.assign({}, ...[...watches.values()].map((watch) => watch.loads())),
@@ -162,6 +172,14 @@ class HostWatch {
       return this.#begin();
     });
     return this.#again;
+  }
+
+  /** Domains here that nobody marked as ours. */
+  foreign(): readonly ForeignDomain[] {
+    const { id: hostId, siteId } = this.#record;
+    return (this.#said?.domains ?? [])
+      .filter(({ ours }) => ours === undefined)
+      .map((domain) => ({ hostId, siteId, domain }));
   }
 
   answers(): boolean {

@@ -12,6 +12,8 @@ export interface DomainData {
   readonly name: string;
   /** Undefined: a foreign domain. */
   spec: DomainSpec | undefined;
+  /** Ours although another tool made it. */
+  mark?: { environmentId: string; owner: string; epoch: number } | undefined;
   state: DomainState;
   vcpus: number;
   vcpusMax: number;

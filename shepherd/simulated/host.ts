@@ -69,6 +69,11 @@ export function createSimulatedHost(machinery: Machinery, caller: Caller, hostId
         await caller.pause(hostId, machinery.speeds.stopMs);
         machinery.removeDomain(host(), domain);
       }),
+    markDomain: (id, mark) =>
+      call("markDomain", () => {
+        need(id, "markDomain").mark = mark;
+        machinery.changed();
+      }),
     resumeDomain: (id) =>
       call("resumeDomain", () => {
         const domain = need(id, "resumeDomain");
@@ -284,11 +289,10 @@ function observe(machinery: Machinery, domain: DomainData): ObservedDomain {
     id: domain.id,
     name: domain.name,
     state: domain.state,
-    ours: spec && {
-      environmentId: spec.environmentId,
-      owner: spec.owner,
-      epoch: spec.epoch,
-    },
+    ours:
+      spec === undefined
+        ? domain.mark
+        : { environmentId: spec.environmentId, owner: spec.owner, epoch: spec.epoch },
     vcpus: domain.vcpus,
     vcpusMax: domain.vcpusMax,
     cpuPercent: domain.cpuPercent,

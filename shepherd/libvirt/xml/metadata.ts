@@ -46,3 +46,15 @@ export function readMark(metadata: XmlElement | undefined): Mark | undefined {
     idleVcpus: Number(found.attributes["idle_vcpus"] ?? 0),
   };
 }
+
+/** Another controller's mark: the namespace of the first element that is not ours. libosinfo only names the system. */
+export function readOtherMark(metadata: XmlElement | undefined): string | undefined {
+  for (const child of metadata?.children ?? []) {
+    const prefix = child.name.includes(":") ? `:${child.name.split(":")[0]}` : "";
+    const uri = child.attributes[`xmlns${prefix}`];
+    if (uri === undefined || uri === metadataUri || uri.startsWith("http://libosinfo.org/"))
+      continue;
+    return uri;
+  }
+  return undefined;
+}

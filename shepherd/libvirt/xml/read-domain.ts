@@ -6,7 +6,7 @@
 import { protocolFault } from "#libvirt/rpc/xdr";
 import { cpuPercentOf } from "#libvirt/xml/cpu-cap";
 import { all, at, readXml, type XmlElement } from "#libvirt/xml/element";
-import { type Mark, readMark } from "#libvirt/xml/metadata";
+import { type Mark, readMark, readOtherMark } from "#libvirt/xml/metadata";
 import type { CpuPercent, Mib } from "#model/units";
 
 export interface DomainDescription {
@@ -15,6 +15,8 @@ export interface DomainDescription {
   readonly acceleration: "kvm" | "tcg" | "other";
   /** Undefined: not ours. */
   readonly mark: Mark | undefined;
+  /** Namespace of somebody else's element in its metadata. */
+  readonly otherMark: string | undefined;
   /** Plugged, given-back ones included. */
   readonly vcpus: number;
   readonly vcpusMax: number;
@@ -50,6 +52,7 @@ export function readDomain(document: string): DomainDescription {
     name,
     acceleration: accelerationOf(root.attributes["type"]),
     mark: readMark(at(root, "metadata")),
+    otherMark: readOtherMark(at(root, "metadata")),
     vcpus,
     vcpusMax,
     cpuPercent: cpuPercentIn(at(root, "cputune"), vcpus),
