@@ -11,8 +11,6 @@
  *   PUT    /v1/environments/:environment/links            body LinkBody -> Mutation<LinkView>
  *   PUT    /v1/environments/:environment/groups/:name     body GroupBody -> Mutation<GroupView>; its machines and topology links with it
  *   PUT    /v1/environments/:environment/volumes/:name    body VolumeBody -> Mutation<VolumeView>
- *   PUT    /v1/environments/:environment/constraints/:name   body ConstraintBody -> Mutation<ConstraintView>; may only tighten
- *   PUT    /v1/sites/:id        body SiteBody -> SiteView   PUT /v1/sites/:site/hosts/:id  body HostBody -> HostView; DELETE both
  *   GET    /v1/hosts?site=      GET /v1/hosts/:id           HostView
  *   PUT    /v1/images/:name                               body ImageBody -> Mutation<ImageView>
  *   PUT    /v1/blobs/:sha256                              raw body; 201 once stored and verified; HEAD asks whether it is there
@@ -20,12 +18,11 @@
  *   GET    /v1/machines?environment=ring&name=rank-0      lookup by natural key (import); also networks, links (?machines=a,b), images (?name=)
  *   PATCH  /v1/environments/:id /v1/machines/:id /v1/links/:id     body …Patch -> Mutation<…View>
  *   DELETE /v1/networks/:id /v1/machines/:id /v1/links/:id /v1/images/:id       -> Mutation<null>
- *   GET|PATCH|DELETE /v1/groups/:id /v1/volumes/:id /v1/constraints/:id         the same; lists ?environment=&name=
+ *   GET|PATCH|DELETE /v1/groups/:id /v1/volumes/:id       the same; lists ?environment=&name=
  *   POST   /v1/plan-checks      body PlanCheckBody -> PlanCheckAnswer; decides dry, sums the changes of one run
  *   GET    /v1/foreign-machines?site=&host=               ForeignMachineView[]: what other tools made, on hosts of ours
  *   POST   /v1/foreign-machines/:domain_id/import         body ImportBody -> Mutation<MachineView>; nothing is restarted
  *   GET    /v1/forecasts?environment=                     ForecastView[]: phases that guests announced
- *   GET    /v1/machines/:id/console                       ConsoleView (role operator, or its owner): how to reach its console
  *   GET    /v1/host-marks                                 HostMarkView[]: hosts that people drain or confirmed dead
  *   POST   /v1/hosts/:id/drain  body { reason } -> DrainView; GET shows how far it is, DELETE ends it
  *   POST   /v1/hosts/:id/confirm-dead   body { reason, fenced_by } -> HostMarkView
@@ -246,6 +243,10 @@ export interface MachineView extends SizingFields {
 export interface LinkBody {
   machines: [string, string];
   rate_mbps: number;
+  /** low: a short queue, so that a small packet never waits long behind large ones. Absent: normal. */
+  latency?: "low" | null;
+  /** What may pass at once above the rate. Absent: as little as the rate needs. */
+  burst_kib?: number | null;
 }
 export interface LinkPatch {
   rate_mbps: number;
@@ -315,7 +316,7 @@ export interface VolumeBody {
   site?: string | null;
   deletion_protection?: boolean;
 }
-/** A volume grows, it never shrinks. */
+/** Size and site are fixed once it is placed (409 `object.immutable`). */
 export type VolumePatch = Partial<VolumeBody>;
 export interface VolumeView {
   id: string;
@@ -328,37 +329,6 @@ export interface VolumeView {
   version: number;
 }
 
-/** A rule instance of the environment's own: judged beside all owners', so it can only say no more often. */
-export interface ConstraintBody {
-  rule: string;
-  level: "audit" | "warn" | "approve" | "deny";
-  params: Record<string, unknown>;
-}
-export interface ConstraintView extends ConstraintBody {
-  id: string;
-  environment_id: string;
-  name: string;
-  version: number;
-}
-
-export interface SiteBody {
-  owner: string;
-  /** Folder or bundle of its owner's policy, at the shepherd. */
-  policy: string;
-  raw_xml_paths?: string[];
-}
-export interface HostBody {
-  ssh: {
-    address: string;
-    user?: string | null;
-    key_file: string;
-    host_key: string;
-    jump?: string | null;
-  };
-  pool: string;
-  migration_address: string;
-  lend: { cpu_percent: number; memory_mib: number; disk_gib: number };
-}
 export interface HostView {
   id: string;
   site: string;
@@ -368,8 +338,6 @@ export interface HostView {
   free_disk_bytes: number | null;
   foreign: { count: number; cpu_percent: number; memory_mib: number };
   machines: string[];
-  /** Registered by the API (may be changed there), or written in drover.yaml. */
-  registered: boolean;
 }
 
 /** A dry decision on one object's change; all changes told under one `run` are summed, so that quotas see the whole. */
@@ -444,12 +412,6 @@ export interface ForecastView {
   rate_mbps: number | null;
   reason: string;
   announced_at_ms: number;
-}
-export interface ConsoleView {
-  host: string;
-  /** What reaches it: run at the host. */
-  command: string;
-  log_file: string;
 }
 
 /** Answer of every mutation: the object as it is, and the operation that goes on with it (202) or did it (200). */

@@ -4,7 +4,6 @@
  */
 import { type Static, Type } from "typebox";
 import type {
-  ConstraintBody as ConstraintBodyContract,
   EnvironmentBody as EnvironmentBodyContract,
   EnvironmentPatch as EnvironmentPatchContract,
   GroupBody as GroupBodyContract,
@@ -208,7 +207,14 @@ export const MachinePatch = Type.Object(
   closed,
 );
 export const LinkBody = Type.Object(
-  { machines: Type.Tuple([Name, Name]), rate_mbps: RateMbps },
+  {
+    machines: Type.Tuple([Name, Name]),
+    rate_mbps: RateMbps,
+    latency: Type.Optional(Type.Union([Type.Literal("low"), Type.Null()])),
+    burst_kib: Type.Optional(
+      Type.Union([Type.Integer({ minimum: 16, maximum: 65_536 }), Type.Null()]),
+    ),
+  },
   closed,
 );
 const PlannedRate = Type.Optional(
@@ -273,19 +279,6 @@ export const VolumeBody = Type.Object(
   closed,
 );
 export const VolumePatch = Type.Partial(VolumeBody, closed);
-export const ConstraintBody = Type.Object(
-  {
-    rule: Type.String({ pattern: "^[a-z][a-z0-9_]{0,63}$" }),
-    level: Type.Union([
-      Type.Literal("audit"),
-      Type.Literal("warn"),
-      Type.Literal("approve"),
-      Type.Literal("deny"),
-    ]),
-    params: Type.Record(Type.String(), Type.Unknown()),
-  },
-  closed,
-);
 const Verb = Type.Union([Type.Literal("create"), Type.Literal("update"), Type.Literal("delete")]);
 export const PlanCheckBody = Type.Object(
   {
@@ -395,7 +388,6 @@ const same: [
   Same<Static<typeof HoldBody>, HoldBodyContract>,
   Same<Static<typeof TokenBody>, TokenBodyContract>,
   Same<Static<typeof RequestBody>, RequestBodyContract>,
-  Same<Static<typeof ConstraintBody>, ConstraintBodyContract>,
   Same<Static<typeof VolumeBody>, VolumeBodyContract>,
   Same<Static<typeof PlanCheckBody>, PlanCheckBodyContract>,
   Same<Static<typeof ImportBody>, ImportBodyContract>,
@@ -404,7 +396,6 @@ const same: [
   Same<keyof Static<typeof MachineBody>, keyof MachineBodyContract>,
   Same<keyof Static<typeof MachinePatch>, keyof MachinePatchContract>,
 ] = [
-  true,
   true,
   true,
   true,

@@ -222,6 +222,8 @@ export function linkView(record: LinkRecord): LinkView {
     environment_id: environmentId,
     machines: [...machines],
     rate_mbps: rateMbps,
+    latency: record.spec.latency ?? null,
+    burst_kib: record.spec.burstKib ?? null,
     origin: record.spec.origin ?? "stack",
     effective: {
       rate_mbps: effective.rateMbps,

@@ -4,7 +4,6 @@
  */
 import type {
   AdaptationId,
-  ConstraintId,
   CpuPercent,
   EnvironmentId,
   ForecastId,
@@ -306,14 +305,6 @@ export interface ForecastSpec {
   /** Untrusted text. */
   readonly reason: string;
 }
-export interface ConstraintSpec {
-  readonly environmentId: EnvironmentId;
-  readonly name: string;
-  readonly rule: string;
-  readonly level: "audit" | "warn" | "approve" | "deny";
-  readonly params: Readonly<Record<string, unknown>>;
-}
-
 interface ObjectTypes {
   environment: { id: EnvironmentId; spec: EnvironmentSpec; effective: EnvironmentEffective };
   network: { id: NetworkId; spec: NetworkSpec; effective: NetworkEffective };
@@ -323,7 +314,6 @@ interface ObjectTypes {
   group: { id: GroupId; spec: GroupSpec; effective: GroupEffective };
   volume: { id: VolumeId; spec: VolumeSpec; effective: VolumeEffective };
   forecast: { id: ForecastId; spec: ForecastSpec; effective: EnvironmentEffective };
-  constraint: { id: ConstraintId; spec: ConstraintSpec; effective: EnvironmentEffective };
 }
 export type ObjectKind = keyof ObjectTypes;
 
@@ -351,7 +341,6 @@ export type LinkRecord = ObjectRecord<"link">;
 export type GroupRecord = ObjectRecord<"group">;
 export type VolumeRecord = ObjectRecord<"volume">;
 export type ForecastRecord = ObjectRecord<"forecast">;
-export type ConstraintRecord = ObjectRecord<"constraint">;
 export type AnyObjectRecord = { [Kind in ObjectKind]: ObjectRecord<Kind> }[ObjectKind];
 
 /** For a guest that powers off by its own means, when its stack says nothing. */

@@ -147,7 +147,13 @@ function deriveRates(
     const peerName = left === machine.spec.name ? right : left;
     for (const peer of attached) {
       if (peer.machine.spec.name !== peerName || peer.machine.id === machine.id) continue;
-      rates.push({ peerMac: peer.nic.mac, rateMbps: link.effective.rateMbps });
+      const { latency, burstKib } = link.spec;
+      rates.push({
+        peerMac: peer.nic.mac,
+        rateMbps: link.effective.rateMbps,
+        ...(latency === undefined ? {} : { latency }),
+        ...(burstKib === undefined ? {} : { burstKib }),
+      });
     }
   }
   return sortBy(rates, (rate) => rate.peerMac);

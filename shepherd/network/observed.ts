@@ -97,7 +97,10 @@ export interface ObservedShaping {
   readonly htb: boolean;
   readonly ingress: boolean;
   /** By minor number. */
-  readonly classes: ReadonlyMap<number, { readonly rateBits: number; readonly ceilBits: number }>;
+  readonly classes: ReadonlyMap<
+    number,
+    { readonly rateBits: number; readonly ceilBits: number; readonly burstBytes: number }
+  >;
   /** Queue length in bytes by the class's minor number. */
   readonly queues: ReadonlyMap<number, number>;
   readonly selectors: readonly ObservedSelector[];

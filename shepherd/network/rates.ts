@@ -22,9 +22,14 @@ const leastBurstBytes = 65_536;
 const burstMs = 2;
 /** A queue holds what the link sends in this time: enough for TCP over a WAN, and no more wait than that. */
 const queueMs = 50;
+/** With latency `low`: ten full-size frames at 25 Mbit/s; TCP keeps a rate with it where the round trip is short. */
+const lowLatencyQueueMs = 5;
+const leastLowLatencyQueueBytes = 16_384;
 const leastQueueBytes = 131_072;
 /** Below the kernel's warning of a big quantum; only one class of a device is a leaf for a frame, so fairness does not hang on it. */
 const quantumBytes = 60_000;
+const burstTolerance = 0.05;
+const burstToleranceBytes = 2_048;
 const ethernetHeaderBytes = 14;
 /** IPv4 20 + TCP 20 + timestamps 12. */
 const tcpHeaderBytes = 52;
@@ -62,12 +67,26 @@ export function diffRates(
     removeShaping(port.tap, observed.tap, changes);
     return;
   }
-  const wished = withMinors(port.rates).map(({ peerMac, rateMbps, minor }) => ({
-    mac: peerMac,
-    minor,
-    rateMbps,
-    rateBits: shapedBits(rateMbps, mtu),
-  }));
+  const wished = withMinors(port.rates).map(
+    ({ peerMac, rateMbps, latency, burstKib, minor }): WishedRate => {
+      const rateBits = shapedBits(rateMbps, mtu);
+      const bytesPerMs = rateBits / 8000;
+      const low = latency === "low";
+      return {
+        mac: peerMac,
+        minor,
+        rateMbps,
+        rateBits,
+        burstBytes:
+          burstKib === undefined
+            ? Math.max(leastBurstBytes, Math.round(bytesPerMs * burstMs))
+            : burstKib * 1024,
+        queueBytes: low
+          ? Math.max(leastLowLatencyQueueBytes, Math.round(bytesPerMs * lowLatencyQueueMs))
+          : Math.max(leastQueueBytes, Math.round(bytesPerMs * queueMs)),
+      };
+    },
+  );
   const ifbIsThere = observed.ifbLink?.kind === "ifb";
   if (!ifbIsThere) {
     changes.note(
@@ -111,6 +130,8 @@ interface WishedRate {
   readonly minor: number;
   readonly rateMbps: number;
   readonly rateBits: number;
+  readonly burstBytes: number;
+  readonly queueBytes: number;
 }
 
 function diffHtb(request: {
@@ -159,7 +180,7 @@ function diffClass(
   changes: Changes,
 ): void {
   const there = observed?.classes.get(rate.minor);
-  const burst = Math.max(leastBurstBytes, Math.round((rate.rateBits / 8000) * burstMs));
+  const burst = rate.burstBytes;
   const settings =
     `dev ${device} parent ${majorText}: classid ${majorText}:${hex(rate.minor)} ` +
     `htb rate ${rate.rateBits}bit ceil ${rate.rateBits}bit burst ${burst} cburst ${burst} quantum ${quantumBytes}`;
@@ -167,10 +188,15 @@ function diffClass(
   const detail = `${rate.mac} at ${rate.rateMbps} Mbit/s`;
   if (there === undefined) {
     changes.note({ object, problem: "missing", detail }, { tc: [`class add ${settings}`] });
-  } else if (there.rateBits !== rate.rateBits || there.ceilBits !== rate.rateBits) {
+  } else if (
+    there.rateBits !== rate.rateBits ||
+    there.ceilBits !== rate.rateBits ||
+    // The kernel keeps a burst as time, and prints it a little off.
+    Math.abs(there.burstBytes - burst) > Math.max(burstToleranceBytes, burst * burstTolerance)
+  ) {
     changes.note({ object, problem: "different", detail }, { tc: [`class change ${settings}`] });
   }
-  const queueBytes = Math.max(leastQueueBytes, Math.round((rate.rateBits / 8000) * queueMs));
+  const { queueBytes } = rate;
   const queueThere = there === undefined ? undefined : observed?.queues.get(rate.minor);
   if (queueThere === queueBytes) return;
   changes.note(

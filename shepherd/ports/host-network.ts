@@ -71,7 +71,7 @@ export interface PortConfig {
   /** True while an incoming move has not switched over: no frame leaves or enters. */
   readonly blocked: boolean;
   /** Promised rates towards and from single peers of the LAN; both directions. */
-  readonly rates: readonly { readonly peerMac: string; readonly rateMbps: Mbps }[];
+  readonly rates: readonly PortRate[];
 }
 /** A WireGuard device of a host: its end of the mesh between sites, of one generation of keys. */
 export interface TunnelConfig {
@@ -97,6 +97,14 @@ export interface TunnelsConfig {
   readonly devices: readonly TunnelConfig[];
   /** Addresses of hosts that may be met in the clear; VXLAN of ours with any other does not pass. */
   readonly clearPeers: readonly string[];
+}
+export interface PortRate {
+  readonly peerMac: string;
+  readonly rateMbps: Mbps;
+  /** low: a short queue. */
+  readonly latency?: "low" | undefined;
+  /** Absent: as little as the rate needs. */
+  readonly burstKib?: number | undefined;
 }
 /** Everything of ours on a host; sorted, so that equal configs are equal JSON. */
 export interface HostNetworkConfig {

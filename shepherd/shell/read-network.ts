@@ -253,7 +253,10 @@ function readNeighbours(answer: readonly unknown[]): ObservedNetwork["neighbours
 interface Shaping {
   htb: boolean;
   ingress: boolean;
-  readonly classes: Map<number, { readonly rateBits: number; readonly ceilBits: number }>;
+  readonly classes: Map<
+    number,
+    { readonly rateBits: number; readonly ceilBits: number; readonly burstBytes: number }
+  >;
   readonly queues: Map<number, number>;
   readonly selectors: ObservedSelector[];
 }
@@ -301,13 +304,15 @@ function readShaping(
 
 function readClasses(part: string, into: Shaping["classes"]): void {
   const line = new RegExp(
-    String.raw`^class htb ${major}:([0-9a-f]+) .*\brate (\d+)(\w*)bit ceil (\d+)(\w*)bit `,
+    String.raw`^class htb ${major}:([0-9a-f]+) .*\brate (\d+)(\w*)bit ceil (\d+)(\w*)bit burst (\d+)(K|M)?b`,
     "gm",
   );
-  for (const [, minor = "", rate, rateUnit, ceil, ceilUnit] of part.matchAll(line)) {
+  const sizes: Readonly<Record<string, number>> = { K: 1024, M: 1024 * 1024 };
+  for (const [, minor = "", rate, rateUnit, ceil, ceilUnit, burst, unit] of part.matchAll(line)) {
     into.set(Number.parseInt(minor, 16), {
       rateBits: bits(rate, rateUnit),
       ceilBits: bits(ceil, ceilUnit),
+      burstBytes: Number(burst) * (sizes[unit ?? ""] ?? 1),
     });
   }
 }

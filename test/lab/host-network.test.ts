@@ -280,6 +280,26 @@ describe("rates", () => {
     expect(free).toBeGreaterThan(400);
   });
 
+  test("with a latency class and a burst are as asked, and stay so", async () => {
+    const before = state;
+    const [first, ...others] = state.links;
+    if (first === undefined) throw new Error("no link");
+    const spec = { ...first.spec, latency: "low" as const, burstKib: 512 };
+    state = { ...state, links: [{ ...first, spec }, ...others] };
+    expect((await applyAll()).length).toBeGreaterThan(0);
+    expect(await auditAll()).toEqual([]);
+    expect(await applyAll()).toEqual([]);
+    const { tap } = nicOf("rank-0");
+    const { namespace } = hostAt("host-0");
+    const classes = inNamespace(namespace, "tc", "class", "show", "dev", tap);
+    expect(classes).toMatch(/burst 5(1[0-9]|2[0-4])(\d{3}b|Kb)/);
+    // 5 ms of 214 Mbit/s, where 50 ms are usual
+    expect(inNamespace(namespace, "tc", "qdisc", "show", "dev", tap)).toMatch(/limit 13\d{4}b/);
+    state = before;
+    await applyAll();
+    expect(await auditAll()).toEqual([]);
+  });
+
   test("change while traffic flows", async () => {
     const before = state;
     const receiver = await startReceiver("rank-1");

@@ -19,7 +19,7 @@ import type { ApiRouter } from "#api/server";
 import { linkView, operationView } from "#api/views";
 import type { ApiWorld, GateAnswer } from "#api/world";
 import { Fault } from "#model/fault";
-import type { EnvironmentRecord, LinkRecord } from "#model/objects";
+import type { EnvironmentRecord, LinkRecord, LinkSpec } from "#model/objects";
 import type { Operation } from "#model/plan";
 import type { Journal } from "#ports/store";
 
@@ -51,7 +51,13 @@ export function linkRoutes(router: ApiRouter, world: ApiWorld): void {
       const environment = await ownEnvironment(journal, request.params.environment, principal);
       const key = `${environment.id}/${machines.join("--")}`;
       const existing = await journal.objects.findByKey("link", key);
-      const spec = { environmentId: environment.id, machines, rateMbps: body.rate_mbps };
+      const spec: LinkSpec = {
+        environmentId: environment.id,
+        machines,
+        rateMbps: body.rate_mbps,
+        ...(body.latency == null ? {} : { latency: body.latency }),
+        ...(body.burst_kib == null ? {} : { burstKib: body.burst_kib }),
+      };
       if (existing === undefined) await checkMachines(journal, environment, machines);
       else if (existing.claimed) throw claimedConflict(existing, importIdOf(environment, machines));
       const operation = existing && (await activeOperationOfLink(journal, existing));

@@ -13,13 +13,13 @@ import type { ExitCode } from "#cli/output";
 import { Fault } from "#model/fault";
 
 type Target = ReturnType<typeof target>;
-const sshPort = 22;
 
 export function addDoors(program: Command, streams: Streams): void {
   define<[Target, string], object>(program, streams, {
     name: "connect",
     summary: "bytes to and from a TCP port of a machine, on standard input and output",
-    setUp: (command) => command.argument("<environment/machine>", "the machine", target).argument("<port>"),
+    setUp: (command) =>
+      command.argument("<environment/machine>", "the machine", target).argument("<port>"),
     async action(context, _options, where, port) {
       const machine = await machineOf(context, where);
       await join(context, machine, wholePort(port), process.stdin, process.stdout);
@@ -29,7 +29,8 @@ export function addDoors(program: Command, streams: Streams): void {
 
   define<[Target, string[]], { user?: string }>(program, streams, {
     name: "ssh",
-    summary: "a login at a machine with this computer's ssh and keys, through its network's gateway",
+    summary:
+      "a login at a machine with this computer's ssh and keys, through its network's gateway",
     setUp: (command) =>
       command
         .argument("<environment/machine>", "the machine", target)
@@ -39,7 +40,13 @@ export function addDoors(program: Command, streams: Streams): void {
     async action(context, options, where, given) {
       const { id } = await machineOf(context, where);
       const self = [process.execPath, ...process.execArgv, process.argv[1] ?? "drover"];
-      const proxy = [...self, "connect", ...endpointOptions(context), `${where.environment}/${where.name}`, "%p"];
+      const proxy = [
+        ...self,
+        "connect",
+        ...endpointOptions(context),
+        `${where.environment}/${where.name}`,
+        "%p",
+      ];
       const argv = [
         "-o",
         `ProxyCommand=${proxy.map(quote).join(" ")}`,
@@ -77,7 +84,9 @@ export function addDoors(program: Command, streams: Streams): void {
         const server = createServer({ allowHalfOpen: true }, (socket: Socket) => {
           if (options.once === true) server.close();
           join(context, machine, port, socket, socket).catch((error: unknown) => {
-            context.tell(`connection ended: ${error instanceof Error ? error.message : String(error)}\n`);
+            context.tell(
+              `connection ended: ${error instanceof Error ? error.message : String(error)}\n`,
+            );
             socket.destroy();
           });
         });
