@@ -231,6 +231,26 @@ function addStanding({ store, clock }: MetricsWorld, registry: Registry): void {
     },
   });
   new Gauge({
+    name: "drover_recalls_overdue",
+    help: "Recalled machines whose site's deadline is over and that are still there",
+    registers: [registry],
+    async collect() {
+      const recalls = await store.read((journal) => journal.recalls.list());
+      this.set(recalls.filter(({ overdueSinceMs }) => overdueSinceMs !== undefined).length);
+    },
+  });
+  new Gauge({
+    name: "drover_approvals_pending",
+    help: "Requests that wait for a named person",
+    registers: [registry],
+    async collect() {
+      const waiting = await store.read((journal) =>
+        journal.approvals.list({ states: ["pending"] }),
+      );
+      this.set(waiting.length);
+    },
+  });
+  new Gauge({
     name: "drover_lease_overdue_seconds",
     help: "How long the most overdue lease has been over without being given back; 0 without one",
     registers: [registry],

@@ -19,6 +19,8 @@ import { admitOrder, cost } from "../shepherd/operations/order.ts";
 import { playScenario } from "../simulation/scenario/play.ts";
 import { readScenario } from "../simulation/scenario/read.ts";
 
+// No timer of a room keeps the process: this one does.
+const alive = setInterval(() => undefined, 2 ** 30);
 const folder = mkdtempSync(join(tmpdir(), "drover-bench-"));
 const ids = createIds(clock);
 const log = pino({ level: "silent" });
@@ -303,4 +305,5 @@ row(
   "a whole shepherd: sensing every 2 s, sweeps every minute",
 );
 rmSync(folder, { recursive: true });
+clearInterval(alive);
 process.exit(0);

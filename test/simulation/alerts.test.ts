@@ -181,6 +181,20 @@ const causes: Record<string, () => Promise<void>> = {
     shepherd.world.setReachable("north-1", false);
     await clock.advance(1_200_000);
   },
+  async DroverRecallOverdue() {
+    await shepherd.store.transaction((journal) =>
+      journal.recalls.put({
+        id: "recall",
+        siteId: "north",
+        environmentId: "env-ring",
+        by: "ned",
+        reason: "power work",
+        sinceMs: 1,
+        deadlineMs: 2,
+        overdueSinceMs: 3,
+      }),
+    );
+  },
   async DroverDeadHostAnswers() {
     shepherd.world.setReachable("north-1", false);
     await clock.advance(10_000);
