@@ -13,7 +13,7 @@ import {
 } from "#cli/command";
 import { renderApproval } from "#cli/commands/approvals";
 import { follow } from "#cli/commands/operations";
-import { clean, type ExitCode, show } from "#cli/output";
+import { clean, clockTime, type ExitCode, show, table } from "#cli/output";
 
 interface AskOptions {
   readonly group?: boolean;
@@ -83,6 +83,38 @@ export function addRequests(program: Command, streams: Streams): void {
       ),
     action: (context, options, asked) =>
       ask(context, asked, options, { method: "release", params: {} }),
+  });
+
+  define<[], { environment?: string; refused?: boolean; last: number }>(program, streams, {
+    name: "decisions",
+    summary: "the newest decisions: what was said, and the id to explain it by",
+    setUp: (command) =>
+      command
+        .option("--environment <name>", "only of this environment")
+        .option("--refused", "only those that did not grant")
+        .option("--last <count>", "of so many newest ones", wholeNumber, 20),
+    async action(context, options) {
+      const { items } = await context.client.get<{ items: Explanation["decisions"] }>(
+        "/v1/decisions",
+        { query: { environment: options.environment, limit: options.last } },
+      );
+      const shown = items.filter(({ effect }) => options.refused !== true || effect !== "allow");
+      show(context, shown, () =>
+        shown.length === 0
+          ? "nothing was decided"
+          : table(
+              ["DECISION", "AT", "ON", "EFFECT", "MESSAGE"],
+              shown.map((one) => [
+                one.id,
+                clockTime(one.decided_at_ms, Date.now()),
+                one.point,
+                one.effect,
+                one.message,
+              ]),
+            ),
+      );
+      return exitCodes.ok;
+    },
   });
 
   define<[string], object>(program, streams, {

@@ -254,6 +254,12 @@ describe("questions", () => {
     expect((await rank(1)).effective.cpu_percent).toBe(20);
   });
 
+  test("the decisions that were refused are listed with what was said", async () => {
+    const listed = await as("otto", "decisions", "--refused", "--last", "100");
+    expect([listed.code, listed.out]).toEqual([0, expect.stringMatching(/deny +envelope: 6400 %/)]);
+    expect(listed.out).not.toContain("allow");
+  });
+
   test("why-not says why, the nearest that passes, and where", async () => {
     const answer = await as("otto", "why-not", "ring/rank-1");
     expect(answer.code).toBe(3);
