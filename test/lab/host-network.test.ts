@@ -379,6 +379,35 @@ test("a move keeps every connection; the other hosts follow at once", async () =
   expect(inNamespace(from.namespace, "ip", "-br", "link")).not.toMatch(/^dv/m);
 });
 
+test("200 networks on a host are applied, found equal, and removed", async () => {
+  const host = hostAt("host-1");
+  const lans = Array.from({ length: 200 }, (_, index) =>
+    networkRecord("many", `lan-${index}`, 0xd10000 + index),
+  );
+  const machines = lans.map((lan, index) =>
+    machineRecord({
+      environmentId: "many",
+      name: `m-${index}`,
+      hostId: host.id,
+      networkIds: [lan.id],
+      address: "10.42.0.10",
+    }),
+  );
+  const many = {
+    ...state,
+    networks: [...state.networks, ...lans],
+    machines: [...state.machines, ...machines],
+  };
+  const network = networkAt(host);
+  await network.apply(derive(host.id, many));
+  expect(await network.audit(derive(host.id, many))).toEqual([]);
+  expect(
+    inNamespace(host.namespace, "ip", "-br", "link", "show", "type", "vxlan").split("\n").length,
+  ).toBeGreaterThan(200);
+  await applyAll();
+  expect(await auditAll()).toEqual([]);
+}, 120_000);
+
 describe("what hands have changed", () => {
   test.each([
     ["a bridge was deleted", "ip link del {bridge}"],

@@ -290,6 +290,41 @@ describe("for any state", () => {
     );
   });
 
+  test("4,000 networks on one host have names, identifiers and namespaces of their own, and fit the kernel", () => {
+    const lans = Array.from({ length: 4_000 }, (_, index) => {
+      const record = networkRecord("many", `lan-${index}`, 0xd00000 + index);
+      const services = { serviceAddress: "10.42.0.254", domain: "many.internal" };
+      return { ...record, effective: { ...record.effective, ...services } };
+    });
+    const machines = lans.map((one, index) =>
+      machineRecord({
+        environmentId: "many",
+        name: `m-${index}`,
+        hostId: "north-1",
+        networkIds: [one.id],
+        address: "10.42.0.10",
+      }),
+    );
+    const { bridges } = derive("north-1", {
+      hosts,
+      networks: lans,
+      machines,
+      links: [],
+      incoming: [],
+    });
+    const names = bridges.flatMap((bridge) => [
+      bridge.bridge,
+      bridge.vxlan,
+      ...bridge.ports.map((port) => port.tap),
+      bridge.services?.device ?? "",
+      bridge.services?.namespace ?? "",
+    ]);
+    expect(names.length).toBe(20_000);
+    expect(new Set(names).size).toBe(20_000);
+    expect(Math.max(...names.map((each) => each.length))).toBe(15);
+    expect(new Set(bridges.map((bridge) => bridge.vni)).size).toBe(4_000);
+  });
+
   test("hostsOfNetwork names exactly the hosts whose config has it", () => {
     fc.assert(
       fc.property(anyState, (state) => {
