@@ -2,7 +2,7 @@
  * The provider's reference in docs/provider, generated from the declarations and the examples beside it, in the layout
  * and section order of the registries. `node provider/docs.ts` rewrites it; a test compares.
  */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import {
   actions,
@@ -175,6 +175,9 @@ function shortName(name: string): string {
 }
 
 if (import.meta.main) {
+  // pages of what is not in the catalogue any more; guides and examples are written by hand
+  for (const { folder: pages } of Object.values(kinds))
+    rmSync(join(folder, pages), { recursive: true, force: true });
   for (const [path, text] of providerDocs()) {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
     writeFileSync(join(folder, path), text);

@@ -90,23 +90,34 @@ async function timeStarts(): Promise<void> {
   );
 }
 
-/** Side by side, so that a busy machine is busy for all. */
+/** Side by side, so that a busy machine is busy for all; CPU time hardly feels it. */
 async function timePlans(stacks: Readonly<Record<string, Terraform>>): Promise<void> {
-  const taken = new Map(Object.keys(stacks).map((name) => [name, [] as number[]]));
+  const taken = new Map(
+    Object.keys(stacks).map((name) => [name, { ms: [] as number[], cpuMs: [] as number[] }]),
+  );
   for (let n = 0; n < rounds; n++)
     for (const [name, stack] of Object.entries(stacks)) {
+      const cpuBefore = childCpuMs();
       const { code, ms, stderr } = await stack.run(["plan", "-detailed-exitcode"]);
       if (code !== 0) throw new Error(`${name}: the plan is not empty\n${stderr}`);
-      taken.get(name)?.push(ms);
+      taken.get(name)?.ms.push(ms);
+      taken.get(name)?.cpuMs.push(childCpuMs() - cpuBefore);
     }
-  const base = middle(taken.get("no provider") ?? []);
-  for (const [name, values] of taken) {
-    const count = Number(/\d+ machine/.exec(name)?.[0].split(" ")[0]) as 1 | 100;
+  const base = middle(taken.get("no provider")?.ms ?? []);
+  for (const [name, { ms, cpuMs }] of taken) {
+    const count = Number(/(\d+) machine/.exec(name)?.[1]) as 1 | 100;
     const goal = count in goalsS ? `, goal ${goalsS[count]} s` : "";
     console.log(
-      `plan without a change, ${name}: ${seconds(middle(values))} (${(middle(values) / base).toFixed(1)} x no provider${goal})`,
+      `plan without a change, ${name}: ${seconds(middle(ms))} (${(middle(ms) / base).toFixed(1)} x no provider${goal}), CPU ${seconds(middle(cpuMs))}`,
     );
   }
+}
+
+/** CPU time of all commands that have ended, with what they started; the shepherd, which runs on, is not in it. */
+function childCpuMs(): number {
+  const fields = readFileSync("/proc/self/stat", "utf8").split(") ")[1]?.split(" ") ?? [];
+  const ticksPerSecond = 100; // USER_HZ, the same on every Linux that Node runs on
+  return ((Number(fields[13]) + Number(fields[14])) * 1000) / ticksPerSecond;
 }
 
 /** Applies up to the whole in steps, and tells the time for each machine that was added. */
