@@ -1,6 +1,8 @@
+import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { findOpa } from "@drover/shepherd/opa/binary";
 import { checkData } from "@drover/shepherd/opa/check-data";
 import { describeProblem } from "@drover/shepherd/opa/check-sources";
 import { openPolicy } from "@drover/shepherd/opa/engine";
@@ -31,6 +33,31 @@ test("the rule that docs/policy.md writes can be loaded and judges as it says", 
     const seen = [await arrivalAt(1_000), await arrivalAt(21_600_000), await arrivalAt(86_400_000)];
     await engine.close();
     expect(seen).toEqual(["allow", "deny", "allow"]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("the test that docs/policy.md writes for it passes, and reaches all of it", async () => {
+  const [rule] = [...doc.matchAll(/^```rego\n(.*?)^```/gms)].map(([, text = ""]) => text);
+  const [tests] = [...doc.matchAll(/^ {3}```rego\n(.*?)^ {3}```/gms)].map(([, text = ""]) =>
+    text.replaceAll(/^ {3}/gm, ""),
+  );
+  const folder = mkdtempSync(join(tmpdir(), "drover-doc-"));
+  try {
+    writeFileSync(join(folder, "night_only.rego"), rule ?? "");
+    writeFileSync(join(folder, "night_only_test.rego"), tests ?? "");
+    const { path } = await findOpa();
+    const files = ["--coverage", folder, join(libraryFolder, "lib")];
+    const said = spawnSync(path, ["test", "--ignore", "*.json", ...files], { encoding: "utf8" });
+    const plain = spawnSync(path, ["test", folder, join(libraryFolder, "lib")], {
+      encoding: "utf8",
+    });
+    expect(plain.stdout).toMatch(/^PASS: (\d+)\/\1\n$/);
+    const report = JSON.parse(said.stdout) as { files: Record<string, { coverage?: number }> };
+    const [, covered] =
+      Object.entries(report.files).find(([file]) => file.endsWith("night_only.rego")) ?? [];
+    expect(covered?.coverage).toBeGreaterThanOrEqual(90);
   } finally {
     rmSync(folder, { recursive: true });
   }
