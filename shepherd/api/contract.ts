@@ -21,7 +21,7 @@
  *   GET|PATCH|DELETE /v1/groups/:id /v1/volumes/:id       the same; lists ?environment=&name=
  *   POST   /v1/plan-checks      body PlanCheckBody -> PlanCheckAnswer; decides dry, sums the changes of one run
  *   GET    /v1/foreign-machines?site=&host=               ForeignMachineView[]: what other tools made, on hosts of ours
- *   POST   /v1/foreign-machines/:domain_id/import         body ImportBody -> Mutation<MachineView>; nothing is restarted
+ *   POST   /v1/foreign-machines/:id/import         body ImportBody -> Mutation<MachineView>; nothing is restarted
  *   GET    /v1/forecasts?environment=                     ForecastView[]: phases that guests announced
  *   GET    /v1/host-marks                                 HostMarkView[]: hosts that people drain or confirmed dead
  *   POST   /v1/hosts/:id/drain  body { reason } -> DrainView; GET shows how far it is, DELETE ends it
@@ -377,7 +377,7 @@ export interface PlanCheckFinding {
 
 /** A domain on one of our hosts that is not ours. */
 export interface ForeignMachineView {
-  domain_id: string;
+  id: string;
   name: string;
   site: string;
   host: string;

@@ -14,8 +14,7 @@ export const summaries: Readonly<Record<string, string>> = {
   "GET /v1/hosts": "Hosts with what they lend, have free and hold",
   "GET /v1/hosts/:id": "One host",
   "GET /v1/foreign-machines": "Running and defined machines of other tools, on hosts of ours",
-  "POST /v1/foreign-machines/:domain_id/import":
-    "Take a running machine of another tool over, as it is",
+  "POST /v1/foreign-machines/:id/import": "Take a running machine of another tool over, as it is",
   "GET /v1/forecasts": "Phases that guests announced",
   "GET /v1/policies": "What policy is in force for every owner, where it comes from, what is kept",
   "GET /v1/policies/:owner": "One owner's policy with its rules and their instances",

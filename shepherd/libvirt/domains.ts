@@ -133,24 +133,26 @@ export class Domains {
       if (there === undefined) {
         throw new Fault("libvirt.no_domain", { procedure: "domainSetMetadata", message: id });
       }
-      const { ours } = there;
+      const { ours, name } = there;
+      if (mark === undefined && ours === undefined) return;
       if (mark !== undefined && ours !== undefined && ours.environmentId !== mark.environmentId) {
         throw this.#notOurs(there);
       }
       const metadata =
         mark === undefined ? undefined : writeXml(markContent({ ...mark, idleVcpus: 0 }));
-      const where = { key: metadataPrefix, uri: metadataUri };
-      await control.call(
-        remote.domainSetMetadata,
-        {
-          domain,
-          type: metadataElement,
-          metadata,
-          ...where,
-          flags: await affected(control, domain),
-        },
-        { timeoutMs: changeTimeoutMs },
-      );
+      const where = { type: metadataElement, key: metadataPrefix, uri: metadataUri };
+      try {
+        await control.call(
+          remote.domainSetMetadata,
+          { domain, ...where, metadata, flags: affect.live | affect.config },
+          { timeoutMs: changeTimeoutMs },
+        );
+      } catch (error) {
+        if (!isFault(error, "libvirt.invalid_now")) throw error;
+        const problem =
+          "libvirt keeps no definition of it (it is transient); define it with virsh, then import it";
+        throw new Fault("import.refused", { name, host: this.#hostId, problem }, { cause: error });
+      }
     });
   }
 

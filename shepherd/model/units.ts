@@ -22,7 +22,6 @@ export type LinkId = Flavour<string, "link">;
 export type ForecastId = Flavour<string, "forecast">;
 export type GroupId = Flavour<string, "group">;
 export type VolumeId = Flavour<string, "volume">;
-export type ConstraintId = Flavour<string, "constraint">;
 export type ImageId = Flavour<string, "image">;
 export type RequestId = Flavour<string, "request">;
 export type DecisionId = Flavour<string, "decision">;

@@ -25,6 +25,7 @@ import { connectLibvirt } from "@drover/shepherd/worlds/libvirt";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { pino } from "pino";
 import { admitOrder, cost } from "../shepherd/operations/order.ts";
+import { atHost, startGuest } from "./hand-made-guest.ts";
 
 const name = "opers";
 /** Virtual size of the lab's image. */
@@ -351,6 +352,77 @@ describe("a full pool", () => {
     expect(await litter()).toEqual([]);
   }, 120_000);
 });
+
+test("takes over a machine that another tool made, as it runs, and changes it live from then on", async () => {
+  await startGuest(name, "north-2", { name: "old-db", address: "10.99.0.2" });
+  const [line] = (await atHost(name, "north-2", ["virsh", "domuuid", "old-db"])).trim().split("\n");
+  const id = line ?? "";
+  const old = openGuest(lab.layout, "old-db");
+  const boot = await old.read("cat /proc/sys/kernel/random/boot_id");
+  const effective = { ...sizing, siteId: "", hostId: "", state: "creating" as const, nics: [] };
+  await store.transaction((journal) =>
+    journal.objects.put({
+      kind: "machine",
+      id,
+      key: `${environmentId}/db`,
+      environmentId,
+      spec: {
+        environmentId,
+        name: "db",
+        speaker: false,
+        imageId: "",
+        baseline: { ...sizing, siteId: "north" },
+        envelope: { mode: "auto" },
+        networks: [],
+        origin: "import",
+        importedFrom: "north-2",
+      },
+      effective: { ...effective, ceiling: { vcpus: 1, memoryMib: 192 } },
+      version: 1,
+      claimed: true,
+      createdAtMs: clock.nowMs(),
+    }),
+  );
+  const take: PlanAction = {
+    kind: "create_machine",
+    machineId: id,
+    hostId: "north-2",
+    siteId: "north",
+    sizing: { vcpus: 1, cpuPercent: 100, memoryMib: 192 },
+    adopt: true,
+    cost,
+  };
+  // What libvirt would forget when it stops is not taken over: the answer says what to do about it.
+  const refused = await perform("create", [take]);
+  expect(refused).toMatchObject({ state: "failed", fault: { code: "import.refused" } });
+  await atHost(name, "north-2", [
+    "sh",
+    "-c",
+    "virsh dumpxml old-db > /run/old-db.live.xml && virsh define /run/old-db.live.xml",
+  ]);
+  const taken = await perform("create", [take]);
+  expect(taken.fault).toBeUndefined();
+  expect((await machine(id)).effective).toMatchObject({
+    state: "running",
+    hostId: "north-2",
+    ceiling: { vcpus: 2, memoryMib: 384 },
+  });
+  const resized = await perform("adapt", [
+    { kind: "set_memory", machineId: id, fromMib: 192, toMib: 256, cost },
+    { kind: "set_cpu_percent", machineId: id, from: 100, to: 60, cost },
+  ]);
+  expect(resized).toMatchObject({ state: "succeeded" });
+  expect(await old.read("cat /proc/sys/kernel/random/boot_id")).toBe(boot);
+  const xml = await atHost(name, "north-2", ["virsh", "dumpxml", "old-db"]);
+  expect(xml).toMatch(new RegExp(`<drover:machine [^>]*environment=['"]${environmentId}['"]`));
+  const gone = await perform("destroy", [
+    { kind: "destroy_machine", machineId: id, hostId: "north-2", cost },
+  ]);
+  expect(gone).toMatchObject({ state: "succeeded" });
+  expect(await atHost(name, "north-2", ["virsh", "list", "--all", "--name"])).not.toContain(
+    "old-db",
+  );
+}, 180_000);
 
 test("destroys both and leaves nothing of ours on any host", async () => {
   for (const machineId of [rank0, rank1]) {

@@ -139,10 +139,8 @@ export function environmentRoutes(router: ApiRouter, world: ApiWorld): void {
         for (const adaptation of await journal.adaptations.list({ environmentId: found.id })) {
           await journal.adaptations.remove(adaptation.id);
         }
-        for (const kind of ["forecast", "constraint"] as const) {
-          for (const { id } of await journal.objects.list(kind, { environmentId: found.id })) {
-            await journal.objects.remove(kind, id);
-          }
+        for (const { id } of await journal.objects.list("forecast", { environmentId: found.id })) {
+          await journal.objects.remove("forecast", id);
         }
         await journal.objects.remove("environment", found.id);
         await journalChange(journal, found, clock.nowMs(), "object.deleted");

@@ -79,17 +79,17 @@ export function foreignRoutes(router: ApiRouter, world: ApiWorld): void {
   );
 
   router.post(
-    "/v1/foreign-machines/:domain_id/import",
+    "/v1/foreign-machines/:id/import",
     {
       config: { access: "operate" },
       schema: {
-        params: Type.Object({ domain_id: Type.String({ minLength: 1, maxLength: 64 }) }),
+        params: Type.Object({ id: Type.String({ minLength: 1, maxLength: 64 }) }),
         body: ImportBody,
       },
     },
     async (request, reply): Promise<Mutation<MachineView>> => {
       const { principal, body } = request;
-      const id = request.params.domain_id.toLowerCase();
+      const id = request.params.id.toLowerCase();
       await sensing.refresh(body.host === undefined ? undefined : [body.host]);
       const found = await store.read(async (journal) => {
         const environment = await ownEnvironment(journal, body.environment, principal);
@@ -185,7 +185,7 @@ function refusal(
 
 function foreignView({ domain, hostId, siteId }: ForeignDomain): ForeignMachineView {
   return {
-    domain_id: domain.id,
+    id: domain.id,
     name: domain.name,
     site: siteId,
     host: hostId,
@@ -217,6 +217,5 @@ function hostView(host: HostFacts, machines: readonly MachineRecord[]): HostView
       memory_mib: foreign.memoryMib,
     },
     machines: machines.filter(({ effective }) => effective.hostId === host.id).map(({ id }) => id),
-    registered: false,
   };
 }

@@ -38,7 +38,7 @@ const bootId = () => running.world.data.hosts["north-2"]?.domains[id]?.bootId;
 
 test("what is not ours is listed with its host, and counts there as used", async () => {
   expect(await foreign()).toMatchObject([
-    { domain_id: id, name: "old-db", host: "north-2", vcpus: 2, cpu_percent: 50, memory_mib: 128 },
+    { id, name: "old-db", host: "north-2", vcpus: 2, cpu_percent: 50, memory_mib: 128 },
   ]);
   const host = await running.client.get<HostView>("/v1/hosts/north-2");
   expect(host.foreign).toMatchObject({ count: 1, memory_mib: 128 });
