@@ -37,14 +37,21 @@ export function policyRoutes(router: ApiRouter, world: ApiWorld): void {
   const { policies } = world;
   if (policies === undefined) return;
 
-  router.get("/v1/policies", { config: { access: "read" } }, async () => ({
-    items: (await policies.states()).map(policyView),
+  router.get("/v1/policies", { config: { access: "read" } }, async ({ principal }) => ({
+    items: (await policies.states())
+      .filter(({ owner }) => maySee(principal, owner))
+      .map(policyView),
   }));
 
   router.get(
     "/v1/policies/:owner",
     { config: { access: "read" }, schema: { params: Owner } },
-    async (request) => policyDetail(await policies.state(request.params.owner)),
+    async ({ params: { owner }, principal }) => {
+      // to a stack other owners' policies do not exist
+      if (!maySee(principal, owner))
+        throw new Fault("object.unknown", { kind: "policy", id: owner });
+      return policyDetail(await policies.state(owner));
+    },
   );
 
   router.post(
@@ -151,6 +158,8 @@ function trialRoutes(router: ApiRouter, world: ApiWorld, policies: ApiPolicies):
     "/v1/policy-replay",
     { config: { access: "read" }, schema: { querystring: Range } },
     async (request): Promise<ExactnessView> => {
+      // it asks of this shepherd as much as a day's requests
+      checkRollsOut(world, request.principal, "operator");
       const { last, since_ms } = request.query;
       const { replayed, differing, missing } = await policies.verifyReplay({
         last: Number(last ?? 10_000),
@@ -159,6 +168,11 @@ function trialRoutes(router: ApiRouter, world: ApiWorld, policies: ApiPolicies):
       return { replayed, differing: [...differing], missing };
     },
   );
+}
+
+/** Instances and shadows tell of other people's numbers: a stack reads its own owner's policy only. */
+function maySee({ role, name }: Principal, owner: string): boolean {
+  return role !== "stack" || owner === `owner:${name}`;
 }
 
 /** Fault `access.denied`. An owner rolls out their own bundle: it is their signature that counts, and their site. */

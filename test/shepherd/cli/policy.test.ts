@@ -8,8 +8,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ActivationView, PolicyView, TrialView } from "@drover/shepherd/api/contract-policies";
 import { runCommand } from "@drover/shepherd/cli/main";
-import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { declareRing, need, type Running, run } from "../api/shepherd.ts";
+
+/** Compilers and workers on a busy machine. */
+jest.setTimeout(180_000);
 
 const folder = mkdtempSync(join(tmpdir(), "drover-policy-cli-"));
 const project = join(folder, "north-policy");
@@ -263,7 +266,7 @@ policies:
       ...local(),
     );
     expect(unnamed).toMatchObject({
-      code: 1,
+      code: 3,
       err: expect.stringContaining("policy.override_unnamed"),
     });
 
@@ -300,6 +303,25 @@ policies:
     const replayed = await drover("policy", "replay", ...local());
     expect(replayed.out).toMatch(/^\d+ answers repeated, 0 differ, 0 by/);
     expect(replayed.code).toBe(0);
+  });
+
+  test("a stack sees its own owner's policy and no other", async () => {
+    const made = await drover(
+      "token",
+      "create",
+      "--name",
+      "alice",
+      "--role",
+      "stack",
+      "--json",
+      ...local(),
+    );
+    const { token } = JSON.parse(made.out) as { token: string };
+    const as = ["--endpoint", need(running.shepherd.listening), "--token", token];
+    expect(await drover("policy", "list", "--json", ...as)).toMatchObject({ out: "[]\n" });
+    const asked = await drover("policy", "catalogue", "operator", ...as);
+    expect(asked).toMatchObject({ code: 1, err: expect.stringContaining("object.unknown") });
+    expect((await drover("policy", "replay", ...as)).err).toContain("access.denied");
   });
 
   test.each([

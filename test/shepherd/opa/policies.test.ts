@@ -30,9 +30,12 @@ import { inputFor } from "@drover/shepherd/policy/visible";
 import type { Store } from "@drover/shepherd/ports/store";
 import { createVirtualClock } from "@drover/shepherd/simulated/clock";
 import { openSqliteStore } from "@drover/shepherd/store/sqlite";
-import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { afterEach, beforeEach, describe, expect, jest, test } from "@jest/globals";
 import pino from "pino";
 import { changed, exampleInput } from "./vectors.ts";
+
+/** Compilers and workers on a busy machine. */
+jest.setTimeout(180_000);
 
 const owner = "site:north";
 const { privateKey, publicKey } = generateKeyPairSync("ed25519");
