@@ -3,8 +3,8 @@
  * `effective`; a live value that no adaptation explains is shown in the baseline's place, so that plan puts it back.
  * Knows what the shepherd says about drift; never judges itself whether a value was approved.
  */
-import { path } from "@drover/shepherd/api/client";
-import type { MachineView, OperationView } from "@drover/shepherd/api/contract";
+import { path, type ShepherdClient } from "@drover/shepherd/api/client";
+import type { MachineView, Mutation, OperationView } from "@drover/shepherd/api/contract";
 import { identityById } from "#schema/identity";
 import { defineResource, type PrivateData, type Work } from "#schema/resource";
 import { adaptable } from "./adaptation-attributes.ts";
@@ -27,7 +27,8 @@ export const machine = defineResource({
   version: 0,
   description:
     "A virtual machine that may adapt while it runs: resized and moved live, within its envelope and policy.",
-  importId: "environment/name or id",
+  importId:
+    "environment/name or id; a machine that another tool made, by environment/name=<its libvirt UUID>",
   attributes: machineAttributes,
   validate: validateMachine,
   plan: planMachine,
@@ -57,6 +58,8 @@ export const machine = defineResource({
     idOf: (state) => state.id ?? "",
     nameOf: (state) => String(state.name),
     find: (client, id) => {
+      const [name = "", domain] = id.split("=");
+      if (domain !== undefined) return takeOver(client, name, domain);
       const key = splitImportId(id);
       return key === undefined
         ? client.find(path`/v1/machines/${id}`)
@@ -65,6 +68,27 @@ export const machine = defineResource({
     importIdOf: (planned) => `${String(planned.environment_id)}/${String(planned.name)}`,
   }),
 });
+
+/**
+ * Takes a machine that another tool made into an environment, as it runs. Terraform imports at plan and again at apply:
+ * the second time the shepherd answers with what it has.
+ */
+async function takeOver(
+  client: ShepherdClient,
+  name: string,
+  domain: string,
+): Promise<MachineView | undefined> {
+  const body = splitImportId(name);
+  if (body === undefined) return undefined;
+  const { object, operation } = await client.call<Mutation<MachineView>>(
+    "POST",
+    path`/v1/foreign-machines/${domain}/import`,
+    { body },
+  );
+  if (operation === null) return object ?? undefined;
+  await client.waitForOperation(operation.id);
+  return await client.find<MachineView>(path`/v1/machines/${domain.toLowerCase()}`);
+}
 
 /** A live value that nothing explains yet may be an adaptation half way: only then its operation is looked for. */
 async function observe(work: Work, view: MachineView): Promise<PrivateData> {
