@@ -1,5 +1,6 @@
 /** Operations: what runs, what ended, waiting for one, cancelling one. */
 import { Type } from "typebox";
+import { checkOwner } from "#api/access";
 import type { OperationView } from "#api/contract";
 import { environmentOf } from "#api/records";
 import { byId, Params } from "#api/routes/environments";
@@ -95,9 +96,14 @@ export function operationRoutes(router: ApiRouter, world: ApiWorld): void {
 
   router.post(
     "/v1/operations/:id/cancel",
-    { config: { access: "operate" }, schema: { params: Params } },
+    // Who may start it may end it: an apply that is interrupted cancels its own.
+    { config: { access: "declare" }, schema: { params: Params } },
     async (request): Promise<OperationView> => {
-      const { id } = await get(request.params.id);
+      const { id, environmentId } = await get(request.params.id);
+      await store.read(async (journal) => {
+        const environment = await journal.objects.get("environment", environmentId);
+        checkOwner(request.principal, environment?.spec.owner ?? "");
+      });
       return operationView(await operations.cancel(id));
     },
   );
