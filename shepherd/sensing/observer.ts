@@ -18,6 +18,8 @@ import type { Store } from "#ports/store";
 const pollMs: Ms = 2_000;
 /** Longest wait for one answer of a host; libvirt's own keepalive gives up after 30 s, which is too long for a decision. */
 const budgetMs: Ms = 5_000;
+/** What was said longer ago than this is no ground for a decision: a shepherd that was stopped and wakes up looks first. */
+const staleAfterMs: Ms = 120_000;
 /** Disk layers grow slowly, and listing a pool refreshes it. */
 const volumesEveryMs: Ms = 30_000;
 /** Events come in bursts (a start is four of them): look once, shortly after the first. */
@@ -186,6 +188,10 @@ class HostWatch {
     return this.#state === "up";
   }
 
+  #isStale(): boolean {
+    return this.#options.clock.nowMs() - this.#saidAtMs > staleAfterMs;
+  }
+
   facts(): HostFacts {
     const mark = this.#options.markOf?.(this.#record.id);
     const foreign = (this.#said?.domains ?? []).filter(
@@ -194,7 +200,7 @@ class HostWatch {
     return {
       id: this.#record.id,
       siteId: this.#record.siteId,
-      state: mark === "dead" ? "degraded" : this.#state,
+      state: mark === "dead" || this.#isStale() ? "degraded" : this.#state,
       ...(mark === undefined ? {} : { mark }),
       lend: this.#record.lend,
       ...(this.#record.uplinkMbps === undefined ? {} : { uplinkMbps: this.#record.uplinkMbps }),

@@ -88,3 +88,34 @@ test("an event is looked at soon, a refresh sees what happened before it", async
   observer.stop();
   await store.close();
 });
+
+test("what a host said too long ago is no ground for a decision", async () => {
+  const { clock, observer, state, store } = await observed();
+  observer.start();
+  await clock.advance(100);
+  // Nobody looks any more, as when the process is stopped for a while.
+  observer.stop();
+  await clock.advance(100_000);
+  expect(state("north-1")?.state).toBe("up");
+  await clock.advance(100_000);
+  expect(state("north-1")?.state).toBe("degraded");
+  observer.start();
+  await clock.advance(100);
+  expect(state("north-1")?.state).toBe("up");
+  observer.stop();
+  await store.close();
+});
+
+test("a daemon that hangs and recovers is asked again, though no call of it ever ended", async () => {
+  const { clock, world, observer, state, store } = await observed();
+  observer.start();
+  await clock.advance(100);
+  world.faults.inject({ hostId: "north-1", effect: "hang", times: 1_000_000 });
+  await clock.advance(300_000);
+  expect(state("north-1")?.state).toBe("degraded");
+  world.faults.clear();
+  await clock.advance(90_000);
+  expect(state("north-1")?.state).toBe("up");
+  observer.stop();
+  await store.close();
+});
