@@ -17,6 +17,8 @@ export interface Flip {
   readonly before: string;
   readonly after: string;
   readonly msg: string;
+  /** Who may be told of it. */
+  readonly disclose: Finding["disclose"];
 }
 
 /** Fault `request.invalid` when a path leads nowhere, or when the decision was none of policy. */
@@ -105,7 +107,15 @@ function flipsOf(before: readonly Finding[], after: readonly Finding[]): readonl
     const one = is ?? was;
     if (left === right || one === undefined) return [];
     return [
-      { owner: one.owner, rule: one.rule, id: one.id, before: left, after: right, msg: one.msg },
+      {
+        owner: one.owner,
+        rule: one.rule,
+        id: one.id,
+        before: left,
+        after: right,
+        msg: one.msg,
+        disclose: one.disclose,
+      },
     ];
   });
 }

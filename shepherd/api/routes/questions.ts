@@ -1,6 +1,7 @@
 /** Questions that change nothing: what if it were otherwise, why not, and how what stands fits the policies of now. */
 import type { Static } from "typebox";
 import { checkOwner, type Principal, subjectOf } from "#api/access";
+import { isConfined } from "#api/confined";
 import type { RequestBody } from "#api/contract";
 import type { AuditReport, WhatIfAnswer, WhyNotAnswer } from "#api/contract-people";
 import { planText } from "#api/plan-text";
@@ -17,7 +18,7 @@ import type { Decision, Request } from "#model/request";
 import { toWire } from "#model/wire";
 import { sizingOf } from "#planner/target";
 import { decisionOf } from "#policy/decisions";
-import { disclosedTo, explainDenial } from "#policy/disclose";
+import { disclosedTo, explainDenial, seesAll } from "#policy/disclose";
 import type { Preview } from "#policy/gate";
 import { nearestAllowed } from "#policy/nearest";
 import { newRequest } from "#policy/request";
@@ -117,10 +118,13 @@ async function whatPolicyWouldSay(
   });
   return {
     on: "decision",
-    before: { verdict: decision.effect, code: decision.code, message: decision.message },
-    after: answerOf(request, { decision: after, plan: undefined, operation: undefined }),
+    before: saidBefore(decision, asker.subject),
+    after: answerOf(asker, { decision: after, plan: undefined, operation: undefined }),
     consents: verdict.consents.map((consent) => toWire(consent)),
-    flips: flips.map((flip) => ({ ...flip })),
+    // Cut for who reads it now, whoever had asked then.
+    flips: flips
+      .filter(({ disclose }) => disclose === "owner" || seesAll(asker.subject))
+      .map(({ disclose: _disclose, ...flip }) => flip),
   };
 }
 
@@ -139,12 +143,9 @@ async function whatWouldBe(
   const { plan } = given;
   return {
     on: "now",
-    before:
-      before === undefined
-        ? null
-        : { verdict: before.effect, code: before.code, message: before.message },
+    before: before === undefined ? null : saidBefore(before, subjectOf(principal, "operator")),
     after: {
-      ...answerOf(changed, given),
+      ...answerOf({ ...changed, subject: subjectOf(principal, "operator") }, given),
       ...(plan === undefined
         ? {}
         : { plan_text: await world.store.read((journal) => planText(journal, plan)) }),
@@ -152,6 +153,17 @@ async function whatWouldBe(
     consents: given.decisions.flatMap(({ consents }) => consents.map((one) => toWire(one))),
     flips: [],
   };
+}
+
+/** Worded for who reads it now: what its asker was told may name hosts. */
+function saidBefore(
+  decision: Decision,
+  subject: Request["subject"],
+): NonNullable<WhatIfAnswer["before"]> {
+  const { effect, code, findings } = decision;
+  const isCut = effect !== "allow" && findings.length > 0 && !seesAll(subject);
+  const message = isCut ? explainDenial({ subject }, decision).message : decision.message;
+  return { verdict: effect, code, message };
 }
 
 async function askedFor(
@@ -220,6 +232,10 @@ async function storyOf(
     const request = await journal.requests.get(named?.requestId ?? id);
     if (request === undefined) throw new Fault("object.unknown", { kind: "decision", id });
     const environment = await journal.objects.get("environment", request.environmentId);
+    // Nobody knows any more whose it was.
+    if (environment === undefined && isConfined(principal)) {
+      throw new Fault("object.unknown", { kind: "decision", id });
+    }
     if (environment !== undefined) checkOwner(principal, environment.spec.owner);
     const all = await journal.decisions.ofRequest(request.id);
     // Of a request the first decision that policy made a no of, else its last.

@@ -447,6 +447,17 @@ describe("a stack's token", () => {
     await expect(eve.get(`/v1/machines/${need(ring.machines[0]).id}`)).rejects.toMatchObject({
       code: "object.unknown",
     });
+    const others = await running.client.get<{ items: { id: string }[] }>("/v1/decisions", {
+      query: { environment: "ring", limit: 1 },
+    });
+    const foreign = await as(
+      "eve",
+      "what-if",
+      need(others.items[0]).id,
+      "--set",
+      "hold.active=true",
+    );
+    expect(foreign.err).toContain("code:  access.not_owner");
     await expect(client("ada").get<Status>("/v1/status")).resolves.toMatchObject({
       environments: [{ name: "own" }, { name: "ring" }],
     });
