@@ -25,6 +25,8 @@ export async function buildProvider(
   readonly path: string;
   readonly bytes: number;
   readonly programBytes: number;
+  /** What it requires at run time: modules of Node, and nothing else. */
+  readonly requires: readonly string[];
 }> {
   const path = options.outFile ?? bundlePath;
   const result = await build({
@@ -37,6 +39,7 @@ export async function buildProvider(
     charset: "ascii",
     supported: { "dynamic-import": false }, // becomes require: works however the script is loaded
     write: false,
+    metafile: true,
     logLevel: "warning",
     legalComments: "none",
   });
@@ -45,7 +48,13 @@ export async function buildProvider(
   mkdirSync(join(path, ".."), { recursive: true });
   writeFileSync(path, launcher(options.nodePath) + packed(output.text));
   chmodSync(path, 0o755);
-  return { path, bytes: statSync(path).size, programBytes: Buffer.byteLength(output.text) };
+  const imports = Object.values(result.metafile.outputs).flatMap((one) => one.imports);
+  return {
+    path,
+    bytes: statSync(path).size,
+    programBytes: Buffer.byteLength(output.text),
+    requires: imports.map((one) => one.path),
+  };
 }
 
 /**

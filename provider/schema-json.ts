@@ -57,7 +57,8 @@ function attributesJson(declared: Attributes): Record<string, unknown> {
   );
 }
 
-function attributeJson({ type, description, required, optional, computed, sensitive }: Attribute) {
+function attributeJson(attribute: Attribute) {
+  const { type, description, required, optional, computed, sensitive, writeOnly } = attribute;
   return {
     ...(isNested(type)
       ? { nested_type: { attributes: attributesJson(type.attributes), nesting_mode: type.nesting } }
@@ -68,5 +69,7 @@ function attributeJson({ type, description, required, optional, computed, sensit
     ...(optional ? { optional } : {}),
     ...(computed ? { computed } : {}),
     ...(sensitive ? { sensitive } : {}),
+    ...(writeOnly ? { write_only: true } : {}),
+    ...(attribute.deprecated === undefined ? {} : { deprecated: true }),
   };
 }

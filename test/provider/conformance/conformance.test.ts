@@ -1,9 +1,10 @@
 /** The bundled provider under a plugin host that shares no codec with it: handshake, TLS, every call, its end. */
 import { spawn, spawnSync } from "node:child_process";
 import { X509Certificate } from "node:crypto";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import { connect } from "node:http2";
+import { isBuiltin } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
@@ -23,11 +24,19 @@ import { fromValue, toValue, UnknownValue } from "./values.ts";
 let directory = "";
 let executable = "";
 let bytes = 0;
+let requires: readonly string[] = [];
 const hosts: PluginHost[] = [];
+const readJson = (path: string) =>
+  JSON.parse(readFileSync(join(import.meta.dirname, path), "utf8")) as Record<string, object>;
+const manifest = readJson("../../../provider/package.json");
 
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), "drover-conformance-"));
-  ({ path: executable, bytes } = await buildProvider({
+  ({
+    path: executable,
+    bytes,
+    requires,
+  } = await buildProvider({
     outFile: join(directory, "terraform-provider-drover_v0.1.0"),
     nodePath: process.execPath,
   }));
@@ -55,6 +64,21 @@ const nowhere = { endpoint: "unix:/nowhere/shepherd.sock", token: null, ca_file:
 
 test("the bundle is one small file without dependencies", () => {
   expect(bytes).toBeLessThanOrEqual(120 * 1024);
+  expect(requires.length).toBeGreaterThan(0);
+  expect(requires.filter((module) => !isBuiltin(module))).toEqual([]);
+  expect(Object.keys(manifest)).not.toContain("dependencies");
+});
+
+test("the plugin host as a package asks for what this repository tests it with", () => {
+  const ours = readJson("../../../package.json")["devDependencies"];
+  const { dependencies = {} } = readJson("package.json");
+  expect(Object.keys(dependencies).toSorted()).toEqual([
+    "@msgpack/msgpack",
+    "@peculiar/x509",
+    "protobufjs",
+    "reflect-metadata",
+  ]);
+  expect(ours).toMatchObject(dependencies);
 });
 
 test("the handshake line has the fields and the certificate that go-plugin checks", async () => {

@@ -1,5 +1,7 @@
 /** The hand-written gRPC server under an independent client, grpc-js: statuses, streams, sizes, cancelling, mutual TLS. */
 import { mkdtempSync, rmSync } from "node:fs";
+import { connect } from "node:http2";
+import { connect as connectSocket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { makeCertificate } from "@drover/provider/plugin/certificate";
@@ -88,6 +90,26 @@ test.each([
   const refused = unary(client(await serve(echo)), path, Buffer.from("x"));
   await expect(refused).rejects.toMatchObject({ code, details });
   if (path === "/bug") expect(bugs.pop()).toBeInstanceOf(RangeError);
+});
+
+test.each([
+  ["compressed, which was never agreed", "01 00000001 41"],
+  ["cut off", "00 00000005 41"],
+  ["with bytes after it", "00 00000001 41 42"],
+  ["with no head", "00 00"],
+  ["absent", ""],
+])("a message that is %s is refused as an invalid argument", async (_, hex) => {
+  const target = await serve(echo);
+  const session = connect("http://localhost", {
+    createConnection: () => connectSocket(target.slice("unix:".length)),
+  });
+  closing.push(() => session.destroy());
+  const stream = session.request({ ":method": "POST", ":path": "/echo", te: "trailers" });
+  const headers = new Promise<Record<string, unknown>>((resolve) =>
+    stream.once("response", resolve),
+  );
+  stream.end(Buffer.from(hex.replaceAll(" ", ""), "hex"));
+  expect((await headers)["grpc-status"]).toBe(String(grpc.status.INVALID_ARGUMENT));
 });
 
 test("a stream comes one message after the other, also an empty one, or breaks off with a status", async () => {
