@@ -16,6 +16,8 @@ export function createSimulatedNetwork(
   hostId: HostId,
 ): HostNetwork {
   const host = () => machinery.host(hostId);
+  /** How often a device's key was made anew. */
+  const madeKeys = new Map<string, number>();
   const differences = (wish: HostNetworkConfig) =>
     compare(withoutDeadPorts(wish, tapsOf(host())), host().network);
   return {
@@ -28,7 +30,12 @@ export function createSimulatedNetwork(
         return changes;
       }),
     // The simulated world meets everybody in the clear, over wires of the usual size.
-    tunnelKey: (device) => caller.call(hostId, "network.key", () => simulatedKey(device)),
+    tunnelKey: (device, { fresh = false } = {}) =>
+      caller.call(hostId, "network.key", () => {
+        const times = (madeKeys.get(device) ?? 0) + (fresh ? 1 : 0);
+        madeKeys.set(device, times);
+        return simulatedKey(`${hostId} ${device} ${times}`);
+      }),
     shakesHands: () => caller.call(hostId, "network.handshake", () => true),
     pathMtu: (_address, maxBytes) =>
       caller.call(hostId, "network.path", () => Math.min(maxBytes, underlayMtu)),
@@ -37,8 +44,8 @@ export function createSimulatedNetwork(
 
 const underlayMtu = 1500;
 
-function simulatedKey(device: string): string {
-  return createHash("sha256").update(device).digest("base64");
+function simulatedKey(seed: string): string {
+  return createHash("sha256").update(seed).digest("base64");
 }
 
 /** Whether a frame from one running guest reaches another over any network that both are on. */

@@ -2,7 +2,8 @@
  * Whole Ethernet frames, past the guest's own IP: for tests that attack a LAN, and that look at what reaches a guest.
  *   frame send DEVICE HEX [COUNT [PER_SECOND]]   sends the frame COUNT times (default once)
  *   frame watch DEVICE MS HEX                    counts frames that arrive meanwhile and hold these bytes anywhere, by
- *                                                the byte that follows them: prints `byte:count` for each that came
+ *                                                the byte that follows them: prints `byte:count` for each that came,
+ *                                                then `end`; SIGTERM ends it before its time
  * A frame longer than the device's MTU is refused by the kernel: "Message too long".
  */
 #define _GNU_SOURCE
@@ -10,6 +11,7 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +21,12 @@
 #include <unistd.h>
 
 static unsigned char bytes[65536];
+static volatile sig_atomic_t asked_to_end;
+
+static void end_early(int signal_number) {
+  (void)signal_number;
+  asked_to_end = 1;
+}
 
 static int parse(const char *hex) {
   int length = 0;
@@ -65,7 +73,8 @@ int main(int count, char **arguments) {
   static unsigned char frame[65537];
   struct timeval wait = {.tv_usec = 50000};
   setsockopt(handle, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
-  while (now_ms() < end) {
+  signal(SIGTERM, end_early);
+  while (now_ms() < end && !asked_to_end) {
     struct sockaddr_ll from;
     socklen_t size = sizeof from;
     ssize_t length = recvfrom(handle, frame, sizeof frame - 1, 0, (struct sockaddr *)&from, &size);
@@ -76,5 +85,6 @@ int main(int count, char **arguments) {
   }
   for (int n = 0; n < 256; n++)
     if (seen[n] > 0) printf("%d:%ld\n", n, seen[n]);
+  puts("end");
   return 0;
 }
