@@ -1,10 +1,11 @@
 /**
  * The provider's schema in the shape of `terraform providers schema -json`, made from the declarations alone: bindings
- * and documentation are generated from it without a terraform binary.
+ * are generated from it without a terraform binary.
  */
-import { dataSources, providerAttributes, resources } from "./catalogue.ts";
+import { dataSources, functions, providerAttributes, resources } from "./catalogue.ts";
 import { providerAddress } from "./plugin/address.ts";
 import { type Attribute, type Attributes, isNested } from "./schema/attribute.ts";
+import type { FunctionType, Parameter } from "./schema/function.ts";
 
 export interface SchemaJson {
   readonly format_version: "1.0";
@@ -19,6 +20,11 @@ export function providerSchemaJson(): SchemaJson {
         provider: schemaJson({ version: 0, description: "", attributes: providerAttributes }),
         resource_schemas: byName(resources),
         data_source_schemas: byName(dataSources),
+        functions: Object.fromEntries(
+          functions
+            .toSorted((left, right) => (left.name < right.name ? -1 : 1))
+            .map((type) => [type.name, functionJson(type)]),
+        ),
       },
     },
   };
@@ -46,6 +52,22 @@ function schemaJson({ version = 0, description, attributes }: Declared) {
       ...(description === "" ? {} : { description }),
       description_kind: description === "" ? "plain" : "markdown",
     },
+  };
+}
+
+function functionJson({ description, summary, returns, parameters, variadic }: FunctionType) {
+  const one = ({ name, description: words, type, nullable }: Parameter) => ({
+    name,
+    description: words,
+    ...(nullable ? { is_nullable: true } : {}),
+    type,
+  });
+  return {
+    description,
+    summary,
+    return_type: returns,
+    parameters: parameters.map(one),
+    ...(variadic === undefined ? {} : { variadic_parameter: one(variadic) }),
   };
 }
 

@@ -68,6 +68,7 @@ test("the schema that bindings are generated from is the one that Terraform sees
   const [block, said] = [ours, seen].map((schema) => schema.provider_schemas[providerAddress]);
   expect(said.resource_schemas).toEqual(block.resource_schemas);
   expect(said.data_source_schemas).toEqual(block.data_source_schemas);
+  expect(said.functions).toEqual(block.functions);
   expect(said.provider.block.attributes).toEqual(block.provider.block.attributes);
 });
 
