@@ -189,7 +189,7 @@ function speakerBody(speaker: Planned["speaker"]): number | null {
 
 function patchOf(prior: State, planned: Planned): GroupPatch | undefined {
   const body: GroupPatch = {};
-  const changed = (name: keyof State & keyof Planned) =>
+  const changed = (name: keyof State) =>
     !isUnknown(planned[name]) && !equal(planned[name] as Value, prior[name] as Value);
   const whole = bodyOf(planned);
   if (changed("template")) body.template = whole.template;

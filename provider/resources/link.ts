@@ -5,11 +5,12 @@ import { attributes, type StateOf } from "#schema/attribute";
 import { identityById } from "#schema/identity";
 import { defineResource, type PrivateData } from "#schema/resource";
 import { timeoutsAttribute } from "#schema/timeouts";
-import { size } from "#schema/validators";
+import { oneOf, size, wholeNumber } from "#schema/validators";
 import { isUnknown, unknown } from "#schema/value";
 import { rateMbps } from "./adaptation-attributes.ts";
 import { declaredObject, splitImportId } from "./declared-object.ts";
 import { findOne } from "./lookup.ts";
+import { known } from "./machine-body.ts";
 import { onlyStack, waysAttribute } from "./plan-check.ts";
 import { leaseTime } from "./time.ts";
 
@@ -33,6 +34,22 @@ const declared = attributes({
     required: true,
     description: "Baseline of the rate in both directions, in Mbit/s. An edit takes effect live.",
     validators: [rateMbps],
+  },
+  latency: {
+    type: "string",
+    optional: true,
+    replaces: true,
+    description:
+      "`low`: a short queue, so that a small packet never waits long behind large ones. Absent: a usual one.",
+    validators: [oneOf(["low"])],
+  },
+  burst_kib: {
+    type: "number",
+    optional: true,
+    replaces: true,
+    description:
+      "What may pass at once above the rate, in KiB. Absent: as little as the rate needs.",
+    validators: [wholeNumber({ min: 16, max: 65_536 })],
   },
   effective: {
     type: {
@@ -110,6 +127,8 @@ export const link = defineResource({
       body: {
         machines: ends(planned.machines),
         rate_mbps: planned.rate_mbps as number,
+        latency: known(planned.latency) as LinkBody["latency"] & string,
+        burst_kib: known(planned.burst_kib),
       } satisfies LinkBody,
     }),
     one: (id) => path`/v1/links/${id}`,
@@ -134,6 +153,8 @@ export const link = defineResource({
         environment_id: view.environment_id,
         machines: view.machines,
         rate_mbps: driftedRate(view) ?? view.rate_mbps,
+        latency: view.latency ?? null,
+        burst_kib: view.burst_kib ?? null,
         ways: onlyStack(prior?.ways) ?? {},
         timeouts: onlyStack(prior?.timeouts),
         effective: {

@@ -120,6 +120,8 @@ resource "drover_link" "r0_r1" {
   environment_id = drover_environment.ring.id
   machines       = [drover_machine.rank0.name, drover_machine.rank1.name]
   rate_mbps      = ${of.rateMbps}
+  latency        = "low"
+  burst_kib      = 64
 }
 `;
 }
