@@ -100,22 +100,23 @@ test("a machine changes in place: sizes, then its site; its identity stays", asy
 }, 60_000);
 
 test("a list finds it, and what it says imports it: the same state, and a plan without change", async () => {
-  const found = [];
+  const found: Fields[] = [];
   const config = toValue({ environment: "it", group: null });
   const request = { type_name: "drover_machine", config, include_resource_object: true, limit: 10 };
   for await (const event of host.events("ListResource", request)) found.push(event);
   expect(found).toMatchObject([{ display_name: "it/m", diagnostic: [] }]);
-  const { identity_data } = found[0]?.["identity"] as Fields;
-  const identity = fromValue(identity_data) as Fields;
-  expect(identity).toEqual(machine.identity);
+  const { identity, resource_object } = found[0] ?? {};
+  const { identity_data } = (identity ?? {}) as Fields;
+  const known = fromValue(identity_data) as Fields;
+  expect(known).toEqual(machine.identity);
 
   const imported = await Lifecycle.of(host, "drover_machine");
-  await imported.import(identity);
+  await imported.import(known);
   expect(imported.state).toMatchObject({ id: idOf(machine), site: "south", memory_mib: 192 });
   expect((await imported.plan(machineConfig({ memory_mib: 192, site: "south" }))).planned).toEqual(
     imported.state,
   );
-  const whole = fromValue(found[0]?.["resource_object"]) as Fields;
+  const whole = fromValue(resource_object) as Fields;
   const generated = await host.call("GenerateResourceConfig", {
     type_name: "drover_machine",
     state: toValue(whole),
