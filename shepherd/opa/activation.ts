@@ -31,6 +31,13 @@ export interface FlipLimit {
   readonly sinceMs?: Ms | undefined;
 }
 
+/** How much a new policy may change before a person must say why. */
+export interface PolicyLimits {
+  readonly replayLast: number;
+  readonly maxFlips: number;
+}
+export const standardPolicyLimits: PolicyLimits = { replayLast: 500, maxFlips: 10 };
+
 /** A named person who takes it upon themselves. */
 export interface Override {
   readonly by: string;
