@@ -5,7 +5,13 @@
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ShepherdClient } from "@drover/shepherd/api/client";
-import type { EventView, MachineView, OperationView, Status } from "@drover/shepherd/api/contract";
+import type {
+  EventView,
+  MachineView,
+  OperationView,
+  Status,
+  TokenAnswer,
+} from "@drover/shepherd/api/contract";
 import { installProvider } from "../../../provider/install.ts";
 import { Daemon, must, run, until } from "./process.ts";
 import { Terraform } from "./terraform.ts";
@@ -162,9 +168,9 @@ export class Story {
   }
   /** A new token for a named person. */
   async tokenOf(name: string, role: string): Promise<string> {
-    const made = await this.drover("token", "create", "--name", name, "--role", role, "--json");
-    if (made.code !== 0) throw new Miss(`no token for ${name}: ${made.stderr}`);
-    return (JSON.parse(made.stdout) as { token: string }).token;
+    const body = { name, role };
+    const made = await this.client.call<TokenAnswer>("POST", "/v1/tokens", { body });
+    return made.token;
   }
 
   // --- the stack -----------------------------------------------------------------------------------------------------

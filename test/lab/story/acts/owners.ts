@@ -41,7 +41,7 @@ async function ownerRecalls(story: Story): Promise<void> {
     "--site",
     "south",
     "--by",
-    "5s",
+    "3s",
     "--reason",
     "power work",
   ];
