@@ -59,14 +59,18 @@ changes(machine) if {
 	machine.proposed[attribute] != machine[attribute]
 }
 
-# it takes more of something, or room somewhere else
-takes(machine) if relocates(machine)
+# it takes more of something, or room somewhere else; what would be gone takes nothing
+takes(machine) if {
+	relocates(machine)
+	not gone(machine)
+}
 
 takes(machine) if {
 	some attribute in attributes
 	grows(machine, attribute)
 }
 
+# destroyed, or taken out of its group
 gone(machine) if {
 	machine.proposed.host == ""
 	machine.proposed.vcpus == 0

@@ -15,6 +15,16 @@ test_not_whole_without_a_number[attribute] if {
 
 test_size_has_its_unit if machines.size("cpu_percent", 60) == "60 %"
 
+test_what_is_gone_takes_nothing if {
+	gone := object.union(
+		example.machine("rank-0"),
+		{"proposed": {"vcpus": 0, "cpu_percent": 0, "memory_mib": 0, "site": "", "host": ""}},
+	)
+	machines.gone(gone)
+	machines.changes(gone)
+	not machines.takes(gone)
+}
+
 test_changes_and_takes if {
 	still := example.machine("rank-0")
 	grown := object.union(still, {"proposed": {"memory_mib": 512}})

@@ -31,6 +31,11 @@ test_a_mixed_request_takes if {
 	)
 }
 
+test_scaling_in_gives_back if {
+	gone := {"vcpus": 0, "cpu_percent": 0, "memory_mib": 0, "site": "", "host": ""}
+	requests.relinquishes({"kind": "scale"}, example.proposing("rank-1", gone).environment)
+}
+
 test_nothing_changed_is_no_giving_back if {
 	not requests.relinquishes({"kind": "resize"}, example.request.environment)
 }

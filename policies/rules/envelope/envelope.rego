@@ -40,8 +40,8 @@ breaches contains {
 	"min": range.min,
 	"max": range.max,
 } if {
-	input.request.kind != "destroy"
 	some machine in input.environment.machines
+	not machines.gone(machine)
 	not machines.gone(machine)
 	some attribute in machines.attributes
 	value := machine.proposed[attribute]
@@ -57,8 +57,8 @@ foreign_sites contains {
 	"value": machine.proposed.site,
 	"sites": machine.envelope.sites,
 } if {
-	input.request.kind != "destroy"
 	some machine in input.environment.machines
+	not machines.gone(machine)
 	not machines.gone(machine)
 	machine.proposed.site != machine.baseline.site
 	_would_be(machine, "site")
