@@ -10,6 +10,7 @@ import { hosts } from "./data-sources/hosts.ts";
 import { machineStatus } from "./data-sources/machine-status.ts";
 import { site } from "./data-sources/site.ts";
 import { sites } from "./data-sources/sites.ts";
+import { connection } from "./ephemeral/connection.ts";
 import { cidrAddress } from "./functions/cidr-address.ts";
 import { parseRate } from "./functions/parse-rate.ts";
 import { parseSize } from "./functions/parse-size.ts";
@@ -55,7 +56,7 @@ export const functions: readonly FunctionType[] = [
   star,
   cidrAddress,
 ];
-export const ephemerals: readonly EphemeralType[] = [];
+export const ephemerals: readonly EphemeralType[] = [connection];
 export const actions: readonly ActionType[] = [move, resize, release, drain];
 export const lists: readonly ListType[] = [machines];
 

@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { PassThrough } from "node:stream";
 import { ShepherdClient } from "@drover/shepherd/api/client";
 import type {
   EnvironmentView,
@@ -98,7 +99,13 @@ ${hosts
   const log = pino({ level: process.env["DROVER_TEST_LOG"] ?? "silent" });
   const shepherd = await startShepherd(configuration, log, (claim) => {
     const connection = world.connect(claim);
-    return { hosts: connection.hosts, clock: world.clock, close: async () => connection.cut() };
+    return {
+      hosts: connection.hosts,
+      clock: world.clock,
+      // Every port of every machine sends back what it is sent.
+      lanDoor: { open: async () => new PassThrough() },
+      close: async () => connection.cut(),
+    };
   });
   const endpoint = `unix:${configuration.socket}`;
   return {
