@@ -57,6 +57,8 @@ export type PlanAction =
       readonly kind: "restart_machine";
       readonly machineId: MachineId;
       readonly hostId: HostId;
+      /** What the guest is given to power off; absent: the default. */
+      readonly stopTimeoutMs?: Ms | undefined;
       readonly volumeIds?: readonly VolumeId[] | undefined;
       readonly cost: Cost;
     }
@@ -108,6 +110,8 @@ export type PlanAction =
       readonly kind: "destroy_machine";
       readonly machineId: MachineId;
       readonly hostId: HostId;
+      /** What the guest is given to power off; absent: the default. */
+      readonly stopTimeoutMs?: Ms | undefined;
       readonly cost: Cost;
     };
 

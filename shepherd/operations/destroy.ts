@@ -13,8 +13,8 @@ import { changeMachine, needMachine, needMachineWorld, removeObject } from "#ope
 import type { Look, Step, StepContext } from "#operations/step";
 import type { Journal } from "#ports/store";
 
-/** The longest that a stack may let a guest take to power off, and what libvirt takes after it. */
-const stopBudgetMs = 3_660_000;
+/** Beside the guest's own time to power off. */
+const stopBudgetMs = 60_000;
 const volumeBudgetMs = 60_000;
 const undoImpossible = "a machine that was destroyed on its owner's word is not rebuilt";
 
@@ -22,7 +22,7 @@ export function destroySteps(
   action: Extract<PlanAction, { kind: "destroy_machine" }>,
   name: string,
 ): readonly Step[] {
-  const { machineId } = action;
+  const { machineId, stopTimeoutMs: graceMs = defaultStopTimeoutMs } = action;
   const machine = { id: machineId, state: "destroying" } as const;
   const hosts = (context: StepContext) => whereItMayBe(context, machineId, action.hostId);
   return [
@@ -45,7 +45,7 @@ export function destroySteps(
     {
       name: `${name}: stop`,
       machine,
-      budgetMs: stopBudgetMs,
+      budgetMs: graceMs + stopBudgetMs,
       weightMs: 2_000,
       undoImpossible,
       onFault: "insist",
@@ -58,8 +58,6 @@ export function destroySteps(
         return { verdict: "done" };
       },
       async do(context) {
-        const record = await context.read((journal) => journal.objects.get("machine", machineId));
-        const graceMs = record?.spec.stopTimeoutMs ?? defaultStopTimeoutMs;
         for (const hostId of await hosts(context)) {
           await context.world.hosts.get(hostId).stopDomain(machineId, { graceMs });
         }

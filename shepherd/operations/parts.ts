@@ -2,7 +2,6 @@
  * Image parts on hosts: placed once per host under their content's name, kept while any machine uses the image, swept
  * from all hosts with the last one. Knows files and volumes, not machines' disks.
  */
-import { Readable } from "node:stream";
 import { toFaultData } from "#model/fault";
 import type { HostId, MachineId, Ms } from "#model/units";
 import { withBudget } from "#operations/budget";
@@ -49,7 +48,7 @@ async function placeParts(context: StepContext, hostId: HostId, parts: readonly 
         format: part.format,
         sizeBytes,
         capacityBytes: part.capacityBytes ?? sizeBytes,
-        open: () => (content === undefined ? images.open(part.source) : Readable.from([content])),
+        open: () => (content === undefined ? images.open(part.source) : [content]),
         onProgress: (done) =>
           context.progress(done / Math.max(1, sizeBytes), `placing ${part.volume} on ${hostId}`),
       });

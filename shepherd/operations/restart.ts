@@ -31,7 +31,7 @@ export function restartSteps(
   action: Extract<PlanAction, { kind: "restart_machine" }>,
   name: string,
 ): readonly Step[] {
-  const { machineId, hostId } = action;
+  const { machineId, hostId, stopTimeoutMs: graceMs = defaultStopTimeoutMs } = action;
   const machine = { id: machineId, state: "running" } as const;
   return [
     placePartsStep({ machineId, name, hostId }),
@@ -39,7 +39,7 @@ export function restartSteps(
     {
       name: `${name}: restart`,
       machine,
-      budgetMs: stopBudgetMs + 3_600_000 + startBudgetMs,
+      budgetMs: graceMs + stopBudgetMs + startBudgetMs,
       weightMs: 4_000,
       async observe(context): Promise<Look> {
         const record = await context.read((journal) => needMachine(journal, machineId));
@@ -63,9 +63,7 @@ export function restartSteps(
       async do(context) {
         const host = context.world.hosts.get(hostId);
         const record = await context.read((journal) => needMachine(journal, machineId));
-        await host.stopDomain(machineId, {
-          graceMs: record.spec.stopTimeoutMs ?? defaultStopTimeoutMs,
-        });
+        await host.stopDomain(machineId, { graceMs });
         const { ceiling, started } = after(record);
         await start(context, machineId, { ceiling, started });
       },

@@ -68,7 +68,20 @@ function restartActions(
   const { machine, restart } = target;
   if (restart !== true) return [];
   const cost = { ...fixedCost(measured.restartMs), downtimeMs: measured.restartMs };
-  return [{ kind: "restart_machine", machineId: machine.id, hostId, ...volumesOf(target), cost }];
+  return [
+    {
+      kind: "restart_machine",
+      machineId: machine.id,
+      hostId,
+      ...stopOf(machine),
+      ...volumesOf(target),
+      cost,
+    },
+  ];
+}
+
+function stopOf({ spec: { stopTimeoutMs } }: Target["machine"]) {
+  return stopTimeoutMs === undefined ? {} : { stopTimeoutMs };
 }
 
 function volumesOf({ disks }: Target) {
@@ -138,6 +151,7 @@ export function destroyActions(targets: readonly Target[]): readonly PlanAction[
     kind: "destroy_machine",
     machineId: machine.id,
     hostId: machine.effective.hostId,
+    ...stopOf(machine),
     cost: fixedCost(machine.effective.hostId === "" ? 0 : measured.destroyMs),
   }));
 }

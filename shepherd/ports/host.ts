@@ -104,7 +104,8 @@ export interface HostVolumes {
     readonly format: "qcow2" | "raw";
     readonly sizeBytes: Bytes;
     readonly capacityBytes: Bytes;
-    readonly open: () => Readable;
+    /** A file's stream, or what there is of it at once. */
+    readonly open: () => Readable | Iterable<Uint8Array>;
     readonly onProgress?: (bytes: Bytes) => void;
   }): Promise<void>;
   /** An empty qcow2 overlay of exactly `capacityBytes` on a backing volume of the same pool. */
