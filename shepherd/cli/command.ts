@@ -41,13 +41,15 @@ export function define<Arguments extends readonly unknown[], Options>(
     /** More for --help: meaning, units, examples. */
     readonly description?: string;
     readonly setUp?: (command: Command) => void;
+    /** Runs when the parent is called without a subcommand. */
+    readonly isDefault?: boolean;
     /** False for commands that talk to no shepherd. */
     readonly remote?: boolean;
     readonly action: Action<Arguments, Options>;
   },
 ): Command {
   const made = parent
-    .command(command.name)
+    .command(command.name, { isDefault: command.isDefault === true })
     .summary(command.summary)
     .description(
       command.description === undefined

@@ -35,6 +35,7 @@ export function addOperation(program: Command, streams: Streams): void {
     .description("Machines and disks are left as they are until the question is answered.");
   define<[], object>(stuck, streams, {
     name: "list",
+    isDefault: true,
     summary: "the questions",
     async action(context) {
       const items = await stuckOnes(context);

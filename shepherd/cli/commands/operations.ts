@@ -17,6 +17,7 @@ export function addOperations(program: Command, streams: Streams): void {
 
   define<[], { all?: boolean; environment?: string; watch?: boolean }>(group, streams, {
     name: "list",
+    isDefault: true,
     summary: "those that run; with --all the newest hundred",
     setUp: (command) =>
       command
