@@ -3,7 +3,7 @@
  * one needed it asks the gate to decide again. Durable at each step; after a kill `settle` goes on from the votes.
  */
 import type { Approval, Vote } from "#model/consent";
-import { Fault } from "#model/fault";
+import { Fault, isFault } from "#model/fault";
 import type { Plan } from "#model/plan";
 import type { Request } from "#model/request";
 import type { Digest, Ms } from "#model/units";
@@ -86,7 +86,13 @@ export class ApprovalDesk {
     if (request === undefined || plan === undefined) {
       throw new Fault("approval.unknown", { request: requestId });
     }
-    await this.#world.decideAgain(request, { approval, plan });
+    try {
+      await this.#world.decideAgain(request, { approval, plan });
+    } catch (error) {
+      // A name or an address that somebody else took meanwhile stays taken: no later try would help.
+      if (!isFault(error) || error.entry.retry !== "never") throw error;
+      return await this.#impossible(approval, error);
+    }
     const now = await store.read((journal) => journal.approvals.get(requestId));
     if (now === undefined) throw new Fault("approval.unknown", { request: requestId });
     if (now.state === "pending") {
@@ -97,5 +103,15 @@ export class ApprovalDesk {
       });
     }
     return now;
+  }
+
+  async #impossible({ requestId }: Approval, fault: Fault): Promise<Approval> {
+    const { store, clock } = this.#world;
+    return await store.transaction(async (journal) => {
+      const atMs = clock.nowMs();
+      const approval = await mustBePending(journal, requestId, atMs);
+      const outcome = `approved, but not possible by now: ${fault.message}`;
+      return await end(journal, approval, { state: "denied", outcome, atMs });
+    });
   }
 }

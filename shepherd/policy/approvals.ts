@@ -72,18 +72,19 @@ export function askDigestOf(request: Request): Digest {
 /** What the ask was made on: a stack that has declared something else since has asked for something else. */
 export function specDigestsOf(
   request: Request,
-  facts: Pick<Facts, "machines" | "links">,
+  facts: Pick<Facts, "machines" | "links" | "groups">,
 ): Readonly<Record<string, Digest>> {
-  const created = new Set<string>(
-    [...(request.declares?.machines ?? []), ...(request.declares?.links ?? [])].map(({ id }) => id),
-  );
-  const asked = new Set<string>([
+  const { declares, scale } = request;
+  const asked = new Set<string | undefined>([
     ...request.machines.map(({ machineId }) => machineId),
     ...request.links.map(({ linkId }) => linkId),
+    scale?.groupId,
+    declares?.group?.id,
   ]);
   return Object.fromEntries(
-    [...facts.machines, ...facts.links]
-      .filter(({ id, version }) => asked.has(id) && !(created.has(id) && version <= 1))
+    [...facts.machines, ...facts.links, ...facts.groups]
+      // What the request itself would create is no word of before.
+      .filter(({ id, version }) => asked.has(id) && version > 0)
       .map(({ id, spec }) => [id, digestOf(spec)]),
   );
 }

@@ -62,7 +62,9 @@ export async function stillWaits(
   if (approval.expiresAtMs <= nowMs) return false;
   for (const [id, digest] of Object.entries(approval.specDigests)) {
     const record =
-      (await journal.objects.get("machine", id)) ?? (await journal.objects.get("link", id));
+      (await journal.objects.get("machine", id)) ??
+      (await journal.objects.get("link", id)) ??
+      (await journal.objects.get("group", id));
     if (record !== undefined && digestOf(record.spec) === digest) continue;
     const outcome = "what it is about was declared anew meanwhile";
     await end(journal, approval, { state: "withdrawn", outcome, atMs: nowMs });

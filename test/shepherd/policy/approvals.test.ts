@@ -1,5 +1,7 @@
 import type { Approval } from "@drover/shepherd/model/consent";
+import { Fault } from "@drover/shepherd/model/fault";
 import type { Request } from "@drover/shepherd/model/request";
+import { ApprovalDesk } from "@drover/shepherd/policy/approval-desk";
 import { approvalMs } from "@drover/shepherd/policy/approvals";
 import type { GateAnswer } from "@drover/shepherd/policy/gate";
 import { describe, expect, test } from "@jest/globals";
@@ -244,5 +246,66 @@ describe("mode advise", () => {
     });
     expect(answer.plan?.actions).toHaveLength(1);
     expect(shepherd.admitted).toEqual([]);
+  });
+});
+
+describe("a declaration that waits", () => {
+  const stack = { type: "stack", name: "alice", roles: ["stack"] } as const;
+  const created = (id: string, name: string, more: Partial<Request> = {}): Request => {
+    const spec = { ...rank.spec, name };
+    return ask("create", {
+      subject: stack,
+      machines: [{ machineId: id, vcpus: 1, cpuPercent: 20, memoryMib: 256, siteId: "north" }],
+      declares: { machines: [{ id, spec }] },
+      ...more,
+    });
+  };
+  const another = async (shepherd: SmallShepherd, name: string) => {
+    await shepherd.store.transaction((journal) =>
+      journal.objects.put({
+        ...machine(name, { hostId: "north-2", siteId: "north" }),
+        id: `taken-${name}`,
+        version: 1,
+      }),
+    );
+  };
+
+  test("is found again whatever id the machine would get", async () => {
+    const shepherd = await small({ operator: wantsPeople() });
+    const one = await submit(shepherd, created("id-a", "rank-9", { id: "wait" }));
+    const two = await submit(shepherd, created("id-b", "rank-9"));
+    expect([one.approval?.requestId, two.approval?.requestId]).toEqual(["wait", "wait"]);
+    const other = await submit(shepherd, created("id-c", "rank-8"));
+    expect(other.approval?.requestId).not.toBe("wait");
+  });
+
+  test("is over when somebody else has taken its name before the vote", async () => {
+    const shepherd = await small({ operator: wantsPeople() });
+    await submit(shepherd, created("id-a", "rank-9", { id: "late" }));
+    await another(shepherd, "rank-9");
+    const ended = await yes(shepherd, "late", "ada");
+    expect(ended.state).toBe("denied");
+    expect(shepherd.admitted).toEqual([]);
+  });
+
+  test.each([
+    ["that no later try would mend ends it", "conflict.exists", "denied"],
+    ["that passes leaves it to be tried again", "gate.busy", "pending"],
+  ] as const)("a fault %s", async (_, code, state) => {
+    const shepherd = await small({ operator: wantsPeople() });
+    await submit(shepherd, ask("resize", { id: "fault" }));
+    const { store, clock } = shepherd;
+    const desk = new ApprovalDesk({
+      store,
+      clock,
+      decideAgain: async () => {
+        throw new Fault(code, { kind: "machine", key: "rank-9", existingId: "x", waiting: 1 });
+      },
+    });
+    await desk
+      .vote("fault", { by: "ada", verdict: "approve", reason: "fine" })
+      .catch((error: unknown) => expect(error).toMatchObject({ code: "gate.busy" }));
+    const now = await store.read((journal) => journal.approvals.get("fault"));
+    expect(now).toMatchObject({ state, votes: [{ by: "ada" }] });
   });
 });
