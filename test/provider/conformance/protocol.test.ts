@@ -534,6 +534,22 @@ test("an action is planned, tells its progress as it goes, and is cancelled with
   await host.said(/"stopped shaking"/);
 });
 
+test("StopProvider ends an action and a create that wait, each with what it reached", async () => {
+  const fresh = await PluginHost.start(executable);
+  const config = toValue({ times: 1e9, hard: false });
+  const events = fresh.events("InvokeAction", { action_type: "example_shake", config });
+  await events.next();
+  const slow = await Lifecycle.of(fresh, "example_box");
+  const made = refusal(slow.apply({ name: "slow" }));
+  await fresh.said(/"creates"/);
+  await fresh.call("StopProvider");
+  expect((await made).message).toMatch(/interrupted/);
+  const said = [];
+  for await (const event of events) said.push(event["completed"] ?? null);
+  expect(said.at(-1)).toMatchObject({ diagnostics: [{ severity: 1, summary: "Interrupted" }] });
+  expect(await fresh.shutdown()).toBe(0);
+});
+
 test("with an unknown provider configuration, work is put off where the client allows it", async () => {
   const fresh = await PluginHost.start(executable);
   await fresh.call("ConfigureProvider", {
