@@ -55,7 +55,8 @@ export function servePlugin(makeProvider: (log: Log) => Provider): void {
     return;
   }
   // A unix socket's path has room for 107 bytes; temporary folders of macOS and of builds are long.
-  const temporary = tmpdir().length < maxTemporaryLength ? tmpdir() : "/tmp";
+  const wanted = process.env["PLUGIN_UNIX_SOCKET_DIR"] || tmpdir(); // named by hosts that run plugins in containers
+  const temporary = wanted.length < maxTemporaryLength ? wanted : "/tmp";
   const directory = mkdtempSync(join(temporary, "drover-"));
   const socketPath = join(directory, "p");
   process.on("exit", () => rmSync(directory, { recursive: true, force: true }));

@@ -1,7 +1,7 @@
 /** The bundled provider under a plugin host that shares no codec with it: handshake, TLS, every call, its end. */
 import { spawn, spawnSync } from "node:child_process";
 import { X509Certificate } from "node:crypto";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import { connect } from "node:http2";
 import { isBuiltin } from "node:module";
@@ -111,6 +111,20 @@ test("Shutdown ends it and removes its socket", async () => {
   expect(existsSync(socket)).toBe(true);
   expect(await host.shutdown()).toBe(0);
   expect(existsSync(socket)).toBe(false);
+});
+
+test("the socket stands where the host wants it, unless its path would be too long", async () => {
+  const at = async (folder: string) => {
+    const host = await start({ env: { PLUGIN_UNIX_SOCKET_DIR: folder } });
+    const path = host.line.split("|")[3] ?? "";
+    expect(await host.call("GetFunctions")).toMatchObject({ diagnostics: [] });
+    await host.shutdown();
+    return path;
+  };
+  expect(await at(directory)).toMatch(new RegExp(`^${directory}/drover-\\w+/p$`));
+  const deep = join(directory, "d".repeat(100));
+  mkdirSync(deep);
+  expect(await at(deep)).toMatch(/^\/tmp\/drover-/);
 });
 
 test("a connection without the host's certificate is refused", async () => {
