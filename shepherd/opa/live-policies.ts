@@ -298,13 +298,15 @@ export class LivePolicies implements Policies {
     slot.swapToAbsent(error);
   }
 
-  async #loadGeneration(place: Place, { n }: Generation): Promise<void> {
+  async #loadGeneration(place: Place, { n, activatedAtMs }: Generation): Promise<void> {
     const { owner, source } = place;
     const packed = await this.#options.generations.read(owner, n);
     if (packed === undefined)
       throw new Fault("policy.no_generation", { owner, generation: `generation ${n}` });
     const bundle = readBundle(packed, { owner, keys: keysOf(source) });
     this.#swap(place, await loadPolicy(bundle));
+    // its source has not been heard yet: a restart is no confirmation
+    this.#confirm(place, activatedAtMs);
   }
 
   /** What the source has now. */
@@ -386,9 +388,9 @@ export class LivePolicies implements Policies {
     this.#confirm(place);
   }
 
-  #confirm({ source, slot }: Place): void {
+  #confirm({ source, slot }: Place, heardAtMs = this.#options.clock.nowMs()): void {
     if (source.kind === "folder" || source.maxStaleMs === undefined) return;
-    slot.confirmUntil(this.#options.clock.nowMs() + source.maxStaleMs);
+    slot.confirmUntil(heardAtMs + source.maxStaleMs);
   }
 
   async #refused(place: Place, error: unknown, by: string): Promise<void> {
@@ -408,13 +410,12 @@ export class LivePolicies implements Policies {
     const { source } = place;
     if (source.kind === "folder") return;
     const { signal } = this.#stopped;
-    for (;;) {
-      await this.#options.clock.sleep(source.pollMs, signal).catch(() => undefined);
-      if (signal.aborted) return;
+    while (!signal.aborted) {
       await inTurn(place, () => this.#look(place, source)).catch((error: unknown) => {
         place.problem = toFaultData(error);
         this.#options.log.warn({ err: error, owner: place.owner }, "policy source");
       });
+      await this.#options.clock.sleep(source.pollMs, signal).catch(() => undefined);
     }
   }
 
