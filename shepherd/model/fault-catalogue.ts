@@ -151,7 +151,7 @@ export const faultCatalogue = {
     409,
     "never",
     "{name} on {host} cannot be imported: {problem}",
-    "docs/provider/resources/machine.md says which machines of other tools can be taken over.",
+    "docs/api.md says which machines of other tools can be taken over, and what becomes of them.",
   ),
   "plan.stale": entry(
     409,

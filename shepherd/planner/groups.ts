@@ -126,7 +126,8 @@ export function changeGroup(spec: GroupSpec, machineCount: number, scope: GroupS
   const byIndex = names.toSorted(
     (left, right) => (memberIndex(spec.name, left) ?? 0) - (memberIndex(spec.name, right) ?? 0),
   );
-  const links = changeLinks(spec, byIndex, scope);
+  const leaving = new Set(gone.map((member) => member.spec.name));
+  const links = changeLinks(spec, { names: byIndex, leaving }, scope);
   return {
     machines: [
       // One that never came to a host is tried again with the others.
@@ -147,7 +148,7 @@ export function changeGroup(spec: GroupSpec, machineCount: number, scope: GroupS
 /** Links that a topology wants and that are not there come; those of the group that it does not want go. */
 function changeLinks(
   spec: GroupSpec,
-  names: readonly string[],
+  { names, leaving }: { readonly names: readonly string[]; readonly leaving: ReadonlySet<string> },
   scope: GroupScope,
 ): {
   readonly asks: readonly LinkAsk[];
@@ -161,7 +162,11 @@ function changeLinks(
   for (const link of scope.links) {
     const name = link.spec.machines.join("--");
     const isWanted = wanted.delete(name);
-    if (link.spec.group !== spec.name) continue;
+    const isLoose =
+      link.spec.origin === "adaptation" && link.spec.machines.some((end) => leaving.has(end));
+    // What a guest had linked to a machine that leaves has lost its other end.
+    if (isLoose) asks.push({ linkId: link.id, rateMbps: 0 });
+    if (link.spec.group !== spec.name || isLoose) continue;
     if (!isWanted) asks.push({ linkId: link.id, rateMbps: 0 });
     else if (link.spec.rateMbps !== spec.topologyRateMbps) {
       asks.push({ linkId: link.id, rateMbps: spec.topologyRateMbps });

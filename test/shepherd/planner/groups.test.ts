@@ -2,7 +2,7 @@ import type { GroupSpec, MachineRecord, Topology } from "@drover/shepherd/model/
 import { changeGroup, memberIndex, topologyPairs } from "@drover/shepherd/planner/groups";
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { environment, machine } from "./fleet.ts";
+import { environment, link, machine } from "./fleet.ts";
 
 test.each<[Topology, number, readonly string[]]>([
   ["none", 4, []],
@@ -74,6 +74,14 @@ describe("a change of number", () => {
       added: [],
       gone: [member(2).id, member(5).id],
     });
+  });
+
+  test("a link that a guest had added to a machine that leaves goes with it", () => {
+    const added = { ...link("rank-0", "rank-2", 0), effective: { rateMbps: 30 } };
+    const loose = { ...added, spec: { ...added.spec, origin: "adaptation" as const } };
+    const scope = { ...scopeOf([0, 1, 2]), links: [loose] };
+    const change = changeGroup({ ...spec, topology: "none" }, 2, scope);
+    expect(change.links).toEqual([{ linkId: loose.id, rateMbps: 0 }]);
   });
 
   test("what it asks for is exactly the number, from any state, and asking again changes nothing", () => {

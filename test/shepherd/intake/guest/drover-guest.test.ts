@@ -361,6 +361,11 @@ test.each([
       ],
     },
   ],
+  [["topology"], { links: [] }],
+  [
+    ["topology", "--group", "rank", "--link", "a,b=1"],
+    { group: "rank", links: [{ machines: ["a", "b"], rate_mbps: 1 }] },
+  ],
   [
     ["forecast", "--phase", "lanczos", "--in", "10m", "--for", "2h", "--cpu-percent", "60"],
     { phase: "lanczos", in_s: 600, for_s: 7200, cpu_percent: 60 },
