@@ -2,7 +2,7 @@
  * Groups that scale and disks that outlive their machines, with the real Terraform: what a guest was granted leaves the
  * plan empty, what the stack declares is a floor, and what nobody granted shows.
  */
-import type { GroupView, RequestAnswer, VolumeView } from "@drover/shepherd/api/contract";
+import type { GroupView, LinkView, RequestAnswer, VolumeView } from "@drover/shepherd/api/contract";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import type { Terraform } from "../../lab/story/terraform.ts";
 import { Bench } from "../terraform/bench.ts";
@@ -25,6 +25,7 @@ resource "drover_environment" "ring" {
   name  = "ring"
   class = "batch"
   sites = ["north", "south"]
+  adaptation = { links = { max_added = 1, rate_mbps = { min = 1, max = 50 } } }
 }
 resource "drover_network" "lan" {
   environment_id = drover_environment.ring.id
@@ -119,6 +120,25 @@ test("the stack's own edit of the number wins over what was granted, with a warn
   await apply(ring(3));
   expect(await names()).toEqual(["rank-0", "rank-1", "rank-2"]);
   expect((await plan(ring(3))).code).toBe(0);
+}, 180_000);
+
+test("a link that a guest added leaves the plan empty, and goes when it is not asked for any more", async () => {
+  await apply(ring(4));
+  const added = async () => {
+    const { items } = await bench.client.get<{ items: LinkView[] }>("/v1/links");
+    return items.filter(({ origin }) => origin === "adaptation").map(({ machines }) => machines);
+  };
+  const topology = (links: object[]) => ask("topology", { links });
+  const across = { machines: ["rank-0", "rank-2"], rate_mbps: 20 };
+  expect(await topology([across])).toMatchObject({ verdict: "granted" });
+  expect(await added()).toEqual([["rank-0", "rank-2"]]);
+  expect((await plan(ring(4))).code).toBe(0);
+  expect(await topology([across, { machines: ["rank-1", "rank-3"], rate_mbps: 20 }])).toMatchObject(
+    { verdict: "denied" },
+  );
+  expect(await topology([])).toMatchObject({ verdict: "granted" });
+  expect(await added()).toEqual([]);
+  await apply(ring(3));
 }, 180_000);
 
 test("an edit of the template changes every machine in place", async () => {
