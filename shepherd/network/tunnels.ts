@@ -110,10 +110,12 @@ export function diffTunnels(
     if (wished.some((tunnel) => tunnel.device === name)) continue;
     const detail = "no site is met through it";
     changes.removeLink(name, { object: `tunnel ${name}`, problem: "surplus", detail });
-    changes.note(
-      { object: `key ${keyFile(name)}`, problem: "surplus", detail: "of a tunnel that goes" },
-      { end: [`rm -f ${keyFile(name)}`] },
-    );
+    // A host that carries no network for a while keeps its key: the others know it. One that was rotated away goes.
+    if (wished.length > 0)
+      changes.note(
+        { object: `key ${keyFile(name)}`, problem: "surplus", detail: "of keys that were rotated" },
+        { end: [`rm -f ${keyFile(name)}`] },
+      );
   }
   for (const tunnel of wished) diffTunnel(tunnel, observed.tunnels.get(tunnel.device), changes);
 }

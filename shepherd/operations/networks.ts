@@ -29,7 +29,8 @@ export async function applyNetworks(
     for (const hostId of hostsOfNetwork(networkId, state)) hostIds.add(hostId);
     // Its gateway goes with the last machine, so its host is told then as well.
     const network = state.networks.find(({ id }) => id === networkId);
-    if (network?.effective.gatewayHostId !== undefined) hostIds.add(network.effective.gatewayHostId);
+    if (network?.effective.gatewayHostId !== undefined)
+      hostIds.add(network.effective.gatewayHostId);
   }
   if (await settleTunnels(context, [...hostIds])) {
     // A host with a new key is met by nobody before everybody has been told.
@@ -71,9 +72,28 @@ async function applyTo(
     );
   } catch (error) {
     // A host that was started anew has lost its keys, and cannot do what it was told with them.
-    if (doubtTunnel(context, hostId)) await settleTunnels(context, [hostId]);
-    else if (attempts <= 1) throw error;
+    if (doubtTunnel(context, hostId)) {
+      if (await settleTunnels(context, [hostId])) await tellOthers(context, hostId);
+    } else if (attempts <= 1) throw error;
     return applyTo(context, hostId, attempts - 1);
+  }
+}
+
+/** A host has a new key: without it the others would speak to the old one. Who does not answer is told by repair. */
+async function tellOthers(context: StepContext, hostId: HostId): Promise<void> {
+  const { world } = context;
+  const others = world.fleet.filter((host) => host.id !== hostId);
+  const told = await Promise.allSettled(
+    others.map(({ id }) =>
+      withHost(context, id, async (wish) => {
+        if (wish.bridges.length > 0) await world.hosts.network(id).apply(wish);
+      }),
+    ),
+  );
+  for (const [index, result] of told.entries()) {
+    if (result.status === "fulfilled") continue;
+    const host = others[index]?.id;
+    world.log.warn({ host, fault: toFaultData(result.reason) }, "new key left for repair");
   }
 }
 

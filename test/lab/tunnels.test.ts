@@ -238,6 +238,13 @@ test("a host that lost its key makes a new one, and the others learn it", async 
   expect(await pings("rank-0", "10.42.0.12")).toBe(true);
 }, 60_000);
 
+test("a host that carries no network for a while keeps its key, and is met again with it", async () => {
+  const state = await stateNow();
+  await networkAt("south-1").apply({ hostId: "south-1", bridges: [] });
+  await networkAt("south-1").apply(derive("south-1", state));
+  expect(await auditAll()).toEqual([]);
+}, 60_000);
+
 test("a path is measured: a smaller one is refused with its number, and what would fit", async () => {
   const paths = () => createPaths({ hosts: reach.world.hosts, fleet, clock: systemClock });
   const ask = { network: "ring/lan", siteIds: ["north", "south"] };
