@@ -45,6 +45,9 @@ export const defaultSpeeds: Speeds = {
   bootWritesBytes: 16 * 2 ** 20,
 };
 
+/** As hosts and connections are on a bad day. */
+export type Delivery = "true" | "lost" | "doubled" | "reordered";
+
 export interface Machinery {
   readonly data: WorldData;
   readonly clock: Clock;
@@ -62,6 +65,8 @@ export interface Machinery {
   removeVolume(host: HostData, name: string): void;
   port(machineId: MachineId, channel: string): GuestPort;
   emit(hostId: HostId, event: DomainEvent): void;
+  /** How events reach whoever watches a host. */
+  readonly events: { delivery: Delivery };
   listen(hostId: HostId, listener: (event: DomainEvent) => void): () => void;
   /** After every change: judges, saves. */
   changed(): void;
@@ -160,8 +165,34 @@ export function createMachinery(world: {
   const settleCpuTime = (domain: DomainData): void => {
     domain.cpuTime = { beforeMs: cpuTimeOf(domain), sinceMs: clock.nowMs() };
   };
-  const emit: Machinery["emit"] = (hostId, event) => {
+  const events = { delivery: "true" as Delivery };
+  let held: (() => void) | undefined;
+  const tell = (hostId: HostId, event: DomainEvent): void => {
     for (const listener of listeners.get(hostId) ?? []) listener(event);
+  };
+  const emit: Machinery["emit"] = (hostId, event) => {
+    switch (events.delivery) {
+      case "true":
+        tell(hostId, event);
+        return;
+      case "lost":
+        return;
+      case "doubled":
+        tell(hostId, event);
+        tell(hostId, event);
+        return;
+      case "reordered": {
+        // Pairs come the other way round; a last odd one waits for the next.
+        const earlier = held;
+        held = earlier === undefined ? () => tell(hostId, event) : undefined;
+        if (earlier === undefined) return;
+        tell(hostId, event);
+        earlier();
+        return;
+      }
+      default:
+        assertNever(events.delivery);
+    }
   };
   const hangUp = (domain: DomainData): void => {
     for (const [key, port] of ports) if (key.startsWith(`${domain.id}/`)) port.hangUp();
@@ -179,6 +210,7 @@ export function createMachinery(world: {
     memoryOf,
     cpuTimeOf,
     emit,
+    events,
     changed,
     usedMemoryMib: (at) =>
       Object.values(at.domains).reduce((sum, domain) => sum + memoryOf(domain), 0),

@@ -20,6 +20,7 @@ import type { GuestPort } from "#simulated/guest-port";
 import { createSimulatedHost } from "#simulated/host";
 import {
   createMachinery,
+  type Delivery,
   defaultSpeeds,
   endMoves,
   freshDomain,
@@ -55,6 +56,8 @@ export interface World {
   guestPort(machineId: MachineId, channel?: string): GuestPort | undefined;
   /** Called for each guest that boots, with its `dev.drover.0`; and at once for those that run. */
   onGuest(listener: (guest: { id: MachineId; name: string; port: GuestPort }) => void): () => void;
+  /** How domain events arrive from now on. */
+  setEvents(delivery: Delivery): void;
   /** Cuts a host off from the shepherd, or joins it again. Its guests run on. */
   setReachable(hostId: HostId, reachable: boolean): void;
   /** Power failure: every guest there is gone, disks stay. Leaves the host reachable. */
@@ -146,6 +149,9 @@ export function createWorld(options: WorldOptions): World {
         }
       }
       return () => guestListeners.delete(listener);
+    },
+    setEvents(delivery) {
+      machinery.events.delivery = delivery;
     },
     setReachable(hostId, reachable) {
       const host = machinery.host(hostId);

@@ -14,6 +14,7 @@ import { createVirtualClock, type VirtualClock } from "@drover/shepherd/simulate
 import { createMortalStore } from "@drover/shepherd/simulated/crash";
 import type { DomainData, HostData } from "@drover/shepherd/simulated/data";
 import type { FaultEffect } from "@drover/shepherd/simulated/faults";
+import type { Delivery } from "@drover/shepherd/simulated/machinery";
 import { openSqliteStore, type SqliteStore } from "@drover/shepherd/store/sqlite";
 import { environmentId, linkRecord, type Shepherd, siteOf, startShepherd } from "../shepherd.ts";
 import { type Command, milliseconds, type ScenarioFile } from "./read.ts";
@@ -737,6 +738,10 @@ const acts: Record<string, Act> = {
         ),
     );
     await stage.settle();
+  },
+  /** Domain events are lost, doubled or reordered from now on. */
+  events(stage, command) {
+    stage.world.setEvents(first(command) as Delivery);
   },
   /** Only lets time pass. */
   wait() {},
