@@ -2,7 +2,7 @@
  * Writes what policy sees: facts and a request, or a request with its plan, as the wire input of contract 1.
  * Pure. Knows no rule; decides nothing. Every field is always there, because a rule that sums cannot see what is absent.
  */
-import type { Facts, Hold as HoldFact, HostFacts } from "#model/facts";
+import type { Facts } from "#model/facts";
 import {
   classOf,
   type EnvironmentRecord,
@@ -13,7 +13,6 @@ import {
 } from "#model/objects";
 import type { Plan } from "#model/plan";
 import type { Request, Subject } from "#model/request";
-import { roomOf } from "#planner/room";
 import {
   compareText,
   linkTargetsOf,
@@ -23,20 +22,17 @@ import {
   targetsOf,
 } from "#planner/target";
 import { holdOn } from "#policy/hold";
-import { diskGibOf, heldBy, movesOf, movingOf, ownerOf, sharesOf } from "#policy/holdings";
+import { diskGibOf, heldBy, movesOf, movingOf, ownerOf } from "#policy/holdings";
 import {
   contractVersion,
-  noHold,
-  type PolicyHold,
-  type PolicyHost,
   type PolicyInput,
   type PolicyLink,
   type PolicyMachine,
   type PolicyMove,
   type PolicyPlan,
 } from "#policy/input";
+import { holdOf, sitesOf } from "#policy/sites-input";
 
-const bytesPerGib = 2 ** 30;
 /** Fields that the contract bounds are cut here; a longer name would be refused whole at the engine's door. */
 const maxNameLength = 128;
 
@@ -285,78 +281,6 @@ function linkOf(
   };
 }
 
-/** The environment's sites and those where its machines are; other owners' sites are nobody's business here. */
-function sitesOf(
-  facts: Facts,
-  environment: EnvironmentRecord,
-  machines: readonly MachineRecord[],
-): PolicyInput["sites"] {
-  const concerned = new Set([
-    ...environment.spec.sites,
-    ...machines.map(({ effective }) => effective.siteId),
-    ...machines.map(({ spec }) => spec.baseline.siteId),
-  ]);
-  const rooms = roomOf(facts);
-  return facts.sites
-    .filter(({ id }) => concerned.has(id))
-    .toSorted((left, right) => compareText(left.id, right.id))
-    .map((site) => ({
-      id: site.id,
-      view: "whole",
-      owner: site.owner,
-      hold: holdOf(holdOn(facts.holds, { siteId: site.id }, facts.nowMs)),
-      hosts: site.hosts
-        .toSorted((left, right) => compareText(left.id, right.id))
-        .map((host) => hostOf(host, facts, rooms.get(host.id)?.takenBy)),
-      shares: sharesOf(site, facts, rooms),
-    }));
-}
-
-function hostOf(
-  host: HostFacts,
-  facts: Facts,
-  takenBy:
-    | ReadonlyMap<string, { cpuPercent: number; memoryMib: number; diskBytes: number }>
-    | undefined,
-): PolicyHost {
-  const taken = { cpu_percent: 0, memory_mib: 0, disk_gib: 0 };
-  const here = {
-    cpu_percent: host.foreign.cpuPercent,
-    memory_mib: host.foreign.memoryMib,
-    disk_gib: 0,
-  };
-  for (const [machineId, amounts] of takenBy ?? []) {
-    const diskGib = Math.ceil(amounts.diskBytes / bytesPerGib);
-    taken.cpu_percent += amounts.cpuPercent;
-    taken.memory_mib += amounts.memoryMib;
-    taken.disk_gib += diskGib;
-    const machine = facts.machines.find(({ id }) => id === machineId);
-    if (machine?.effective.hostId !== host.id) continue;
-    here.cpu_percent += Math.min(machine.effective.cpuPercent, amounts.cpuPercent);
-    here.memory_mib += Math.min(machine.effective.memoryMib, amounts.memoryMib);
-    here.disk_gib += diskGib;
-  }
-  return {
-    id: host.id,
-    state: host.state,
-    lend: {
-      cpu_percent: host.lend.cpuPercent,
-      memory_mib: host.lend.memoryMib,
-      disk_gib: host.lend.diskGib,
-    },
-    used: here,
-    reserved: {
-      cpu_percent: taken.cpu_percent + host.foreign.cpuPercent - here.cpu_percent,
-      memory_mib: taken.memory_mib + host.foreign.memoryMib - here.memory_mib,
-      disk_gib: taken.disk_gib - here.disk_gib,
-    },
-    free: {
-      memory_mib: Math.max(0, Math.floor(host.freeMemoryMib ?? 0)),
-      disk_gib: Math.max(0, Math.floor((host.freeDiskBytes ?? 0) / bytesPerGib)),
-    },
-  };
-}
-
 function planOf(plan: Plan, facts: Facts, environment: EnvironmentRecord): PolicyPlan {
   const moves = plan.actions.flatMap((action): PolicyMove[] => {
     if (action.kind !== "move_machine") return [];
@@ -382,17 +306,6 @@ function planOf(plan: Plan, facts: Facts, environment: EnvironmentRecord): Polic
     bytes: plan.cost.bytes,
     downtime_ms: plan.cost.downtimeMs,
     moves,
-  };
-}
-
-function holdOf(hold: HoldFact | undefined): PolicyHold {
-  if (hold === undefined) return noHold;
-  return {
-    active: true,
-    by: hold.by,
-    reason: hold.reason,
-    since_ms: hold.sinceMs,
-    until_ms: hold.untilMs ?? 0,
   };
 }
 
