@@ -217,6 +217,21 @@ test("plan says of each change whether it is live, a move or a restart, and a re
   const allowed = await plan(small("ceiling = { memory_mib = 2048 }\n  allow_restart = true"));
   expect(allowed.code).toBe(2);
   expect(allowed.said).toMatch(/\+ "ceiling" = "restart"/);
+  const restarted = small(
+    'ceiling = { memory_mib = 2048 }\n  allow_restart = true\n  user_data = "#cloud-config"',
+  );
+  expect(await apply(restarted)).toMatchObject({ code: 0 });
+  expect((await plan(restarted)).code).toBe(0);
+  expect(await effective()).toMatchObject({ memory_mib: 512, state: "running" });
+  const patched = await plan(
+    small(
+      'allow_restart = true\n  raw_xml_patch = [{ path = "cpu/topology@sockets", value = "2" }]',
+    ),
+  );
+  expect(patched.code).toBe(1);
+  expect(patched.said).toMatch(/raw_xml_patch/);
+  bench.write(stack, restarted);
+  await stack.must(["destroy", "-auto-approve"]);
 }, 180_000);
 
 test("what is protected is not destroyed, at plan and at the shepherd", async () => {
