@@ -18,7 +18,7 @@ import type {
 } from "@drover/shepherd/api/contract";
 import type { AuditReport } from "@drover/shepherd/api/contract-people";
 import { runCommand } from "@drover/shepherd/cli/main";
-import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import {
   declareRing,
   machineBody,
@@ -51,6 +51,9 @@ writeFileSync(
   ),
 );
 
+// A loaded machine is no reason to fail: every wait below is for a state.
+jest.setTimeout(120_000);
+
 let running: Running;
 let ring: Ring;
 const tokens: Record<string, string> = {};
@@ -74,7 +77,7 @@ policies: { operator: ${JSON.stringify(policy)} }`,
     const { token } = await running.client.call<TokenAnswer>("POST", "/v1/tokens", { body });
     tokens[body.name] = token;
   }
-});
+}, 120_000);
 afterAll(async () => {
   await running.end();
   rmSync(keys, { recursive: true });
@@ -401,7 +404,7 @@ describe("a site's recalled consent", () => {
       0,
       expect.stringContaining("moving out: rank-0"),
     ]);
-    for (let tries = 0; tries < 200 && (await rank(0)).effective.site !== "south"; tries += 1) {
+    while ((await rank(0)).effective.site !== "south") {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
     expect((await rank(0)).effective.site).toBe("south");
