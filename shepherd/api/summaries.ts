@@ -11,6 +11,8 @@ export const summaries: Readonly<Record<string, string>> = {
   "PATCH /v1/volumes/:id": "Change a data volume's words",
   "DELETE /v1/volumes/:id": "Destroy a data volume with what is on it",
   "POST /v1/plan-checks": "Judge one change of a Terraform plan, dry",
+  "POST /v1/tunnels/rotate": "Give every tunnel between sites new keys",
+  "POST /v1/machines/:id/connect": "Open a way to a port of the machine on its LAN",
   "GET /v1/hosts": "Hosts with what they lend, have free and hold",
   "GET /v1/hosts/:id": "One host",
   "GET /v1/foreign-machines": "Running and defined machines of other tools, on hosts of ours",

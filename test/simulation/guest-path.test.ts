@@ -214,7 +214,9 @@ test("garbage is refused, answered seldom, counted in few rows, and hurts nobody
   bad.send("\n");
   expect((await bad.call("launch")).error).toMatchObject({
     code: -32601,
-    data: { methods: ["resize", "rate", "move", "release", "status"] },
+    data: {
+      methods: ["resize", "rate", "move", "scale", "topology", "release", "forecast", "status"],
+    },
   });
   expect((await bad.call("resize", { cpu_percent: 60, machine: "rank-2" })).error).toMatchObject({
     code: -32602,

@@ -68,4 +68,4 @@ test("drafts without an operation go, with their addresses; what runs stays", as
   } finally {
     await running.end();
   }
-});
+}, 90_000);
