@@ -114,6 +114,7 @@ process.stdout.write(
 );
 
 // replay of everything
+const cpuBefore = process.cpuUsage();
 const trial = await policies.trials.start({
   owner,
   packed: packBundle(built),
@@ -124,9 +125,11 @@ while (policies.trials.get(trial?.id ?? "")?.state === "running")
   await new Promise((resolve) => setTimeout(resolve, 20));
 const done = policies.trials.get(trial?.id ?? "");
 const tookMs = done?.steps.find(({ step }) => step === "replay")?.durationMs ?? Number.NaN;
+const replayCpu = process.cpuUsage(cpuBefore);
+const cpuMs = (replayCpu.user + replayCpu.system) / 1_000 / recorded;
 const perSecond = (recorded * 1_000) / tookMs;
 process.stdout.write(
-  `replay: ${done?.report?.replayed} decisions of 8 machines in ${(tookMs / 1_000).toFixed(1)} s, ${Math.round(perSecond)}/s; a million in ${(1e6 / perSecond / 60).toFixed(1)} min\n`,
+  `replay: ${done?.report?.replayed} decisions of 8 machines in ${(tookMs / 1_000).toFixed(1)} s, ${Math.round(perSecond)}/s; a million in ${(1e6 / perSecond / 60).toFixed(1)} min; CPU of all threads ${cpuMs.toFixed(2)} ms a decision\n`,
 );
 
 // memory
