@@ -60,6 +60,23 @@ export const scenarios: readonly Scenario[] = [
     },
   },
   {
+    name: "restart",
+    kind: "update",
+    async prepare(fleet, shepherd) {
+      const machineId = await fleet.create(shepherd, "rank-0", "north-1");
+      await fleet.store.transaction(async (journal) => {
+        const record = await journal.objects.get("machine", machineId);
+        if (record === undefined) throw new Error("it was just created");
+        const spec = { ...record.spec, userData: "#cloud-config\n", stopTimeoutMs: 0 };
+        await journal.objects.put({ ...record, spec, version: record.version + 1 });
+      });
+      return [
+        { kind: "restart_machine", machineId, hostId: "north-1", cost },
+        memoryAction(machineId, 256, 320),
+      ];
+    },
+  },
+  {
     name: "relink",
     kind: "adapt",
     async prepare(fleet, shepherd) {
