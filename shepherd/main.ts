@@ -282,6 +282,7 @@ async function start(
   onStop(() => audit.stop());
   const repairs = createRepairs({
     store,
+    onHostBack: () => leases.retryNow(),
     gate,
     operations,
     clock,

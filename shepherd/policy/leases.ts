@@ -17,6 +17,8 @@ import type { Store } from "#ports/store";
 export interface Leases {
   start(): void;
   stop(): void;
+  /** Tries at once what was put off: a host is back. */
+  retryNow(): void;
 }
 
 /**
@@ -69,6 +71,11 @@ class LeaseTimer implements Leases {
     this.#stopped = true;
     this.#unlisten();
     this.#cancelTimer();
+  }
+
+  retryNow(): void {
+    this.#later.clear();
+    void this.#look();
   }
 
   /** Starts what is due and sleeps until the next one is. */

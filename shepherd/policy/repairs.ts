@@ -28,6 +28,8 @@ export interface RepairsOptions {
   readonly store: Store;
   readonly gate: Pick<Gate, "submit">;
   readonly operations: Pick<GateOperations, "wait" | "kick">;
+  /** Told of each host that came back; for whoever put something off because of it. */
+  readonly onHostBack?: (() => void) | undefined;
   readonly clock: Clock;
   readonly ids: Ids;
   readonly log: Logger;
@@ -78,6 +80,7 @@ class RepairTimer implements Repairs {
       const back = events.some(({ kind, data }) => kind === "host.state" && data["state"] === "up");
       if (back && !this.#stopped) {
         operations.kick();
+        this.#options.onHostBack?.();
         this.#schedule(gatherMs);
       }
     } catch (error) {

@@ -161,7 +161,15 @@ export async function startShepherd(options: {
   const gate = await createGate({ store, clock, ids, log, sensed: observer, operations, engines });
   const leases = createLeases({ store, gate, operations, clock, ids, log });
   const channels = createGuestChannels({ store, hosts, gate, operations, clock, ids, log });
-  const repairs = createRepairs({ store, gate, operations, clock, ids, log });
+  const repairs = createRepairs({
+    store,
+    gate,
+    operations,
+    clock,
+    ids,
+    log,
+    onHostBack: () => leases.retryNow(),
+  });
   const drains = createDrains({ store, marks, gate, operations, clock, ids, log });
   const janitor = createJanitor({
     store,
