@@ -25,11 +25,12 @@ export function uplinkRefusal(
       action.kind === "set_rate" && action.toMbps > action.fromMbps ? [action.toMbps] : [],
     );
     const room = Math.max(0, limit - (promised - Math.max(0, ...asked)));
+    const fits = asked.length === 1 && room > 0;
     return {
       kind: "refused",
       code: "placement.uplink_full",
-      message: `${name} carries ${limit} Mbit/s, and ${promised} Mbit/s would be promised over it`,
-      ...(asked.length === 1 && room > 0 ? { nearest: { rate_mbps: room } } : {}),
+      message: `${name} carries ${limit} Mbit/s, and ${promised} Mbit/s would be promised over it${fits ? `; a link of ${room} fits` : ""}`,
+      ...(fits ? { nearest: { rate_mbps: room } } : {}),
       refusedBy: { [name]: 1 },
     };
   }

@@ -71,17 +71,20 @@ export function denialOf(
   return { ...plainDecision(made, request, point), effect: "deny", code, message };
 }
 
+/** What those are told who may not know how much room hosts and paths have. */
+const roomTexts: Readonly<Partial<Record<Decision["code"], string>>> = {
+  "placement.no_host_fits": "No room: no host at the sites it may use can hold it now.",
+  "placement.uplink_full": "No room: what lies between its machines cannot carry that promise now.",
+};
+
 /** No room: an operator reads which hosts lack what; others only that there is none. */
 export function planRefusalOf(
   made: Made,
   request: Request,
   refusal: { readonly code: Decision["code"]; readonly message: string },
 ): Decision {
-  const isRoom = refusal.code === "placement.no_host_fits";
-  const message =
-    isRoom && !seesAll(request.subject)
-      ? "No room: no host at the sites it may use can hold it now."
-      : refusal.message;
+  const withoutNumbers = seesAll(request.subject) ? undefined : roomTexts[refusal.code];
+  const message = withoutNumbers ?? refusal.message;
   return denialOf(made, request, { point: "plan", code: refusal.code, message });
 }
 

@@ -41,7 +41,8 @@ describe("a promise", () => {
   test("is refused with the nearest that would pass", () => {
     const links = [link("rank-0", "rank-1", 70), link("rank-0", "rank-2", 20)];
     expect(plan(rate("l-rank-0-rank-1", 90), world(spread, links))).toMatchObject({
-      message: "the uplink of north-1 carries 100 Mbit/s, and 110 Mbit/s would be promised over it",
+      message:
+        "the uplink of north-1 carries 100 Mbit/s, and 110 Mbit/s would be promised over it; a link of 80 fits",
       nearest: { rate_mbps: 80 },
     });
   });
