@@ -2,7 +2,6 @@
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { until } from "../../lab/story/process.ts";
 import type { Terraform } from "../../lab/story/terraform.ts";
-import { findTofu } from "../../tools/opentofu.ts";
 import { Bench } from "./bench.ts";
 
 let bench: Bench;
