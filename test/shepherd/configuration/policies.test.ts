@@ -66,7 +66,12 @@ test.each<[string, string, number, RegExp]>([
     /algorithm is not one of ES256, .*EdDSA|one of ES256/,
   ],
   ["a collector that is no URL", "  report: { url: collector }", 3, /is not an http\(s\) URL/],
-  ["a misspelt key", "  max_flip: 3", 3, /unknown key max_flip in policies; did you mean max_flips/],
+  [
+    "a misspelt key",
+    "  max_flip: 3",
+    3,
+    /unknown key max_flip in policies; did you mean max_flips/,
+  ],
 ])("refused with its line: %s", (_, lines, line, problem) => {
   try {
     policiesOf(lines);
