@@ -6,7 +6,6 @@ import type { NewEvent } from "#model/event";
 import { Fault, type FaultData, toFaultData } from "#model/fault";
 import type { Ms } from "#model/units";
 import {
-  type ActivationStep,
   type Checked,
   checkBundle,
   type Override,
