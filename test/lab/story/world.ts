@@ -196,7 +196,7 @@ function labWorld(
       // Written where the host's mount namespace sees it: everything but libvirt's own folders is shared.
       writeFileSync(
         image,
-        `<domain type="qemu"><name>${foreignName}</name><memory unit="MiB">128</memory><vcpu>1</vcpu>
+        `<domain type="qemu"><name>${foreignName}</name><memory unit="MiB">128</memory><vcpu>1</vcpu><features><acpi/></features>
 <os><type arch="x86_64" machine="q35">hvm</type><kernel>${raised.imageDirectory}/kernel</kernel><initrd>${raised.imageDirectory}/initrd</initrd><cmdline>quiet</cmdline></os>
 <cputune><period>100000</period><quota>5000</quota></cputune><devices/></domain>\n`,
       );
