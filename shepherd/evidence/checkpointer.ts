@@ -111,7 +111,8 @@ export function createCheckpointer(world: {
       sign();
       await writing;
       const sent = (async () => {
-        for (const copy of copies) await copy.sending;
+        // what came while one was under way is sent after it
+        for (const copy of copies) while (copy.sending !== undefined) await copy.sending;
       })();
       const patience = new AbortController();
       const late = clock.sleep(farewellMs, patience.signal).catch(() => undefined);
