@@ -98,8 +98,13 @@ export function createPaths(world: {
           possibleMtu: pathBytes - overhead(from, to),
         });
       }
-      // A silent host is no reason to refuse; a pair of sites between which nothing passed is.
+      // A silent host, or a site of silent hosts, is no reason to refuse: it is degraded, and nothing is placed there until
+      // it answers. A pair of sites that answer, and between which nothing passed, is.
+      const answering = new Set(
+        measured.filter(({ pathBytes }) => pathBytes !== undefined).map(({ from }) => from.siteId),
+      );
       for (const { from, to } of pairs) {
+        if (!answering.has(from.siteId) || !answering.has(to.siteId)) continue;
         const between = measured.filter(
           (one) => one.from.siteId === from.siteId && one.to.siteId === to.siteId,
         );
