@@ -28,9 +28,12 @@ export async function installProvider(mirror: string): Promise<string> {
 if (import.meta.main) {
   const path = await installProvider(join(homedir(), ".terraform.d", "plugins"));
   console.log(`Installed ${path}`);
-  console.log(
-    `Use it:  terraform { required_providers { drover = { source = "${providerAddress}" } } }  then terraform init`,
-  );
+  console.log(`Use it, then run terraform init:
+  terraform {
+    required_providers {
+      drover = { source = "${providerAddress}" }
+    }
+  }`);
   console.log(
     "After a rebuild of the same version, delete .terraform.lock.hcl before terraform init.",
   );
