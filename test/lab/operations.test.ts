@@ -26,6 +26,7 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { pino } from "pino";
 import { admitOrder, cost } from "../shepherd/operations/order.ts";
 import { atHost, startGuest } from "./hand-made-guest.ts";
+import { declareRing } from "./ring-records.ts";
 
 const name = "opers";
 /** Virtual size of the lab's image. */
@@ -52,7 +53,15 @@ beforeAll(async () => {
   const text = readFileSync(lab.configurationFile, "utf8");
   configuration = readConfiguration(text, lab.configurationFile);
   fleet = configuration.sites.flatMap((site) => site.hosts);
-  await declare();
+  await declareRing(store, {
+    environmentId,
+    networkId,
+    imageId,
+    imageDirectory: lab.imageDirectory,
+    diskBytes,
+    nowMs: clock.nowMs(),
+  });
+  for (const [index, id] of [rank0, rank1].entries()) await declareMachine(id, index);
   guest = openGuest(lab.layout, "drover-ring-rank-0");
   peer = openGuest(lab.layout, "drover-ring-rank-1");
 }, 240_000);
@@ -435,56 +444,6 @@ test("destroys both and leaves nothing of ours on any host", async () => {
   expect(await store.read((journal) => journal.objects.list("machine"))).toEqual([]);
   expect(await litter()).toEqual([]);
 }, 120_000);
-
-async function declare(): Promise<void> {
-  const file = (part: string) => join(lab.imageDirectory, part);
-  const { sha256 } = JSON.parse(readFileSync(file("image.json"), "utf8")) as {
-    sha256: { "base.qcow2": string; kernel: string; initrd: string };
-  };
-  const common = { version: 1, claimed: true, createdAtMs: clock.nowMs() };
-  await store.transaction(async (journal) => {
-    await journal.objects.put({
-      ...common,
-      kind: "environment",
-      id: environmentId,
-      key: "ring",
-      environmentId: undefined,
-      spec: { name: "ring", owner: "alice", class: "batch", sites: ["north", "south"] },
-      effective: {},
-    });
-    await journal.objects.put({
-      ...common,
-      kind: "network",
-      id: networkId,
-      key: `${environmentId}/lan`,
-      environmentId,
-      spec: { environmentId, name: "lan", cidr: "10.42.0.0/24" },
-      effective: { vni: 0xd00000, mtu: 1450 },
-    });
-    await journal.objects.put({
-      ...common,
-      kind: "image",
-      id: imageId,
-      key: "base",
-      environmentId: undefined,
-      spec: {
-        name: "base",
-        source: file("base.qcow2"),
-        sha256: sha256["base.qcow2"],
-        kernel: file("kernel"),
-        initrd: file("initrd"),
-        cmdline: "console=ttyS0 quiet",
-      },
-      effective: {
-        sizeBytes: statSync(file("base.qcow2")).size,
-        virtualBytes: diskBytes,
-        kernelSha256: sha256.kernel,
-        initrdSha256: sha256.initrd,
-      },
-    });
-  });
-  for (const [index, id] of [rank0, rank1].entries()) await declareMachine(id, index);
-}
 
 async function declareMachine(id: string, index: number): Promise<void> {
   const common = { version: 1, claimed: true, createdAtMs: clock.nowMs() };

@@ -27,6 +27,7 @@ import { systemClock as clock, createIds } from "@drover/shepherd/system";
 import { connectLibvirt } from "@drover/shepherd/worlds/libvirt";
 import { pino } from "pino";
 import { admitOrder, cost } from "../../shepherd/operations/order.ts";
+import { declareRing } from "../ring-records.ts";
 import type { Blow, Case, Victim } from "./cases.ts";
 
 const labName = "chaos";
@@ -62,7 +63,14 @@ export async function raiseStage(): Promise<Stage> {
   const store = openSqliteStore(":memory:");
   const [environmentId, networkId, imageId] = [ids.next(), ids.next(), ids.next()];
   let machineId = ids.next();
-  await declare();
+  await declareRing(store, {
+    environmentId,
+    networkId,
+    imageId,
+    imageDirectory: lab.imageDirectory,
+    diskBytes,
+    nowMs: clock.nowMs(),
+  });
   const guest: GuestShell = openGuest(lab.layout, "drover-ring-rank-0");
 
   const connect = (claim?: HostClaim) => connectLibvirt(configuration, { clock, log, claim });
@@ -441,55 +449,6 @@ echo "acknowledged $acknowledged"; echo "boot $boot"`,
         },
       }),
     );
-  }
-
-  async function declare(): Promise<void> {
-    const file = (part: string) => join(lab.imageDirectory, part);
-    const { sha256 } = JSON.parse(readFileSync(file("image.json"), "utf8")) as {
-      sha256: { "base.qcow2": string; kernel: string; initrd: string };
-    };
-    const common = { version: 1, claimed: true, createdAtMs: clock.nowMs() };
-    await store.transaction(async (journal) => {
-      await journal.objects.put({
-        ...common,
-        kind: "environment",
-        id: environmentId,
-        key: "ring",
-        environmentId: undefined,
-        spec: { name: "ring", owner: "alice", class: "batch", sites: ["north", "south"] },
-        effective: {},
-      });
-      await journal.objects.put({
-        ...common,
-        kind: "network",
-        id: networkId,
-        key: `${environmentId}/lan`,
-        environmentId,
-        spec: { environmentId, name: "lan", cidr: "10.42.0.0/24" },
-        effective: { vni: 0xd00000, mtu: 1450 },
-      });
-      await journal.objects.put({
-        ...common,
-        kind: "image",
-        id: imageId,
-        key: "base",
-        environmentId: undefined,
-        spec: {
-          name: "base",
-          source: file("base.qcow2"),
-          sha256: sha256["base.qcow2"],
-          kernel: file("kernel"),
-          initrd: file("initrd"),
-          cmdline: "console=ttyS0 quiet",
-        },
-        effective: {
-          sizeBytes: statSync(file("base.qcow2")).size,
-          virtualBytes: diskBytes,
-          kernelSha256: sha256.kernel,
-          initrdSha256: sha256.initrd,
-        },
-      });
-    });
   }
 
   return {
