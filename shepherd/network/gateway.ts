@@ -101,7 +101,14 @@ export function diffGateways(
         detail: `${gateway.address}${gateway.wayOut === undefined ? "" : " with a way out"}`,
       },
       {
-        start: [removeGateway(gateway.namespace), ...make(gateway)],
+        start: [
+          removeGateway(gateway.namespace),
+          // cards whose namespace is only just going away
+          ...[gateway.device, ...(gateway.wayOut === undefined ? [] : [gateway.wayOut.device])].map(
+            (device) => `ip link delete dev ${device} 2>/dev/null || :`,
+          ),
+          ...make(gateway),
+        ],
         end: sealGateway(gateway),
       },
     );

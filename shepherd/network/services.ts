@@ -85,7 +85,9 @@ function diffService(services: LanServices, observed: ObservedNetwork, changes: 
       },
       {
         start: [
-          ...(there === undefined ? [] : [removeServices(namespace)]),
+          // also what an earlier try left half made, and a card whose namespace is only just going away
+          removeServices(namespace),
+          `ip link delete dev ${device} 2>/dev/null || :`,
           ...make(services, files),
         ],
         end: [launch(services, files)],
