@@ -44,7 +44,7 @@ echo "127.0.0.1 localhost" >/lab/hosts
 cat /etc/passwd >/lab/passwd
 : >/etc/hosts
 ip netns add host
-nsenter --net=/run/netns/host -- sh /host-world.sh /lab north-1 drover-lab/north-1 &
+nsenter --net=/run/netns/host -- sh /host-world.sh /lab north-1 drover-lab/north-1 '' &
 n=0
 while [ ! -e /lab/ready ] && [ $n -lt 100 ]; do sleep 0.2; n=$((n + 1)); done
 read -r anchor </sys/fs/cgroup/drover-lab/north-1/daemons/cgroup.procs
