@@ -28,6 +28,7 @@ export const machines = defineList({
       yield {
         identity: { id: view.id },
         displayName: `${view.environment}/${view.name}`,
+        // a state is an object of wire values; its named type has no index signature
         state: () => stateOf(view, null).state as unknown as ObjectValue,
       };
     }

@@ -69,6 +69,7 @@ export async function checkPlan<A>(
   report(work.report, answer, { what, of, planned });
   if (body.verb !== "update" || !of.attributes.includes("ways")) return undefined;
   const ways = Object.fromEntries(answer.ways.map(({ attribute, way }) => [attribute, way]));
+  // A has `ways`: it was looked up just above
   return { planned: { ways } as unknown as Partial<PlannedOf<A>> };
 }
 

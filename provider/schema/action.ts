@@ -24,5 +24,6 @@ export interface ActionType<A = ObjectAttributes> {
 export function defineAction<const A extends Attributes>(
   declared: { attributes: A } & Omit<ActionType<A>, "attributes">,
 ): ActionType {
+  // its own attributes type is for its author; the catalogue keeps them all under the uniform one
   return declared as unknown as ActionType;
 }

@@ -32,5 +32,6 @@ export interface EphemeralType<A = ObjectAttributes> {
 export function defineEphemeral<const A extends Attributes>(
   declared: { attributes: A } & Omit<EphemeralType<A>, "attributes">,
 ): EphemeralType {
+  // its own attributes type is for its author; the catalogue keeps them all under the uniform one
   return declared as unknown as EphemeralType;
 }

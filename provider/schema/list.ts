@@ -31,5 +31,6 @@ export interface ListType<A = ObjectAttributes> {
 export function defineList<const A extends Attributes>(
   declared: { attributes: A } & Omit<ListType<A>, "attributes">,
 ): ListType {
+  // its own attributes type is for its author; the catalogue keeps them all under the uniform one
   return declared as unknown as ListType;
 }

@@ -147,12 +147,14 @@ export type ObjectAttributes = Attributes;
 export function defineResource<const A extends Attributes>(
   declared: { attributes: A } & Omit<ResourceType<A>, "attributes">,
 ): ResourceType {
+  // its own attributes type is for its author; the catalogue keeps them all under the uniform one
   return declared as unknown as ResourceType;
 }
 
 export function defineDataSource<const A extends Attributes>(
   declared: { attributes: A } & Omit<DataSourceType<A>, "attributes">,
 ): DataSourceType {
+  // its own attributes type is for its author; the catalogue keeps them all under the uniform one
   return declared as unknown as DataSourceType;
 }
 

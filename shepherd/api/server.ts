@@ -100,7 +100,8 @@ export function createApi(
     serverFactory: (handler) =>
       tls === undefined
         ? createServer(limits, handler)
-        : (createTlsServer({ ...tls, ...limits }, handler) as unknown as Server),
+        : // a TLS server is a server to Fastify; Node types the two apart
+          (createTlsServer({ ...tls, ...limits }, handler) as unknown as Server),
     logger: false,
     bodyLimit: bodyLimitBytes,
     forceCloseConnections: true,

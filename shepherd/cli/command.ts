@@ -69,6 +69,7 @@ export function define<Arguments extends readonly unknown[], Options>(
   command.setUp?.(made);
   made.action(async (...given: unknown[]) => {
     // commander hands arguments, then options, then the command itself
+    // commander has counted them against the declared arguments
     const args = given.slice(0, -2) as unknown as Arguments;
     const options = given.at(-2) as Options & SharedOptions;
     const context = contextOf(options, streams);

@@ -98,6 +98,7 @@ function vectorOf(written: WrittenVector, rule: string | undefined): Vector {
   const given = Object.entries(written).filter(([key]) => !notOfInstance.has(key));
   const instance = { level: "deny", ...Object.fromEntries(given) };
   const drover = { constraints: { [rule]: { i: instance } }, exemptions: [] };
+  // on purpose perhaps malformed: the door is what judges it
   return { ...common, data: { drover } as unknown as PolicyData };
 }
 

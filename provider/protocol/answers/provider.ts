@@ -60,6 +60,7 @@ export function providerAnswers(session: Session): Handlers {
     ConfigureProvider: (request) =>
       session.reporting("ConfigureProvider", async () => {
         const config = decodeObject(providerAttributes, request.config);
+        // decoded by providerAttributes, of which ProviderConfig is the type
         session.configure(config as unknown as ProviderConfig, request.terraform_version);
         return {};
       }),

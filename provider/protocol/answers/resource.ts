@@ -174,6 +174,7 @@ async function foresee(
   if (type.foresee === undefined || session.configUnknown || equal(prior, planned)) return {};
   const work = session.work(report);
   if (work === undefined) return {};
+  // uniform values; their shapes were checked when they were decoded
   return (await type.foresee(work, change as unknown as ForeseenChange<Attributes>)) ?? {};
 }
 

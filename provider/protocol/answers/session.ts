@@ -74,6 +74,7 @@ export class Session {
 
   /** What the provider block says is not known before apply. */
   get configUnknown(): boolean {
+    // a configuration is an object of wire values; its named type has no index signature
     return !isWhollyKnown(this.config as unknown as ObjectValue);
   }
 

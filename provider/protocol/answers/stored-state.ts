@@ -65,6 +65,7 @@ export function storedStateAnswers(session: Session): Handlers {
         if (work === undefined || id === undefined) return {};
         const state = await imported(type, work, id);
         if (state === null) return {};
+        // an upgrader gives an object of wire values; it is encoded by the schema next
         const values = state as unknown as ObjectValue;
         return {
           imported_resources: [
@@ -132,6 +133,7 @@ function moved(
   }
   const state = move.state({ state: stored, schemaVersion: version }, report);
   if (state === null) return undefined;
+  // an upgrader gives an object of wire values; it is encoded by the schema next
   const values = state as unknown as ObjectValue;
   return Object.fromEntries(
     Object.keys(type.attributes).map((name) => [name, values[name] ?? null]),

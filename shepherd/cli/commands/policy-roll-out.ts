@@ -154,6 +154,7 @@ function addActivate(policy: Command, streams: Streams): void {
       } catch (error) {
         if (!(error instanceof ProblemError) || error.code !== "policy.flips") throw error;
         const { problem } = error;
+        // what the route puts into `details` of this code
         const report = problem.details as unknown as FlipReport & { readonly limit: number };
         show(context, problem, () =>
           renderFlips({ ...report, outcomes: report.flips, unfit: 0, undecided: 0 }),
