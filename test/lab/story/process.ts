@@ -62,12 +62,18 @@ export function run(argv: readonly string[], options: RunOptions = {}): Promise<
   });
 }
 
-/** Like run, but a non-zero exit is a Miss with the whole output. */
+/** What a command that failed said of it: its errors first, and only the end of its output, which a log may cut. */
+export function whyOf({ stdout, stderr }: Finished): string {
+  const tail = stdout.split("\n").slice(-20).join("\n");
+  return `${stderr.trim()}\n… ${tail}`;
+}
+
+/** Like run, but a non-zero exit is a Miss with its errors. */
 export async function must(argv: readonly string[], options: RunOptions = {}): Promise<Finished> {
   const finished = await run(argv, options);
   if (finished.code !== 0) {
     throw new Miss(
-      `${argv.join(" ")} ended with ${finished.code}\n${finished.stdout}${finished.stderr}`,
+      `${argv.join(" ")} ended with ${finished.code}: ${whyOf(finished)}`,
     );
   }
   return finished;

@@ -1,7 +1,7 @@
 /** A real Terraform (or OpenTofu) in one working directory, with our provider from a filesystem mirror. */
 import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Finished, must, type RunOptions, run } from "./process.ts";
+import { type Finished, must, type RunOptions, run, whyOf } from "./process.ts";
 
 export interface PlannedChange {
   readonly address: string;
@@ -65,7 +65,7 @@ export class Terraform {
         code: planned.code,
         changes: [],
         ms: planned.ms,
-        text: planned.stdout + planned.stderr,
+        text: whyOf(planned),
       };
     const shown = JSON.parse((await this.must(["show", "-json", file])).stdout) as {
       resource_changes?: {

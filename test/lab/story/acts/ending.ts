@@ -1,5 +1,5 @@
 /** Acts 10 to 12: leases end, decisions explain themselves, nothing is left behind. */
-import { until } from "../process.ts";
+import { until, whyOf } from "../process.ts";
 import type { Story } from "../story.ts";
 import { foreignName, readJson } from "../world.ts";
 import { granted, guestsOf, memoryKib } from "./measuring.ts";
@@ -90,7 +90,7 @@ export async function leaveNothing(story: Story): Promise<void> {
       destroyed.code === 0,
       destroyed.code === 0
         ? `${(destroyed.ms / 1000).toFixed(1)} s`
-        : destroyed.stdout + destroyed.stderr,
+        : whyOf(destroyed),
     );
   }
   const left = (await world.witness()).map((seen) => ({
