@@ -72,9 +72,7 @@ export function whyOf({ stdout, stderr }: Finished): string {
 export async function must(argv: readonly string[], options: RunOptions = {}): Promise<Finished> {
   const finished = await run(argv, options);
   if (finished.code !== 0) {
-    throw new Miss(
-      `${argv.join(" ")} ended with ${finished.code}: ${whyOf(finished)}`,
-    );
+    throw new Miss(`${argv.join(" ")} ended with ${finished.code}: ${whyOf(finished)}`);
   }
   return finished;
 }

@@ -88,9 +88,7 @@ export async function leaveNothing(story: Story): Promise<void> {
     timeline.check(
       `terraform destroy ${stack === story.ring ? "ring" : "neighbour"}`,
       destroyed.code === 0,
-      destroyed.code === 0
-        ? `${(destroyed.ms / 1000).toFixed(1)} s`
-        : whyOf(destroyed),
+      destroyed.code === 0 ? `${(destroyed.ms / 1000).toFixed(1)} s` : whyOf(destroyed),
     );
   }
   const left = (await world.witness()).map((seen) => ({
