@@ -4,12 +4,11 @@
  * that this may stop at any instruction and go on in another process from the same rows.
  */
 import { Fault, type FaultData, toFaultData } from "#model/fault";
-import type { Cost, Operation, OperationState, Plan, StepRecord, StepState } from "#model/plan";
+import type { Operation, Plan, StepRecord } from "#model/plan";
 import type { Ms } from "#model/units";
-import { forgetGroup, forgetUndone, recordAdaptations } from "#operations/adaptations";
 import { withBudget } from "#operations/budget";
 import type { Exclusives } from "#operations/exclusives";
-import { changeMachine } from "#operations/records";
+import { OperationRows, Stopped, type Work } from "#operations/operation-rows";
 import {
   isSilence,
   type Look,
@@ -18,7 +17,6 @@ import {
   type StepContext,
   type StepData,
 } from "#operations/step";
-import type { Journal } from "#ports/store";
 
 /** Waiting for a host: soon at first, then at an easy pace. */
 const firstWaitMs = 500;
@@ -29,7 +27,6 @@ const undoAttempts = 3;
 const insistWithoutSilence = 20;
 /** What cleans up is worth a second try; what changes a machine is looked at and undone. */
 const attemptsOf = { undo: 1, go_on: 3, insist: Number.POSITIVE_INFINITY };
-const progressEveryMs = 1_000;
 
 export interface Run {
   /** Resolves when the operation ended, or when the engine was told to stop. */
@@ -51,14 +48,8 @@ class Stuck extends Error {
     this.commands = commands;
   }
 }
-/** The shepherd stops; nothing failed. */
-class Stopped extends Error {}
 
-export function runOperation(
-  world: OperationWorld,
-  exclusives: Exclusives,
-  work: { readonly operation: Operation; readonly plan: Plan; readonly steps: readonly Step[] },
-): Run {
+export function runOperation(world: OperationWorld, exclusives: Exclusives, work: Work): Run {
   const engine = new Engine(world, exclusives, work);
   return {
     ended: engine.run(),
@@ -76,22 +67,18 @@ class Engine {
   readonly #operation: Operation;
   readonly #plan: Plan;
   readonly #steps: readonly Step[];
-  readonly #records = new Map<number, StepRecord>();
+  readonly #rows: OperationRows;
   #wakeUp: () => void = () => undefined;
-  #lastProgressMs = 0;
   /** Faults of steps that the operation went on after. */
   readonly #leftovers: FaultData[] = [];
 
-  constructor(
-    world: OperationWorld,
-    exclusives: Exclusives,
-    work: { readonly operation: Operation; readonly plan: Plan; readonly steps: readonly Step[] },
-  ) {
+  constructor(world: OperationWorld, exclusives: Exclusives, work: Work) {
     this.#world = world;
     this.#exclusives = exclusives;
     this.#operation = work.operation;
     this.#plan = work.plan;
     this.#steps = work.steps;
+    this.#rows = new OperationRows(world, work, () => this.#stopped.signal.aborted);
   }
 
   wake(): void {
@@ -105,16 +92,13 @@ class Engine {
 
   async run(): Promise<void> {
     try {
-      const rows = await this.#world.store.read((journal) =>
-        journal.steps.ofOperation(this.#operation.id),
-      );
-      for (const row of rows) this.#records.set(row.n, row);
+      await this.#rows.load();
       if (this.#operation.cancelRequested)
         this.cancelled.abort(new Fault("operation.cancelled", {}));
-      if (this.#operation.state === "undoing" || this.#anyUndone()) {
-        await this.#turnRound(this.#firstFault());
+      if (this.#operation.state === "undoing" || this.#rows.anyUndone()) {
+        await this.#turnRound(this.#rows.firstFault());
       } else {
-        await this.#begin();
+        await this.#rows.begin();
         await this.#forward(0);
       }
     } catch (error) {
@@ -122,7 +106,7 @@ class Engine {
       if (error instanceof Stuck) {
         const { question } = error;
         const commands = [...error.commands, `drover stuck retry ${this.#operation.id}`];
-        await this.#end(
+        await this.#rows.end(
           "stuck",
           toFaultData(new Fault("operation.question", { question, commands })),
         );
@@ -132,31 +116,10 @@ class Engine {
     }
   }
 
-  async #begin(): Promise<void> {
-    await this.#write(async (journal) => {
-      const resumed = this.#operation.state === "running" || this.#records.size > 0;
-      await this.#patch(journal, { state: "running", epoch: this.#world.epoch });
-      await journal.events.append({
-        kind: "operation.started",
-        atMs: this.#world.clock.nowMs(),
-        environmentId: this.#operation.environmentId,
-        machineId: this.#operation.machineIds[0],
-        data: {
-          operationId: this.#operation.id,
-          kind: this.#operation.kind,
-          requestId: this.#operation.requestId,
-          planId: this.#operation.planId,
-          machineIds: this.#operation.machineIds,
-          resumed,
-        },
-      });
-    });
-  }
-
   async #forward(from: number): Promise<void> {
     for (let n = from; n < this.#steps.length; n += 1) {
       const step = this.#steps[n];
-      const state = this.#records.get(n)?.state;
+      const state = this.#rows.records.get(n)?.state;
       if (step === undefined || state === "done") continue;
       if (state === "failed" && step.onFault === "go_on") {
         this.#keepLeftover(n);
@@ -172,7 +135,7 @@ class Engine {
       } catch (error) {
         if (error instanceof Stopped || error instanceof Stuck) throw error;
         const fault = toFaultData(this.#whyFailed(error));
-        await this.#record(n, { state: "failed", fault, endedAtMs: this.#nowMs() });
+        await this.#rows.record(n, { state: "failed", fault, endedAtMs: this.#nowMs() });
         if (step.onFault === "go_on") {
           this.#keepLeftover(n);
           continue;
@@ -182,11 +145,11 @@ class Engine {
       }
     }
     const [leftover] = this.#leftovers;
-    await this.#end(leftover === undefined ? "succeeded" : "partial", leftover);
+    await this.#rows.end(leftover === undefined ? "succeeded" : "partial", leftover);
   }
 
   async #runStep(n: number, step: Step): Promise<void> {
-    const resumed = this.#records.get(n)?.state === "doing";
+    const resumed = this.#rows.records.get(n)?.state === "doing";
     const attempts = attemptsOf[step.onFault ?? "undo"];
     for (let attempt = 1; ; attempt += 1) {
       try {
@@ -205,7 +168,7 @@ class Engine {
 
   async #lookAndDo(n: number, step: Step, resumed: boolean): Promise<void> {
     // Looking is part of a step's time: over a slow line it may be most of it.
-    const startedAtMs = this.#records.get(n)?.startedAtMs ?? this.#nowMs();
+    const startedAtMs = this.#rows.records.get(n)?.startedAtMs ?? this.#nowMs();
     // Where something may have happened already, silence is waited out; a fresh step on a silent host just fails.
     const before = await this.#look(n, step, { phase: "before", patient: resumed, resumed });
     if (before.verdict === "done") {
@@ -216,8 +179,8 @@ class Engine {
       });
       return;
     }
-    const observed = this.#records.get(n)?.observed ?? before.seen ?? {};
-    await this.#record(n, {
+    const observed = this.#rows.records.get(n)?.observed ?? before.seen ?? {};
+    await this.#rows.record(n, {
       state: "doing",
       observed,
       startedAtMs,
@@ -243,7 +206,7 @@ class Engine {
     const phase = failed ? "after_fault" : "after";
     const after = await this.#look(n, step, { phase, patient: true, resumed });
     if (after.verdict === "done") {
-      const journaled = (this.#records.get(n)?.outcome ?? {}) as StepData;
+      const journaled = (this.#rows.records.get(n)?.outcome ?? {}) as StepData;
       await this.#finishStep(n, step, {
         seen: after.seen ?? {},
         outcome: { ...journaled, ...after.outcome, ...outcome },
@@ -271,11 +234,11 @@ class Engine {
           step.observe(this.#context(n, step, how)),
         );
         if (look.verdict === "broken") {
-          await this.#setMachineUnknown(step, true);
+          await this.#rows.setMachineUnknown(step, true);
           throw new Stuck(look.question, look.commands);
         }
         if (look.verdict !== "unknown") {
-          if (attempt > 1) await this.#setMachineUnknown(step, false);
+          if (attempt > 1) await this.#rows.setMachineUnknown(step, false);
           return look;
         }
         if (!how.patient) throw new Fault("operation.question", { question: look.question });
@@ -286,7 +249,7 @@ class Engine {
         if (!isSilence(error) && (faults += 1) >= undoAttempts) throw error;
         question = toFaultData(error).message;
       }
-      if (attempt === 1) await this.#setMachineUnknown(step, true);
+      if (attempt === 1) await this.#rows.setMachineUnknown(step, true);
       await this.#pause(waitOf(attempt), step, question);
     }
   }
@@ -294,11 +257,11 @@ class Engine {
   /** Undoes backwards. Past the pivot there is no way back: what was reached stays, and the operation is `partial`. */
   async #turnRound(fault: FaultData): Promise<void> {
     if (this.#operation.state !== "undoing") {
-      await this.#write((journal) => this.#patch(journal, { state: "undoing", fault }));
+      await this.#rows.beginUndo(fault);
     }
     for (let n = this.#steps.length - 1; n >= 0; n -= 1) {
       const step = this.#steps[n];
-      const record = this.#records.get(n);
+      const record = this.#rows.records.get(n);
       if (step === undefined || record === undefined || record.state === "undone") continue;
       // Refused before anything was begun.
       if (record.startedAtMs === undefined) continue;
@@ -306,7 +269,7 @@ class Engine {
         const crossed = await this.#crossed(n, step, record);
         if (crossed) {
           await this.#carryToTheEnd(n + 1);
-          await this.#end("partial", fault);
+          await this.#rows.end("partial", fault);
           return;
         }
       }
@@ -314,13 +277,13 @@ class Engine {
         // Behind a pivot it only cleaned up; the pivot itself is met further down.
         if (this.#steps.slice(0, n).some((earlier) => earlier.pivot === true)) continue;
         // Else this is a destroy: it stays half done, and another destroy goes on.
-        await this.#end("failed", fault);
+        await this.#rows.end("failed", fault);
         return;
       }
       // What changed nothing has nothing to take back.
       if (step.undo !== undefined) await this.#undoStep(n, step, step.undo);
     }
-    await this.#end(fault.code === "operation.cancelled" ? "cancelled" : "failed", fault);
+    await this.#rows.end(fault.code === "operation.cancelled" ? "cancelled" : "failed", fault);
   }
 
   /** The pivot may have happened although its step failed: only the hosts know. */
@@ -341,13 +304,13 @@ class Engine {
     for (let n = from; n < this.#steps.length; n += 1) {
       const step = this.#steps[n];
       if (step?.undoImpossible === undefined) return;
-      const state = this.#records.get(n)?.state;
+      const state = this.#rows.records.get(n)?.state;
       if (state === "done" || state === "undone" || state === "failed") continue;
       try {
         await this.#runStep(n, step);
       } catch (error) {
         if (error instanceof Stopped || error instanceof Stuck) throw error;
-        await this.#record(n, {
+        await this.#rows.record(n, {
           state: "failed",
           fault: toFaultData(error),
           endedAtMs: this.#nowMs(),
@@ -357,7 +320,7 @@ class Engine {
   }
 
   async #undoStep(n: number, step: Step, undo: NonNullable<Step["undo"]>): Promise<void> {
-    await this.#record(n, { state: "undoing" });
+    await this.#rows.record(n, { state: "undoing" });
     let refusals = 0;
     for (let attempt = 1; ; attempt += 1) {
       this.#throwIfStopped();
@@ -371,14 +334,14 @@ class Engine {
         // Not answering is no reason to give up; refusing is.
         const waits = isSilence(error) || fault.code === "operation.question";
         if (!waits && (refusals += 1) >= undoAttempts) {
-          await this.#record(n, { state: "undo_failed", fault, endedAtMs: this.#nowMs() });
+          await this.#rows.record(n, { state: "undo_failed", fault, endedAtMs: this.#nowMs() });
           throw new Stuck(`${step.name} could not be undone: ${fault.message}`);
         }
-        if (attempt === 1 && waits) await this.#setMachineUnknown(step, true);
+        if (attempt === 1 && waits) await this.#rows.setMachineUnknown(step, true);
         await this.#pause(waitOf(attempt), step, fault.message);
       }
     }
-    await this.#record(n, { state: "undone", endedAtMs: this.#nowMs() }, (journal) =>
+    await this.#rows.record(n, { state: "undone", endedAtMs: this.#nowMs() }, (journal) =>
       step.revert?.(journal, this.#context(n, step, { phase: "after_fault", resumed: true })),
     );
   }
@@ -389,8 +352,8 @@ class Engine {
     { seen, outcome, startedAtMs }: { seen: StepData; outcome: StepData; startedAtMs: Ms },
   ): Promise<void> {
     const context = this.#context(n, step, { phase: "after", resumed: false });
-    const record = this.#records.get(n);
-    await this.#record(
+    const record = this.#rows.records.get(n);
+    await this.#rows.record(
       n,
       {
         state: "done",
@@ -401,46 +364,6 @@ class Engine {
       },
       (journal) => step.commit?.(journal, context, seen),
     );
-  }
-
-  async #end(state: OperationState, fault: FaultData | undefined): Promise<void> {
-    await this.#write(async (journal) => {
-      const nowMs = this.#nowMs();
-      const operation = await this.#patch(journal, {
-        state,
-        fault,
-        measured: this.#measured(nowMs),
-        endedAtMs: nowMs,
-        progress: { percent: state === "succeeded" ? 100 : this.#percent(), message: state },
-      });
-      if (state !== "stuck") {
-        // What may still happen at a host of a stuck one stays counted.
-        await journal.reservations.removeOf(operation.id);
-        await this.#settleUnknown(journal, operation, nowMs);
-      }
-      const ended = { operation, plan: this.#plan, nowMs, ids: this.#world.ids };
-      // What was taken back leaves the terms of what stands alone.
-      if (state === "succeeded" || state === "partial") {
-        await recordAdaptations(journal, ended);
-        await forgetGroup(journal, ended);
-      } else if (state !== "stuck") await forgetUndone(journal, ended);
-      await journal.events.append({
-        kind: "operation.ended",
-        atMs: nowMs,
-        environmentId: operation.environmentId,
-        machineId: operation.machineIds[0],
-        data: {
-          operationId: operation.id,
-          kind: operation.kind,
-          requestId: operation.requestId,
-          state,
-          measured: operation.measured,
-          fault: briefly(fault),
-          machineIds: operation.machineIds,
-        },
-      });
-    });
-    this.#world.log.info({ operation: this.#operation.id, state, fault }, "operation ended");
   }
 
   #context(
@@ -454,158 +377,29 @@ class Engine {
       exclusives: this.#exclusives,
       operation: this.#operation,
       plan: this.#plan,
-      record: this.#records.get(n),
+      record: this.#rows.records.get(n),
       phase: how.phase,
       resumed: how.resumed,
       signal: this.cancelled.signal,
       read: (work) => world.store.read(work),
-      progress: (fraction, message) => this.#tellProgress(n, step, fraction, message),
+      progress: (fraction, message) => this.#rows.tellProgress(n, step, fraction, message),
       mark: async (outcome, work) => {
-        const record = this.#records.get(n);
+        const record = this.#rows.records.get(n);
         if (record === undefined) throw new Error(`step ${step.name} marks before it began`);
         const merged = { ...(record.outcome as StepData | undefined), ...outcome };
-        await this.#record(n, { state: record.state, outcome: merged }, work, "silent");
+        await this.#rows.record(n, { state: record.state, outcome: merged }, work, "silent");
       },
     };
   }
 
-  /** One row, its event, and whatever belongs into the same transaction. */
-  async #record(
-    n: number,
-    change: Partial<StepRecord> & { readonly state: StepState },
-    work?: (journal: Journal) => Promise<void> | undefined,
-    events: "told" | "silent" = "told",
-  ): Promise<void> {
-    const before = this.#records.get(n);
-    const row: StepRecord = {
-      ...before,
-      operationId: this.#operation.id,
-      n,
-      name: before?.name ?? this.#steps[n]?.name ?? "",
-      ...change,
-    };
-    await this.#write(async (journal) => {
-      await journal.steps.put(row);
-      await work?.(journal);
-      if (events === "silent") return;
-      await journal.events.append({
-        kind: row.state === "doing" || row.state === "undoing" ? "step.started" : "step.ended",
-        atMs: this.#nowMs(),
-        environmentId: this.#operation.environmentId,
-        machineId: this.#steps[n]?.machine?.id ?? this.#operation.machineIds[0],
-        data: {
-          operationId: row.operationId,
-          n,
-          name: row.name,
-          state: row.state,
-          observed: row.observed,
-          outcome: row.outcome,
-          fault: tellsFault.has(row.state) ? briefly(row.fault) : undefined,
-        },
-      });
-    });
-    this.#records.set(n, row);
-  }
-
-  /** Every write passes here: a stopped engine writes no more. */
-  #write<T>(work: (journal: Journal) => Promise<T>): Promise<T> {
-    this.#throwIfStopped();
-    return this.#world.store.transaction(work);
-  }
-
-  /** Read, change, put: `cancelRequested` may have been set meanwhile. */
-  async #patch(journal: Journal, change: Partial<Operation>): Promise<Operation> {
-    const stored = (await journal.operations.get(this.#operation.id)) ?? this.#operation;
-    const operation = { ...stored, ...change };
-    await journal.operations.put(operation);
-    return operation;
-  }
-
-  #tellProgress(n: number, step: Step, fraction: number, message: string): void {
-    const nowMs = this.#nowMs();
-    if (nowMs - this.#lastProgressMs < progressEveryMs || this.#stopped.signal.aborted) return;
-    this.#lastProgressMs = nowMs;
-    void this.#putProgress(this.#percent(n, step.weightMs * fraction), message);
-  }
-
-  async #putProgress(percent: number, message: string): Promise<void> {
-    try {
-      await this.#write(async (journal) => {
-        const stored = await journal.operations.get(this.#operation.id);
-        if (stored === undefined || stored.endedAtMs !== undefined) return;
-        const progress = { percent: Math.max(percent, stored.progress.percent), message };
-        await journal.operations.put({ ...stored, progress });
-        await journal.events.append({
-          kind: "operation.progress",
-          atMs: this.#nowMs(),
-          environmentId: stored.environmentId,
-          machineId: stored.machineIds[0],
-          data: { operationId: stored.id, requestId: stored.requestId, ...progress },
-        });
-      });
-    } catch (error) {
-      // Progress is for people; what matters is journaled by its own step.
-      this.#world.log.warn({ fault: toFaultData(error) }, "progress was not journaled");
-    }
-  }
-
-  #percent(current = -1, currentMs = 0): number {
-    let doneMs = 0;
-    let allMs = 0;
-    for (const [n, step] of this.#steps.entries()) {
-      allMs += step.weightMs;
-      if (this.#records.get(n)?.state === "done") doneMs += step.weightMs;
-      else if (n === current) doneMs += currentMs;
-    }
-    return allMs === 0 ? 0 : Math.min(99, Math.floor((doneMs / allMs) * 100));
-  }
-
-  #measured(nowMs: Ms): Cost {
-    let bytes = 0;
-    let downtimeMs = 0;
-    let startedAtMs = nowMs;
-    for (const { outcome, startedAtMs: at } of this.#records.values()) {
-      const measured = (outcome ?? {}) as { bytes?: number; downtimeMs?: number };
-      bytes += measured.bytes ?? 0;
-      downtimeMs += measured.downtimeMs ?? 0;
-      startedAtMs = Math.min(startedAtMs, at ?? nowMs);
-    }
-    return { durationMs: nowMs - startedAtMs, bytes, downtimeMs };
-  }
-
   async #pause(durationMs: Ms, step: Step, question: string): Promise<void> {
-    await this.#putProgress(this.#percent(), `${step.name}: ${question}`);
+    await this.#rows.putProgress(this.#rows.percent(), `${step.name}: ${question}`);
     const woken = Promise.withResolvers<void>();
     this.#wakeUp = woken.resolve;
     const cancel = this.#world.clock.at(this.#nowMs() + durationMs, woken.resolve);
     await woken.promise;
     cancel();
     this.#throwIfStopped();
-  }
-
-  /** Nobody knows how the machine is while its host does not say; journaled, so that everyone sees it. */
-  async #setMachineUnknown(step: Step, unknown: boolean): Promise<void> {
-    const { machine } = step;
-    if (machine === undefined) return;
-    await this.#write((journal) =>
-      changeMachine(journal, machine.id, this.#nowMs(), {
-        state: unknown ? "unknown" : machine.state,
-      }),
-    );
-  }
-
-  /**
-   * It ended, so every host has answered: nothing stays unknown. A predecessor may have died between the answer and the
-   * row that says so, and a step that is done is not looked at again.
-   */
-  async #settleUnknown(journal: Journal, operation: Operation, nowMs: Ms): Promise<void> {
-    for (const id of operation.machineIds) {
-      const effective = (await journal.objects.get("machine", id))?.effective;
-      if (effective?.state !== "unknown") continue;
-      const lives = effective.hostId === "" ? "failed" : "running";
-      const state = operation.kind === "destroy" ? "destroying" : lives;
-      await changeMachine(journal, id, nowMs, { state });
-    }
   }
 
   /** A step that a cancel broke off did not fail by itself. */
@@ -615,22 +409,8 @@ class Engine {
   }
 
   #keepLeftover(n: number): void {
-    const fault = this.#records.get(n)?.fault;
+    const fault = this.#rows.records.get(n)?.fault;
     if (fault !== undefined) this.#leftovers.push(fault);
-  }
-
-  #anyUndone(): boolean {
-    const undone: readonly StepState[] = ["undoing", "undone", "undo_failed"];
-    return [...this.#records.values()].some((record) => undone.includes(record.state));
-  }
-
-  #firstFault(): FaultData {
-    const failed = [...this.#records.values()].find((record) => record.fault !== undefined);
-    return (
-      this.#operation.fault ??
-      failed?.fault ??
-      toFaultData(new Fault("operation.interrupted", { operation: this.#operation.id }))
-    );
   }
 
   #throwIfStopped(): void {
@@ -640,12 +420,6 @@ class Engine {
   #nowMs(): Ms {
     return this.#world.clock.nowMs();
   }
-}
-
-const tellsFault: ReadonlySet<StepState> = new Set(["failed", "undo_failed"]);
-
-function briefly(fault: FaultData | undefined) {
-  return fault && { code: fault.code, message: fault.message };
 }
 
 function waitOf(attempt: number): Ms {
