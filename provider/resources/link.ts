@@ -1,9 +1,10 @@
-/** `drover_link`: a promised rate between two machines. The rate is a baseline; the one in force stands in `effective`. */
+/** `drover_link`: a promised rate between two machines, or between a machine and its network. The rate is a baseline; the one in force stands in `effective`. */
 import { path } from "@drover/shepherd/api/client";
 import type { LinkBody, LinkPatch, LinkView } from "@drover/shepherd/api/contract";
 import { attributes, type StateOf } from "#schema/attribute";
 import { identityById } from "#schema/identity";
 import { defineResource, type PrivateData } from "#schema/resource";
+import { exactlyOneOf, together } from "#schema/rules";
 import { timeoutsAttribute } from "#schema/timeouts";
 import { oneOf, size, wholeNumber } from "#schema/validators";
 import { isUnknown, unknown } from "#schema/value";
@@ -24,10 +25,23 @@ const declared = attributes({
   },
   machines: {
     type: ["set", "string"],
-    required: true,
+    optional: true,
     replaces: true,
     description: "Names of the two machines that it joins, in any order.",
     validators: [size({ min: 2, max: 2 }, "the names of two machines")],
+  },
+  machine: {
+    type: "string",
+    optional: true,
+    replaces: true,
+    description: "Name of the one machine of a link with a network.",
+  },
+  network: {
+    type: "string",
+    optional: true,
+    replaces: true,
+    description:
+      "Name of the network that `machine` is joined with: the rate counts all that the machine sends there and receives from there, except with machines that it has a link of its own with.",
   },
   rate_mbps: {
     type: "number",
@@ -90,9 +104,11 @@ function driftedRate({ rate_mbps, effective }: LinkView): number | undefined {
 export const link = defineResource({
   name: "drover_link",
   version: 0,
-  description: "A promised rate between two machines of one environment.",
-  importId: "environment/machine,machine or id",
+  description:
+    "A promised rate between two machines of one environment, or between a machine and its network.",
+  importId: "environment/machine,machine, environment/machine@network or id",
   attributes: declared,
+  rules: [exactlyOneOf("machines", "machine"), together("machine", "network")],
   identity: identityById("link"),
   plan: ({ prior, planned, config, private: kept }, report) => {
     if (prior === null || prior.effective === null) return {};
@@ -125,7 +141,8 @@ export const link = defineResource({
     put: (planned) => ({
       path: path`/v1/environments/${String(planned.environment_id)}/links`,
       body: {
-        machines: ends(planned.machines),
+        machines: ends(planned),
+        network: known(planned.network),
         rate_mbps: planned.rate_mbps as number,
         latency: known(planned.latency) as LinkBody["latency"] & string,
         burst_kib: known(planned.burst_kib),
@@ -135,7 +152,7 @@ export const link = defineResource({
     lookUp: (client, planned) =>
       findOne<LinkView>(client, "/v1/links", {
         environment: String(planned.environment_id),
-        machines: ends(planned.machines).join(","),
+        ...keyOf(planned),
       }),
     patch: ({ prior, planned }) =>
       planned.rate_mbps === prior.rate_mbps
@@ -151,7 +168,9 @@ export const link = defineResource({
       state: {
         id: view.id,
         environment_id: view.environment_id,
-        machines: view.machines,
+        machines: view.network == null ? view.machines : null,
+        machine: view.network == null ? null : (view.machines[0] ?? null),
+        network: view.network ?? null,
         rate_mbps: driftedRate(view) ?? view.rate_mbps,
         latency: view.latency ?? null,
         burst_kib: view.burst_kib ?? null,
@@ -174,18 +193,21 @@ export const link = defineResource({
         : reached;
     },
     idOf: (state) => state.id ?? "",
-    nameOf: (state) => ends(state.machines).join(" - "),
+    nameOf: (state) => [...ends(state), known(state.network) ?? []].flat().join(" - "),
     find: (client, id) => {
       const key = splitImportId(id);
       return key === undefined
         ? client.find(path`/v1/links/${id}`)
         : findOne<LinkView>(client, "/v1/links", {
             environment: key.environment,
-            machines: key.name,
+            ...keyOfName(key.name),
           });
     },
-    importIdOf: (planned) =>
-      `${String(planned.environment_id)}/${ends(planned.machines).join(",")}`,
+    importIdOf: (planned) => {
+      const network = known(planned.network);
+      const name = ends(planned).join(",") + (network === null ? "" : `@${network}`);
+      return `${String(planned.environment_id)}/${name}`;
+    },
   }),
 });
 
@@ -198,8 +220,24 @@ function promised({ effective }: State, rate: unknown): Partial<LinkPatch> {
   };
 }
 
-/** Both names, sorted, as the shepherd keeps them. */
-function ends(machines: unknown): [string, string] {
-  const [left = "", right = ""] = Array.isArray(machines) ? machines.map(String).toSorted() : [];
-  return [left, right];
+/** The names, sorted, as the shepherd keeps them: two, or the one of a link with a network. */
+function ends({ machines, machine }: Joined): string[] {
+  if (Array.isArray(machines)) return machines.map(String).toSorted();
+  return typeof machine === "string" ? [machine] : [];
+}
+interface Joined {
+  readonly machines: unknown;
+  readonly machine: unknown;
+}
+
+/** What the list of links is searched by. */
+function keyOf(joined: Joined & { readonly network: unknown }): Record<string, string> {
+  return {
+    machines: ends(joined).join(","),
+    ...(typeof joined.network === "string" ? { network: joined.network } : {}),
+  };
+}
+function keyOfName(name: string): Record<string, string> {
+  const [machines = "", network] = name.split("@");
+  return { machines, ...(network === undefined ? {} : { network }) };
 }

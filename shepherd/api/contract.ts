@@ -15,7 +15,7 @@
  *   PUT    /v1/images/:name                               body ImageBody -> Mutation<ImageView>
  *   PUT    /v1/blobs/:sha256                              raw body; 201 once stored and verified; HEAD asks whether it is there
  *   GET    /v1/networks/:id /v1/machines/:id /v1/links/:id /v1/images/:id       the view, or 404; lists without :id take ?environment=
- *   GET    /v1/machines?environment=ring&name=rank-0      lookup by natural key (import); also networks, links (?machines=a,b), images (?name=)
+ *   GET    /v1/machines?environment=ring&name=rank-0      lookup by natural key (import); also networks, links (?machines=a,b, or ?machines=a&network=lan), images (?name=)
  *   PATCH  /v1/environments/:id /v1/machines/:id /v1/links/:id     body …Patch -> Mutation<…View>
  *   DELETE /v1/networks/:id /v1/machines/:id /v1/links/:id /v1/images/:id       -> Mutation<null>
  *   GET|PATCH|DELETE /v1/groups/:id /v1/volumes/:id       the same; lists ?environment=&name=
@@ -38,6 +38,7 @@
  *   POST   /v1/what-if          body WhatIfBody -> WhatIfAnswer     POST /v1/machines/:id/why-not  body WhyNotBody -> WhyNotAnswer
  *   GET    /v1/recalls          POST /v1/recalls  body RecallBody -> RecallView     DELETE /v1/recalls/:id
  *   GET    /v1/exemptions       POST /v1/exemptions  body ExemptionBody -> ExemptionView     DELETE /v1/exemptions/:id
+ *   GET    /v1/obligations?environment=&state=           ObligationView[]     POST /v1/obligations/:id/review  body ReviewBody -> ObligationView
  *   GET    /v1/audit            AuditReport: standing state against the policies of now
  *   GET    /v1/requests/:id     GET /v1/decisions  GET /v1/decisions/:id   GET /v1/decisions/:id/explanation -> Explanation
  *   GET    /v1/operations       GET /v1/operations/:id?wait_ms=  (returns when it ended or the wait is over)   POST /v1/operations/:id/cancel
@@ -60,6 +61,7 @@ import type { Event } from "#model/event";
 import type { Hold, SiteFacts } from "#model/facts";
 import type { FaultData } from "#model/fault";
 import type { Envelope, MachineEffective } from "#model/objects";
+import type { OwedObligation } from "#model/obligation";
 import type { Operation, Plan, StepRecord } from "#model/plan";
 import type { Adaptation, Consent, Decision, Finding, Request } from "#model/request";
 import type { HostMark } from "#model/site";
@@ -241,7 +243,10 @@ export interface MachineView extends SizingFields {
 }
 
 export interface LinkBody {
-  machines: [string, string];
+  /** Two names; with `network` the one machine. */
+  machines: string[];
+  /** Name of the network that is the other end: the rate counts what no link with a single machine of it names. */
+  network?: string | null;
   rate_mbps: number;
   /** low: a short queue, so that a small packet never waits long behind large ones. Absent: normal. */
   latency?: "low" | null;
@@ -556,6 +561,8 @@ export interface Explanation {
   sources: Record<string, { file: string; line: number }>;
   /** Exemptions that turned a no. */
   exemptions: { owner: string; rule: string; id: string; exemption: string }[];
+  /** What policies demanded with the yes, and what became of it. */
+  obligations: Wire<OwedObligation>[];
   /** Rendered for a terminal, one fact a line. */
   text: string;
 }
@@ -583,8 +590,8 @@ export interface Status {
   environments: { name: string; owner: string; class: string; machines: MachineView[] }[];
   operations: OperationView[];
   holds: HoldView[];
-  /** What waits for people: requests for approval, exemptions for a second person, recalls past their deadline. */
-  waiting: { approvals: number; exemptions: number; overdue_recalls: number };
+  /** What waits for people: requests for approval, exemptions for a second person, recalls past their deadline, reviews. */
+  waiting: { approvals: number; exemptions: number; overdue_recalls: number; reviews: number };
 }
 
 export type HostMarkView = Wire<HostMark>;

@@ -3,12 +3,15 @@
  * predicted and measured cost, what was done. Collected from the journal, rendered one fact a line.
  * A guest's text stands in it escaped: whatever a reason holds, a terminal shows it and does nothing.
  */
+
 import { approvalView } from "#api/approval-views";
 import type { Explanation } from "#api/contract";
 import { renderAction } from "#api/plan-text";
 import { type ReadSources, type RuleSource, ruleLocator } from "#api/rule-source";
 import { operationView, stepView } from "#api/views";
 import type { Approval } from "#model/consent";
+import { nameOfLink } from "#model/objects";
+import type { OwedObligation } from "#model/obligation";
 import type { Cost, Operation, Plan, StepRecord } from "#model/plan";
 import type { Consent, Decision, Finding, Request } from "#model/request";
 import { toWire } from "#model/wire";
@@ -23,6 +26,7 @@ interface Story {
   readonly steps: readonly StepRecord[];
   readonly names: ReadonlyMap<string, string>;
   readonly approval: Approval | undefined;
+  readonly owed: readonly OwedObligation[];
 }
 interface LocatedStory extends Story {
   /** Where rules stand, by `owner rule`. */
@@ -50,6 +54,7 @@ export async function explain(
     approval: story.approval === undefined ? null : await approvalView(journal, story.approval),
     sources: Object.fromEntries(story.sources),
     exemptions: exemptionsUsed(story.decisions),
+    obligations: story.owed.map((one) => toWire(one)),
     text: render(story),
   };
 }
@@ -72,6 +77,7 @@ async function collect(journal: Journal, id: string): Promise<Story | undefined>
     steps: operation === undefined ? [] : await journal.steps.ofOperation(operation.id),
     names: await namesOf(journal, request),
     approval: await journal.approvals.get(requestId),
+    owed: (await journal.obligations.list({ requestId })).toReversed(),
   };
 }
 
@@ -117,7 +123,7 @@ async function namesOf(journal: Journal, request: Request): Promise<ReadonlyMap<
   }
   for (const { linkId } of request.links) {
     const link = await journal.objects.get("link", linkId);
-    if (link !== undefined) names.set(linkId, link.spec.machines.join("--"));
+    if (link !== undefined) names.set(linkId, nameOfLink(link.spec));
   }
   return names;
 }
@@ -130,6 +136,7 @@ function render(story: LocatedStory): string {
     ...renderApproval(story),
     ...renderPlan(story),
     ...renderOperation(story),
+    ...renderOwed(story),
   ]
     .join("\n")
     .trimEnd();
@@ -189,23 +196,40 @@ function renderDecision(decision: Decision, sources: ReadonlyMap<string, RuleSou
       ({ by, reason }) => `${label("yes")}${inert(by)}: ${inert(reason)}`,
     ),
     ...limits.map(([limit, value]) => `${label("limit")}${limit} ${value}`),
-    ...decision.obligations.map((obligation) => `${label("duty")}${obligation.id}`),
+    ...decision.obligations.map(
+      ({ id, params, owner, rule, instance }) =>
+        `${label("duty")}${inert(id)} ${inert(JSON.stringify(params))}, wanted by ${rule}/${inert(instance)} (${owner})`,
+    ),
   ];
 }
 
-/** Room and sizes that policy saw, from the input that is journaled with the decision. */
+/** Room and sizes that policy saw, or code, and how old the words were, from the input that is journaled with it. */
 function knownFacts({ input }: Decision): string[] {
-  const sites = (input as { sites?: unknown } | undefined)?.sites;
+  const { sites, fact_ages_ms: ages } = (input ?? {}) as KnownInput;
+  if (ages !== undefined) {
+    return Object.entries(ages).map(([host, ms]) => `${label("known")}${host}: ${saidAgo(ms)}`);
+  }
   if (!Array.isArray(sites)) return [];
   return sites.flatMap((site: { id?: string; hosts?: unknown }) =>
     (Array.isArray(site.hosts) ? site.hosts : []).map((host: KnownHost) => {
       const cpu = `${(host.used?.cpu_percent ?? 0) + (host.reserved?.cpu_percent ?? 0)} of ${host.lend?.cpu_percent ?? 0} %`;
       const memory = `${(host.used?.memory_mib ?? 0) + (host.reserved?.memory_mib ?? 0)} of ${host.lend?.memory_mib ?? 0} MiB`;
-      return `${label("known")}${site.id}/${host.id} ${host.state}: ${cpu}, ${memory} taken`;
+      const age = host.age_ms === undefined ? "" : `, ${saidAgo(host.age_ms)}`;
+      return `${label("known")}${site.id}/${host.id} ${host.state}: ${cpu}, ${memory} taken${age}`;
     }),
   );
 }
+
+function saidAgo(ageMs: number): string {
+  return `said ${duration(ageMs)} before`;
+}
+
+interface KnownInput {
+  readonly sites?: unknown;
+  readonly fact_ages_ms?: Readonly<Record<string, number>> | undefined;
+}
 interface KnownHost {
+  readonly age_ms?: number;
   readonly id?: string;
   readonly state?: string;
   readonly lend?: { readonly cpu_percent?: number; readonly memory_mib?: number };
@@ -261,6 +285,14 @@ function renderOperation({ operation, steps }: Story): string[] {
       ? []
       : [`failed    ${inert(fault.message)}`, `next      ${fault.hint}`]),
   ];
+}
+
+/** What became of the duties. */
+function renderOwed({ owed }: Story): string[] {
+  return owed.map(({ demand, state, dueAtMs, outcome }) => {
+    const due = state === "waiting" && dueAtMs !== undefined ? `, due ${time(dueAtMs)}` : "";
+    return `Duty      ${inert(demand.id)} (${demand.owner}): ${state}${due}${outcome === undefined ? "" : `: ${inert(outcome)}`}`;
+  });
 }
 
 function label(word: string): string {

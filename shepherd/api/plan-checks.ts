@@ -8,7 +8,9 @@ import Value from "typebox/value";
 import { type Principal, subjectOf } from "#api/access";
 import type { PlanCheckAnswer, PlanCheckFinding } from "#api/contract";
 import { declaredGroup, destroyedGroup, patchedGroup } from "#api/group-spec";
+import { endsOf } from "#api/link-ends";
 import {
+  checkCards,
   type Declaration,
   environmentAdaptation,
   patchedSpec,
@@ -29,7 +31,7 @@ import {
 import type { ApiWorld } from "#api/world";
 import type { Facts } from "#model/facts";
 import { Fault, isFault } from "#model/fault";
-import type { EnvironmentRecord, ObjectKind } from "#model/objects";
+import { type EnvironmentRecord, nameOfLink, type ObjectKind } from "#model/objects";
 import type { Decision, Finding, Request } from "#model/request";
 import type { Ms } from "#model/units";
 import { applied } from "#planner/applied";
@@ -206,7 +208,7 @@ function withoutReplaced(facts: Facts, request: Request): Facts {
   const { machines = [], links = [], group } = request.declares;
   const { environmentId } = request;
   const names = new Set(machines.map(({ spec }) => `${environmentId}/${spec.name}`));
-  const pairs = new Set(links.map(({ spec }) => `${environmentId}/${spec.machines.join("--")}`));
+  const pairs = new Set(links.map(({ spec }) => `${environmentId}/${nameOfLink(spec)}`));
   return {
     ...facts,
     machines: facts.machines.filter(({ key }) => !names.has(key)),
@@ -315,6 +317,7 @@ async function changedMachine(
   }
   const body = partial(MachinePatch, of.body);
   const { spec, ask } = patchedSpec(record, body, declaration);
+  await checkCards(journal, record, { spec, nowMs: declaration.nowMs });
   const restarts = new Set(restartReasons({ before: record, spec, ask }));
   const ways = Object.keys(body)
     .filter((attribute) => !attribute.startsWith("planned_"))
@@ -337,18 +340,10 @@ async function linkAsk(
   if (of.verb === "create") {
     const body = whenWhole(LinkBody, of.body);
     if (body === undefined) return undefined;
-    const [left, right] = body.machines.toSorted();
-    if (left === undefined || right === undefined || left === right) {
-      throw new Fault("request.invalid", {
-        where: "machines",
-        attribute: "machines",
-        problem: "a link joins two machines",
-      });
-    }
     const id = declaration.newId();
     const { environment } = declaration;
     const rateMbps = body.rate_mbps;
-    const spec = { environmentId: environment.id, machines: [left, right] as const, rateMbps };
+    const spec = { environmentId: environment.id, ...endsOf(body), rateMbps };
     return { links: [{ linkId: id, rateMbps }], declares: { links: [{ id, spec }] } };
   }
   const record = await find(journal, "link", of.id ?? "");

@@ -1,4 +1,5 @@
 /** A plan in words for people: what each action does, with the names of what it does it to, and what it is predicted to cost. */
+import { nameOfLink } from "#model/objects";
 import type { Plan, PlanAction } from "#model/plan";
 import type { Journal } from "#ports/store";
 
@@ -10,13 +11,12 @@ export async function planText(journal: Journal, plan: Plan): Promise<string[]> 
     names.set(id, spec.name);
   }
   for (const { id, spec } of await journal.objects.list("link", { environmentId })) {
-    names.set(id, spec.machines.join("--"));
+    names.set(id, nameOfLink(spec));
   }
   // What the plan is to create is no record yet; its request names it.
   const request = await journal.requests.get(plan.requestId);
   for (const { id, spec } of request?.declares?.machines ?? []) names.set(id, spec.name);
-  for (const { id, spec } of request?.declares?.links ?? [])
-    names.set(id, spec.machines.join("--"));
+  for (const { id, spec } of request?.declares?.links ?? []) names.set(id, nameOfLink(spec));
   const { durationMs, bytes, downtimeMs } = plan.cost;
   return [
     ...(plan.actions.length === 0
@@ -35,6 +35,8 @@ export function renderAction(action: PlanAction, names: ReadonlyMap<string, stri
       return `move ${name(action.machineId)} from ${action.fromSiteId}/${action.fromHostId} to ${action.toSiteId}/${action.toHostId}`;
     case "restart_machine":
       return `restart ${name(action.machineId)} on ${action.hostId}`;
+    case "set_networks":
+      return `network cards of ${name(action.machineId)} on ${action.hostId}: ${action.networks.length}`;
     case "set_memory":
       return `memory of ${name(action.machineId)} from ${action.fromMib} to ${action.toMib} MiB`;
     case "set_vcpus":

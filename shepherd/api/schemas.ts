@@ -208,7 +208,8 @@ export const MachinePatch = Type.Object(
 );
 export const LinkBody = Type.Object(
   {
-    machines: Type.Tuple([Name, Name]),
+    machines: Type.Array(Name, { minItems: 1, maxItems: 2 }),
+    network: Type.Optional(Type.Union([Name, Type.Null()])),
     rate_mbps: RateMbps,
     latency: Type.Optional(Type.Union([Type.Literal("low"), Type.Null()])),
     burst_kib: Type.Optional(

@@ -215,12 +215,13 @@ export function imageView(record: ImageRecord): ImageView {
 }
 
 export function linkView(record: LinkRecord): LinkView {
-  const { environmentId, machines, rateMbps } = record.spec;
+  const { environmentId, machines, network, rateMbps } = record.spec;
   const { effective } = record;
   return {
     id: record.id,
     environment_id: environmentId,
-    machines: [...machines],
+    machines: machines.filter((end) => end !== undefined),
+    network: network ?? null,
     rate_mbps: rateMbps,
     latency: record.spec.latency ?? null,
     burst_kib: record.spec.burstKib ?? null,

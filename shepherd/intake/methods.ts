@@ -7,7 +7,13 @@
 import { inert } from "#intake/inert";
 import { digestOf } from "#model/canonical";
 import { Fault } from "#model/fault";
-import type { EnvironmentRecord, GroupRecord, LinkRecord, MachineRecord } from "#model/objects";
+import {
+  type EnvironmentRecord,
+  type GroupRecord,
+  type LinkRecord,
+  type MachineRecord,
+  nameOfLink,
+} from "#model/objects";
 import type { LinkAsk, MachineAsk, Request, RequestKind, Subject } from "#model/request";
 import type { Ms } from "#model/units";
 import { changeGroup, membersOf as membersOfGroup } from "#planner/groups";
@@ -99,6 +105,7 @@ const fields = {
   phase: { type: "text", min: 1, max: 128 },
   group: { type: "text", min: 1, max: 128 },
   peer: { type: "text", min: 1, max: 128 },
+  network: { type: "text", min: 1, max: 128 },
   site: { type: "text", min: 1, max: 128 },
   /** Cut, not refused. */
   reason: { type: "text", min: 0, max: Number.POSITIVE_INFINITY },
@@ -109,7 +116,7 @@ const sizes = ["vcpus", "cpu_percent", "memory_mib"] as const;
 /** A machine is never a parameter: a guest's channel says which it is, an operator names it beside the parameters. */
 const known: Record<Method, readonly FieldName[]> = {
   resize: [...sizes, "group", "lease_s", "reason"],
-  rate: ["peer", "rate_mbps", "lease_s", "reason"],
+  rate: ["peer", "network", "rate_mbps", "lease_s", "reason"],
   move: ["site", "group", "lease_s", "reason"],
   scale: ["group", "machines", "lease_s", "reason"],
   topology: ["group", "links", "lease_s", "reason"],
@@ -277,15 +284,20 @@ function sizesOf(params: Params): Omit<MachineAsk, "machineId"> {
 
 function rateAsk(params: Params, machines: readonly MachineRecord[], scope: Scope): LinkAsk {
   const [machine] = machines;
-  const { peer, rate_mbps: rateMbps } = params;
+  const { peer, network, rate_mbps: rateMbps } = params;
+  const isOwn = ({ spec }: LinkRecord) =>
+    machine !== undefined && spec.machines.includes(machine.spec.name);
+  if (network !== undefined) {
+    if (peer !== undefined) throw invalid("network", "a link has a peer or a network, not both");
+    if (rateMbps === undefined) throw invalid("rate_mbps", "is missing");
+    const own = scope.links.find((link) => isOwn(link) && link.spec.network === network);
+    if (own === undefined) throw invalid("network", `there is no link to ${inert(network, 64)}`);
+    return { linkId: own.id, rateMbps };
+  }
   if (peer === undefined) throw invalid("peer", "is missing");
   if (rateMbps === undefined) throw invalid("rate_mbps", "is missing");
   const link = scope.links.find(
-    ({ spec }) =>
-      machine !== undefined &&
-      spec.machines.includes(machine.spec.name) &&
-      spec.machines.includes(peer) &&
-      peer !== machine.spec.name,
+    (one) => isOwn(one) && one.spec.machines.includes(peer) && peer !== machine?.spec.name,
   );
   if (link === undefined) {
     throw invalid("peer", `there is no link to ${inert(peer, 64)}`);
@@ -323,7 +335,7 @@ function topologyOf(
 ): Pick<Ask, "links" | "declares" | "words"> {
   const { links: wishes } = params;
   if (wishes === undefined) throw invalid("links", "is missing");
-  const own = new Set(machines.map(({ spec }) => spec.name));
+  const own = new Set<string | undefined>(machines.map(({ spec }) => spec.name));
   const known = new Set(scope.machines.map(({ spec }) => spec.name));
   const named = new Map<string, number>();
   for (const { machines: ends, rateMbps } of wishes) {
@@ -346,7 +358,7 @@ function topologyOf(
   }
   const asks: LinkAsk[] = [];
   for (const link of scope.links) {
-    const name = link.spec.machines.join("--");
+    const name = nameOfLink(link.spec);
     const rateMbps = named.get(name);
     named.delete(name);
     if (rateMbps !== undefined) asks.push({ linkId: link.id, rateMbps });
@@ -406,7 +418,7 @@ function groupOf(name: string, scope: Scope): GroupRecord | undefined {
 
 /** Links of these machines whose rate is above the baseline: giving back gives them back too. */
 function raisedLinks(machines: readonly MachineRecord[], scope: Scope): readonly LinkAsk[] {
-  const names = new Set(machines.map(({ spec }) => spec.name));
+  const names = new Set<string | undefined>(machines.map(({ spec }) => spec.name));
   return scope.links
     .filter(
       ({ spec, effective }) =>

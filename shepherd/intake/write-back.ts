@@ -12,7 +12,7 @@ import type { AdaptationRow } from "#api/contract";
 import type { StackConfiguration } from "#configuration/configuration";
 import { errorCode } from "#model/error-code";
 import type { EventKind } from "#model/event";
-import type { EnvironmentRecord } from "#model/objects";
+import { type EnvironmentRecord, nameOfLink } from "#model/objects";
 import type { Adaptation } from "#model/request";
 import type { Journal, Store } from "#ports/store";
 
@@ -151,7 +151,7 @@ async function rowOf(
     const link = await journal.objects.get("link", linkId);
     if (link === undefined) return undefined;
     const rate = values.rateMbps ?? link.effective.rateMbps;
-    return { environment: name, link: link.spec.machines.join("--"), rate_mbps: rate, ...granted };
+    return { environment: name, link: nameOfLink(link.spec), rate_mbps: rate, ...granted };
   }
   const machine =
     machineId === undefined ? undefined : await journal.objects.get("machine", machineId);

@@ -4,6 +4,7 @@
  */
 import type {
   AdaptationId,
+  ConstraintId,
   CpuPercent,
   EnvironmentId,
   ForecastId,
@@ -218,8 +219,10 @@ export interface Started {
 
 export interface LinkSpec {
   readonly environmentId: EnvironmentId;
-  /** Two machine names of the environment, sorted. */
-  readonly machines: readonly [string, string];
+  /** Two machine names of the environment, sorted; or one, when its other end is a network. */
+  readonly machines: readonly [string, string?];
+  /** Name of the environment's network whose every other machine is the other end; absent: there are two machines. */
+  readonly network?: string | undefined;
   /** 0: no word of the stack; it is there because a guest added it. */
   readonly rateMbps: Mbps;
   /** Absent: stack. */
@@ -305,6 +308,18 @@ export interface ForecastSpec {
   /** Untrusted text. */
   readonly reason: string;
 }
+/** Levels of a rule's instance, laxest first. */
+export const constraintLevels = ["off", "audit", "warn", "approve", "deny"] as const;
+export type ConstraintLevel = (typeof constraintLevels)[number];
+/** One more instance of a rule of the environment's owner, for this environment alone: it can only tighten. */
+export interface ConstraintSpec {
+  readonly environmentId: EnvironmentId;
+  readonly name: string;
+  readonly rule: string;
+  readonly level: ConstraintLevel;
+  /** As the rule's own schema wants them. */
+  readonly params: Readonly<Record<string, unknown>>;
+}
 interface ObjectTypes {
   environment: { id: EnvironmentId; spec: EnvironmentSpec; effective: EnvironmentEffective };
   network: { id: NetworkId; spec: NetworkSpec; effective: NetworkEffective };
@@ -314,6 +329,7 @@ interface ObjectTypes {
   group: { id: GroupId; spec: GroupSpec; effective: GroupEffective };
   volume: { id: VolumeId; spec: VolumeSpec; effective: VolumeEffective };
   forecast: { id: ForecastId; spec: ForecastSpec; effective: EnvironmentEffective };
+  constraint: { id: ConstraintId; spec: ConstraintSpec; effective: EnvironmentEffective };
 }
 export type ObjectKind = keyof ObjectTypes;
 
@@ -341,6 +357,7 @@ export type LinkRecord = ObjectRecord<"link">;
 export type GroupRecord = ObjectRecord<"group">;
 export type VolumeRecord = ObjectRecord<"volume">;
 export type ForecastRecord = ObjectRecord<"forecast">;
+export type ConstraintRecord = ObjectRecord<"constraint">;
 export type AnyObjectRecord = { [Kind in ObjectKind]: ObjectRecord<Kind> }[ObjectKind];
 
 /** For a guest that powers off by its own means, when its stack says nothing. */
@@ -363,6 +380,13 @@ export function envelopeOf(
     memoryMib: word("memoryMib", "memoryMib"),
     sites: word("sites", "siteId"),
   };
+}
+
+/** What a link is called in keys, policy and texts: `rank-0--rank-1`, or `rank-0@lan`. */
+export function nameOfLink(spec: Pick<LinkSpec, "machines" | "network">): string {
+  return spec.network === undefined
+    ? spec.machines.join("--")
+    : `${spec.machines[0]}@${spec.network}`;
 }
 
 /** The class that policy sees: the machine's own, else its environment's. */

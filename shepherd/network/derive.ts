@@ -100,7 +100,7 @@ function deriveBridge(
         mac: nic.mac,
         address: nic.address,
         blocked: !here,
-        rates: deriveRates(machine, attached, state.links),
+        rates: deriveRates({ machine, network, attached, links: state.links }),
       });
     }
     // A machine that is still arriving is reached where it runs now, also from here.
@@ -134,29 +134,34 @@ function deriveBridge(
 }
 
 /** The links of a machine on one network. Machines that share two networks have the link's full rate on each. */
-function deriveRates(
-  machine: MachineRecord,
-  attached: readonly Attachment[],
-  links: readonly LinkRecord[],
-): PortConfig["rates"] {
+function deriveRates(of: {
+  readonly machine: MachineRecord;
+  readonly network: NetworkRecord;
+  readonly attached: readonly Attachment[];
+  readonly links: readonly LinkRecord[];
+}): PortConfig["rates"] {
+  const { machine, network, attached, links } = of;
   const rates: PortConfig["rates"][number][] = [];
   for (const link of links) {
     if (link.spec.environmentId !== machine.spec.environmentId) continue;
-    const [left, right] = link.spec.machines;
-    if (left !== machine.spec.name && right !== machine.spec.name) continue;
-    const peerName = left === machine.spec.name ? right : left;
+    if (!link.spec.machines.includes(machine.spec.name)) continue;
+    const { latency, burstKib } = link.spec;
+    const promise = {
+      rateMbps: link.effective.rateMbps,
+      ...(latency === undefined ? {} : { latency }),
+      ...(burstKib === undefined ? {} : { burstKib }),
+    };
+    if (link.spec.network !== undefined) {
+      if (link.spec.network === network.spec.name) rates.push(promise);
+      continue;
+    }
+    const peerName = link.spec.machines.find((name) => name !== machine.spec.name);
     for (const peer of attached) {
       if (peer.machine.spec.name !== peerName || peer.machine.id === machine.id) continue;
-      const { latency, burstKib } = link.spec;
-      rates.push({
-        peerMac: peer.nic.mac,
-        rateMbps: link.effective.rateMbps,
-        ...(latency === undefined ? {} : { latency }),
-        ...(burstKib === undefined ? {} : { burstKib }),
-      });
+      rates.push({ peerMac: peer.nic.mac, ...promise });
     }
   }
-  return sortBy(rates, (rate) => rate.peerMac);
+  return sortBy(rates, (rate) => rate.peerMac ?? "");
 }
 
 /** NICs by network. A machine of another environment never stands in it: its networks are its environment's. */

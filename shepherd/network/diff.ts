@@ -563,7 +563,7 @@ function checkConfig(wish: HostNetworkConfig): void {
       demand(isMac(port.mac), "a MAC", port.mac);
       demand(isIpv4(port.address), "a machine's address", port.address);
       for (const rate of port.rates) {
-        demand(isMac(rate.peerMac), "a peer's MAC", rate.peerMac);
+        demand(isMac(rate.peerMac ?? broadcastMac), "a peer's MAC", rate.peerMac);
         demand(isWithin(rate.rateMbps, 1, 100_000), "a rate in Mbit/s", rate.rateMbps);
         demand(isWithin(rate.burstKib ?? 64, 1, 65_536), "a burst in KiB", rate.burstKib);
       }

@@ -105,15 +105,19 @@ export interface ObservedShaping {
   readonly queues: ReadonlyMap<number, number>;
   readonly selectors: readonly ObservedSelector[];
 }
-/** A u32 filter: frames with this MAC go to a class or to another device. */
+/** A u32 filter: frames with this MAC, or all of them, go to a class or to another device. */
 export interface ObservedSelector {
   readonly at: "root" | "ingress";
   readonly preference: number;
   /** Which MAC it compares; undefined when it is none of ours in shape. */
-  readonly match: { readonly side: "source" | "destination"; readonly mac: string } | undefined;
+  readonly match: FrameMatch | undefined;
   readonly classMinor?: number;
   readonly redirect?: string;
 }
+
+export type FrameMatch =
+  | { readonly side: "source" | "destination"; readonly mac: string }
+  | { readonly side: "any" };
 
 export interface ObservedFilters {
   /** Chains with their hooks, in a form that is equal when they are. */

@@ -1,12 +1,17 @@
 /**
  * Link rates on a tap, both directions: towards the guest by htb on the tap itself, from the guest by redirecting its
- * frames at the tap's ingress to an ifb device with the same htb. Frames are told apart by the peer's MAC (u32).
- * What no link names passes unshaped (htb's direct queue; never redirected). Pure; the commands are tc's.
+ * frames at the tap's ingress to an ifb device with the same htb. Frames are told apart by the peer's MAC (u32); a link
+ * with the network itself takes what is left. What no link names passes unshaped (htb's direct queue; never redirected). Pure; the commands are tc's.
  * Behind one door (`diffRates`), so that another driver (flower, fq_codel leaves) can take its place on other kernels.
  */
 import type { Changes } from "#network/changes";
 import { shaperName } from "#network/names";
-import type { ObservedLink, ObservedSelector, ObservedShaping } from "#network/observed";
+import type {
+  FrameMatch,
+  ObservedLink,
+  ObservedSelector,
+  ObservedShaping,
+} from "#network/observed";
 import type { PortConfig } from "#ports/host-network";
 
 /** Major number of our htb, by which a person knows it: `tc class show dev dvt…` prints `d0:…`. */
@@ -17,6 +22,8 @@ export const htbMajor = 0xd0;
  */
 const firstMinor = 0x1000;
 const minorCount = 0x4000;
+/** The link with the network itself: after all peers, so that its filter, which takes every frame, is asked last. */
+const networkMinor = firstMinor + minorCount;
 /** At least one full GSO packet must pass at once, and two milliseconds of the rate, within which a timer may fire late. */
 const leastBurstBytes = 65_536;
 const burstMs = 2;
@@ -115,7 +122,7 @@ export function diffRates(
     at: "ingress",
     wished: wished.map(({ mac, minor }) => ({
       preference: minor,
-      match: { side: "destination", mac },
+      match: matchOf("destination", mac),
       redirect: ifb,
     })),
     observed: observed.tap?.ingress === true ? observed.tap.selectors : [],
@@ -126,7 +133,8 @@ export function diffRates(
 }
 
 interface WishedRate {
-  readonly mac: string;
+  /** Undefined: everybody whom no other rate names. */
+  readonly mac: string | undefined;
   readonly minor: number;
   readonly rateMbps: number;
   readonly rateBits: number;
@@ -154,7 +162,7 @@ function diffHtb(request: {
     at: "root",
     wished: wished.map(({ mac, minor }) => ({
       preference: minor,
-      match: { side: request.side, mac },
+      match: matchOf(request.side, mac),
       classMinor: minor,
     })),
     observed: observed?.selectors ?? [],
@@ -185,7 +193,7 @@ function diffClass(
     `dev ${device} parent ${majorText}: classid ${majorText}:${hex(rate.minor)} ` +
     `htb rate ${rate.rateBits}bit ceil ${rate.rateBits}bit burst ${burst} cburst ${burst} quantum ${quantumBytes}`;
   const object = `rate on ${device}`;
-  const detail = `${rate.mac} at ${rate.rateMbps} Mbit/s`;
+  const detail = `${peerText(rate.mac)} at ${rate.rateMbps} Mbit/s`;
   if (there === undefined) {
     changes.note({ object, problem: "missing", detail }, { tc: [`class add ${settings}`] });
   } else if (
@@ -203,7 +211,7 @@ function diffClass(
     {
       object: `queue on ${device}`,
       problem: queueThere === undefined ? "missing" : "different",
-      detail: `${queueBytes} bytes for ${rate.mac}`,
+      detail: `${queueBytes} bytes for ${peerText(rate.mac)}`,
     },
     {
       tc: [
@@ -222,7 +230,7 @@ interface Selectors {
 }
 interface WishedSelector {
   readonly preference: number;
-  readonly match: NonNullable<ObservedSelector["match"]>;
+  readonly match: FrameMatch;
   readonly classMinor?: number;
   readonly redirect?: string;
 }
@@ -245,14 +253,18 @@ function addSelectors({ device, at, wished, observed, changes }: Selectors): voi
     const atPreference = there.filter((other) => other.preference === selector.preference);
     // A preference that holds anything else beside ours was emptied as a whole.
     if (atPreference.length > 0 && atPreference.every((other) => isSame(selector, other))) continue;
-    const { side, mac } = selector.match;
+    const { match: wanted } = selector;
     const target =
       selector.redirect === undefined
         ? `flowid ${majorText}:${hex(selector.classMinor ?? 0)}`
         : `action mirred egress redirect dev ${selector.redirect}`;
-    const match = `match ether ${side === "source" ? "src" : "dst"} ${mac}`;
+    const match =
+      wanted.side === "any"
+        ? "match u32 0 0"
+        : `match ether ${wanted.side === "source" ? "src" : "dst"} ${wanted.mac}`;
+    const who = peerText(wanted.side === "any" ? undefined : wanted.mac);
     changes.note(
-      { object: `filter on ${device}`, problem: "missing", detail: `${at} ${mac}` },
+      { object: `filter on ${device}`, problem: "missing", detail: `${at} ${who}` },
       {
         tc: [
           `filter add dev ${device} parent ${parentOf(at)} protocol all pref ${selector.preference} u32 ${match} ${target}`,
@@ -265,11 +277,24 @@ function addSelectors({ device, at, wished, observed, changes }: Selectors): voi
 function isSame(wished: WishedSelector, there: ObservedSelector): boolean {
   return (
     there.preference === wished.preference &&
-    there.match?.side === wished.match.side &&
-    there.match.mac === wished.match.mac &&
+    there.match !== undefined &&
+    isSameMatch(wished.match, there.match) &&
     there.classMinor === wished.classMinor &&
     there.redirect === wished.redirect
   );
+}
+
+function isSameMatch(left: FrameMatch, right: FrameMatch): boolean {
+  if (left.side === "any" || right.side === "any") return left.side === right.side;
+  return left.side === right.side && left.mac === right.mac;
+}
+
+function matchOf(side: "source" | "destination", mac: string | undefined): FrameMatch {
+  return mac === undefined ? { side: "any" } : { side, mac };
+}
+
+function peerText(mac: string | undefined): string {
+  return mac ?? "the network";
 }
 
 /** A tap that no link names (any more) is not shaped. */
@@ -301,6 +326,7 @@ function withMinors(
 ): readonly (PortConfig["rates"][number] & { readonly minor: number })[] {
   const taken = new Set<number>();
   return rates.map((rate) => {
+    if (rate.peerMac === undefined) return { ...rate, minor: networkMinor };
     let offset = Number.parseInt(rate.peerMac.replaceAll(":", "").slice(-4), 16) % minorCount;
     while (taken.has(offset)) offset = (offset + 1) % minorCount;
     taken.add(offset);

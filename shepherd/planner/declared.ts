@@ -4,14 +4,15 @@
  * already keeps its present word; `specOf` in target.ts tells the new one.
  */
 import type { Facts } from "#model/facts";
-import type {
-  GroupRecord,
-  GroupSpec,
-  LinkRecord,
-  LinkSpec,
-  MachineRecord,
-  MachineSpec,
-  Sizing,
+import {
+  type GroupRecord,
+  type GroupSpec,
+  type LinkRecord,
+  type LinkSpec,
+  type MachineRecord,
+  type MachineSpec,
+  nameOfLink,
+  type Sizing,
 } from "#model/objects";
 import type { Request } from "#model/request";
 import { ceilingOf, sizingOf } from "#planner/target";
@@ -78,7 +79,7 @@ export function draftedLink(id: string, spec: LinkSpec, nowMs: number): LinkReco
   return {
     kind: "link",
     id,
-    key: `${spec.environmentId}/${spec.machines.join("--")}`,
+    key: `${spec.environmentId}/${nameOfLink(spec)}`,
     environmentId: spec.environmentId,
     spec,
     effective: { rateMbps: 0 },

@@ -12,6 +12,7 @@ import {
   type LinkSpec,
   type MachineRecord,
   type MachineSpec,
+  nameOfLink,
   type Topology,
 } from "#model/objects";
 import type { Declared, LinkAsk, MachineAsk } from "#model/request";
@@ -160,10 +161,11 @@ function changeLinks(
   const asks: LinkAsk[] = [];
   const declared: { readonly id: string; readonly spec: LinkSpec }[] = [];
   for (const link of scope.links) {
-    const name = link.spec.machines.join("--");
+    const name = nameOfLink(link.spec);
     const isWanted = wanted.delete(name);
     const isLoose =
-      link.spec.origin === "adaptation" && link.spec.machines.some((end) => leaving.has(end));
+      link.spec.origin === "adaptation" &&
+      link.spec.machines.some((end) => end !== undefined && leaving.has(end));
     // What a guest had linked to a machine that leaves has lost its other end.
     if (isLoose) asks.push({ linkId: link.id, rateMbps: 0 });
     if (link.spec.group !== spec.name || isLoose) continue;

@@ -1,9 +1,11 @@
 /**
  * Whether promised rates fit what hosts' uplinks and the paths between sites carry. A link between machines of one host
- * uses neither. Pure arithmetic over facts; what nobody gave a number for is not counted. A plan that makes an overfull
+ * uses neither. A link of a machine with its network may be used up towards any one of the network's other machines, so
+ * it counts on its own host's uplink and on the path to every other site where one of them lives. Pure arithmetic over facts; what nobody gave a number for is not counted. A plan that makes an overfull
  * uplink less full passes: only what adds to it is refused.
  */
 import type { Facts } from "#model/facts";
+import type { LinkRecord } from "#model/objects";
 import type { PlanAction, PlanRefusal } from "#model/plan";
 import type { HostId, LinkId, MachineId, Mbps } from "#model/units";
 
@@ -65,13 +67,32 @@ function promisedOn(
   );
   const promised = new Map<string, Mbps>();
   const count = (name: string, mbps: Mbps) => promised.set(name, (promised.get(name) ?? 0) + mbps);
+  const countWithNetwork = ({ environmentId, spec }: LinkRecord, mbps: Mbps) => {
+    const own = machineOf.get(`${environmentId}/${spec.machines[0]}`);
+    const hostId = places.get(own?.id ?? "");
+    const network = facts.networks.find(({ key }) => key === `${environmentId}/${spec.network}`);
+    if (hostId === undefined || network === undefined) return;
+    const others = facts.machines.flatMap((machine) => {
+      const otherId = places.get(machine.id);
+      const isOnIt = machine.spec.networks.some(({ networkId }) => networkId === network.id);
+      return isOnIt && otherId !== undefined && otherId !== hostId ? [otherId] : [];
+    });
+    if (others.length > 0) count(uplinkName(hostId), mbps);
+    const siteId = siteOf.get(hostId) ?? "";
+    for (const other of new Set(others.map((otherId) => siteOf.get(otherId) ?? "")))
+      if (other !== siteId) count(pathName(siteId, other), mbps);
+  };
   for (const link of facts.links) {
     const mbps = rates.get(link.id) ?? 0;
-    const hosts = link.spec.machines.map((name) =>
+    if (mbps === 0) continue;
+    if (link.spec.network !== undefined) {
+      countWithNetwork(link, mbps);
+      continue;
+    }
+    const [left, right] = link.spec.machines.map((name) =>
       places.get(machineOf.get(`${link.spec.environmentId}/${name}`)?.id ?? ""),
     );
-    const [left, right] = hosts;
-    if (left === undefined || right === undefined || left === right || mbps === 0) continue;
+    if (left === undefined || right === undefined || left === right) continue;
     count(uplinkName(left), mbps);
     count(uplinkName(right), mbps);
     const [leftSite = "", rightSite = ""] = [siteOf.get(left), siteOf.get(right)];

@@ -2,11 +2,13 @@
  * Approvals as records: when one is asked for, what a vote does to it, what voids it, when it ends. Works inside the
  * caller's transaction and starts nothing; gate.ts decides again once enough people said yes.
  */
+
 import { digestOf } from "#model/canonical";
 import type { Approval, ApprovalState, Vote } from "#model/consent";
 import type { NewEvent } from "#model/event";
 import type { Facts } from "#model/facts";
 import { Fault } from "#model/fault";
+import { nameOfLink } from "#model/objects";
 import type { Plan, PlanAction } from "#model/plan";
 import type { Decision, Finding, Request } from "#model/request";
 import type { Digest, Ms } from "#model/units";
@@ -48,7 +50,7 @@ export function askDigestOf(request: Request): Digest {
     [...(declared?.machines ?? [])].map(({ id, spec }) => [id, spec.name]),
   );
   const linkNames = new Map<string, string>(
-    [...(declared?.links ?? [])].map(({ id, spec }) => [id, spec.machines.join("--")]),
+    [...(declared?.links ?? [])].map(({ id, spec }) => [id, nameOfLink(spec)]),
   );
   return digestOf({
     subject: { type: subject.type, name: subject.name, machineId: subject.machineId },
@@ -272,7 +274,7 @@ function aboutOf(request: Request): readonly string[] {
     ...request.machines.map(({ machineId }) => `${machineId}`),
     ...request.links.map(({ linkId }) => `${linkId}`),
     ...(declares?.machines ?? []).map(({ spec }) => `machine ${spec.name}`),
-    ...(declares?.links ?? []).map(({ spec }) => `link ${spec.machines.join("--")}`),
+    ...(declares?.links ?? []).map(({ spec }) => `link ${nameOfLink(spec)}`),
   ];
 }
 

@@ -5,6 +5,7 @@
  * Pure declarations: facts.ts fills them, Rego reads them. A field added here is added there and in docs/policy.md.
  */
 import { type Static, Type } from "typebox";
+import { constraintLevels } from "#model/objects";
 
 /** The version of the contract between shepherd and policies; both sides refuse another. */
 export const contractVersion = 1;
@@ -41,6 +42,17 @@ export const exemption = {
   approved_by: name,
   ticket: name,
 };
+
+/** A rule instance that an environment declares for itself; `id` cannot be one of a bundle's own. */
+const DeclaredConstraint = Type.Object(
+  {
+    rule: name,
+    id: name,
+    level: Type.Enum([...constraintLevels]),
+    params: Type.Record(Type.String(), Type.Unknown()),
+  },
+  closed,
+);
 
 const sizing = { vcpus: amount, cpu_percent: amount, memory_mib: amount };
 const Sizing = Type.Object(sizing, closed);
@@ -103,9 +115,11 @@ const Machine = Type.Object(
 
 const Link = Type.Object(
   {
-    /** Its two machines, sorted, joined by `--`. */
+    /** Its two machines, sorted, joined by `--`; of one machine and its network: `machine@network`. */
     name,
-    machines: Type.Array(name, { minItems: 2, maxItems: 2 }),
+    machines: Type.Array(name, { minItems: 1, maxItems: 2 }),
+    /** The network that is its other end; absent: there are two machines. */
+    network: Type.Optional(name),
     rate_mbps: amount,
     baseline_mbps: amount,
     proposed_mbps: amount,
@@ -170,6 +184,8 @@ const Host = Type.Object(
   {
     id: name,
     state: Type.Enum(["up", "degraded"]),
+    /** How long ago it said what stands here. Absent only in inputs recorded before there were ages. */
+    age_ms: Type.Optional(amount),
     /** What the owner lends. */
     lend: Capacity,
     /** Effective sizes of all our machines there plus what foreign machines take. */
@@ -285,6 +301,8 @@ export const PolicyInput = Type.Object(
         {
           id: name,
           owner: name,
+          /** Age of the oldest words of its hosts that this decision rests on; also for bundles that see no hosts. */
+          age_ms: Type.Optional(amount),
           hold: Hold,
           /** What this bundle is shown (visible.ts): all; own = no hosts, shares of the environment's owner; none. */
           view: Type.Enum(["whole", "own", "none"]),
@@ -313,6 +331,11 @@ export const PolicyInput = Type.Object(
     hold: Hold,
     /** Given at run time (`drover exempt`), beside those in the bundle's data. A bundle sees only those from its own rules. */
     exemptions: Type.Array(Type.Object({ ...exemption, owner: name }, closed)),
+    /**
+     * Declared by the environment (`drover_constraint`); absent: none. Only its owner's bundle sees them: the engine puts
+     * them beside the instances of the bundle's data for this one question.
+     */
+    constraints: Type.Optional(Type.Array(DeclaredConstraint, { minItems: 1 })),
   },
   closed,
 );
@@ -327,6 +350,7 @@ export type PolicyMove = Static<typeof Move>;
 export type PolicyShare = Static<typeof Share>;
 export type PolicyMoving = Static<typeof Moving>;
 export type PolicyRecentMove = Static<typeof RecentMove>;
+export type PolicyConstraint = Static<typeof DeclaredConstraint>;
 export type PolicyHold = Static<typeof Hold>;
 export type PolicyPoint = PolicyInput["point"];
 

@@ -8,6 +8,7 @@ import {
   type EnvironmentRecord,
   type LinkRecord,
   type MachineRecord,
+  nameOfLink,
   type Range,
   type Sizing,
 } from "#model/objects";
@@ -21,6 +22,7 @@ import {
   type Target,
   targetsOf,
 } from "#planner/target";
+import { constraintInput } from "#policy/constraints";
 import { holdOn } from "#policy/hold";
 import { diskGibOf, heldBy, movesOf, movingOf, ownerOf } from "#policy/holdings";
 import {
@@ -108,6 +110,7 @@ export function policyInput(
     ...(plan === undefined ? {} : { plan: planOf(plan, facts, environment) }),
     hold: holdOf(holdOn(facts.holds, "everything", facts.nowMs)),
     exemptions: exemptionsOf(facts),
+    ...constraintsOf(facts, environment),
   };
 }
 
@@ -147,6 +150,17 @@ function exemptionsOf(facts: Facts): PolicyInput["exemptions"] {
           ticket: one.ticket,
         },
   );
+}
+
+/** By name, so that equal declarations make equal inputs. */
+function constraintsOf(
+  facts: Facts,
+  { id }: EnvironmentRecord,
+): Pick<PolicyInput, "constraints"> | undefined {
+  const own = (facts.constraints ?? []).filter(({ environmentId }) => environmentId === id);
+  if (own.length === 0) return undefined;
+  const sorted = own.toSorted((left, right) => compareText(left.spec.name, right.spec.name));
+  return { constraints: sorted.map(({ spec }) => constraintInput(spec)) };
 }
 
 function pointOf(request: Request, plan: Plan | undefined): PolicyInput["point"] {
@@ -253,6 +267,7 @@ function planned(machine: MachineRecord, now: Place, plan: Plan): Place {
       case "set_cpu_percent":
         return { ...place, cpuPercent: action.to };
       case "restart_machine":
+      case "set_networks":
         return place;
       case "destroy_machine":
         return nowhere;
@@ -274,7 +289,8 @@ function linkOf(
         : target.wantedMbps;
   return {
     name: linkName(link),
-    machines: [...link.spec.machines],
+    machines: link.spec.machines.filter((end) => end !== undefined),
+    ...(link.spec.network === undefined ? {} : { network: link.spec.network }),
     rate_mbps: target?.liveMbps ?? link.effective.rateMbps,
     baseline_mbps: link.spec.rateMbps,
     proposed_mbps: proposed,
@@ -329,7 +345,7 @@ function groupsOf(machines: readonly PolicyMachine[]): PolicyInput["environment"
 }
 
 function linkName(link: LinkRecord): string {
-  return link.spec.machines.join("--");
+  return nameOfLink(link.spec);
 }
 
 function named(names: readonly string[]): string[] {

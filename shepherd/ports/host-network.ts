@@ -2,7 +2,7 @@
  * The network state of one host, as wished (derived, pure: network/derive.ts) and as observed.
  * apply makes the host equal to the wish and touches nothing that lacks our prefix.
  */
-import type { HostId, Mbps } from "#model/units";
+import type { HostId, Mbps, Ms } from "#model/units";
 
 /** One of our LANs on one host. Interface names are at most 15 characters and start with `dv`. */
 export interface BridgeConfig {
@@ -99,7 +99,8 @@ export interface TunnelsConfig {
   readonly clearPeers: readonly string[];
 }
 export interface PortRate {
-  readonly peerMac: string;
+  /** Absent: towards and from everybody whom no other rate of the port names. */
+  readonly peerMac?: string | undefined;
   readonly rateMbps: Mbps;
   /** low: a short queue. */
   readonly latency?: "low" | undefined;
@@ -123,6 +124,16 @@ export interface NetworkDifference {
   readonly detail: string;
 }
 
+/** What a host finds when it looks at its end of a move; undefined where it has no means to tell. */
+export interface MoveWay {
+  /** Whether `address` is one of its own. */
+  readonly ownsAddress: boolean;
+  /** Ports of `ports` that something holds already. */
+  readonly portsTaken: number;
+  /** What became of a connection to the peer's last port: refused counts as passed, for nobody has to listen. */
+  readonly peer: "passes" | "filtered" | "unreachable" | undefined;
+}
+
 export interface HostNetwork {
   /** Differences between the wish and what the host says now; empty = equal. Ports without a tap are not counted. */
   audit(wish: HostNetworkConfig): Promise<readonly NetworkDifference[]>;
@@ -143,4 +154,12 @@ export interface HostNetwork {
    * be cut into pieces. 0: it does not answer at all.
    */
   pathMtu(address: string, maxBytes: number): Promise<number>;
+  /** What its own clock says; the caller knows how long the question took. */
+  clockMs(): Promise<Ms>;
+  /** Looks at this end of a move to or from a peer; changes nothing. */
+  moveWay(question: {
+    readonly address: string;
+    readonly ports: { readonly first: number; readonly last: number };
+    readonly peerAddress: string;
+  }): Promise<MoveWay>;
 }

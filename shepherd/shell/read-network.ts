@@ -352,6 +352,9 @@ function readMatch(filter: string): ObservedSelector["match"] {
     value,
     place: `${mask}@${at}`,
   }));
+  if (words.length === 1 && first?.value === "00000000" && first.place === "00000000@0") {
+    return { side: "any" };
+  }
   if (words.length !== 2 || first === undefined || second === undefined) return undefined;
   if (first.place === "ffffffff@-8" && second.place === "ffff0000@-4") {
     return { side: "source", mac: macOf(first.value + second.value.slice(0, 4)) };

@@ -1,4 +1,5 @@
 /** Decisions, their explanation, and the adaptations they left behind; also the evidence log. Reading only. */
+
 import { Type } from "typebox";
 import type { AdaptationView, EvidenceReport, Explanation } from "#api/contract";
 import { explain } from "#api/explanation";
@@ -9,6 +10,7 @@ import { adaptationView } from "#api/views";
 import type { ApiEvidence, ApiWorld } from "#api/world";
 import { adaptationRows } from "#intake/write-back";
 import { Fault } from "#model/fault";
+import { nameOfLink } from "#model/objects";
 import { toWire } from "#model/wire";
 
 const defaultLimit = 100;
@@ -78,7 +80,7 @@ export function decisionRoutes(router: ApiRouter, world: ApiWorld): void {
             return adaptationView(adaptation, {
               environment: owner?.spec.name ?? "",
               machine: machine?.spec.name,
-              link: link?.spec.machines.join("--"),
+              link: link === undefined ? undefined : nameOfLink(link.spec),
             });
           }),
         );

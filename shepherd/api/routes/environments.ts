@@ -18,7 +18,12 @@ import type { ApiRouter } from "#api/server";
 import { environmentView } from "#api/views";
 import type { ApiWorld } from "#api/world";
 import { Fault } from "#model/fault";
-import { type EnvironmentRecord, type EnvironmentSpec, envelopeOf } from "#model/objects";
+import {
+  type EnvironmentRecord,
+  type EnvironmentSpec,
+  envelopeOf,
+  nameOfLink,
+} from "#model/objects";
 import type { Ms } from "#model/units";
 import type { Journal } from "#ports/store";
 
@@ -142,6 +147,10 @@ export function environmentRoutes(router: ApiRouter, world: ApiWorld): void {
         for (const { id } of await journal.objects.list("forecast", { environmentId: found.id })) {
           await journal.objects.remove("forecast", id);
         }
+        for (const one of await journal.objects.list("constraint", { environmentId: found.id })) {
+          await journal.objects.remove("constraint", one.id);
+          await journalChange(journal, one, clock.nowMs(), "object.deleted");
+        }
         await journal.objects.remove("environment", found.id);
         await journalChange(journal, found, clock.nowMs(), "object.deleted");
       });
@@ -211,9 +220,7 @@ async function refuseWhileUsed(
     ...(await journal.objects.list("network", inside)).map((one) => `network ${one.spec.name}`),
     ...(await journal.objects.list("group", inside)).map((one) => `group ${one.spec.name}`),
     ...(await journal.objects.list("volume", inside)).map((one) => `volume ${one.spec.name}`),
-    ...(await journal.objects.list("link", inside)).map(
-      (one) => `link ${one.spec.machines.join("--")}`,
-    ),
+    ...(await journal.objects.list("link", inside)).map((one) => `link ${nameOfLink(one.spec)}`),
   ];
   if (users.length > 0) {
     throw new Fault("object.in_use", {

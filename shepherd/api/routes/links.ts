@@ -1,8 +1,9 @@
-/** Links: a promised rate between two machines of an environment. Each change passes the gate like a machine's. */
+/** Links: a promised rate between two machines of an environment, or one of them and its network. Each change passes the gate like a machine's. */
 import { type Static, Type } from "typebox";
 import { checkOwner } from "#api/access";
 import { approvalView } from "#api/approval-views";
 import type { LinkView, Mutation } from "#api/contract";
+import { checkEnds, type Ends, endsOf, importIdOf } from "#api/link-ends";
 import { mustAllow } from "#api/problems";
 import {
   claimedConflict,
@@ -19,7 +20,7 @@ import type { ApiRouter } from "#api/server";
 import { linkView, operationView } from "#api/views";
 import type { ApiWorld, GateAnswer } from "#api/world";
 import { Fault } from "#model/fault";
-import type { EnvironmentRecord, LinkRecord, LinkSpec } from "#model/objects";
+import { type EnvironmentRecord, type LinkRecord, type LinkSpec, nameOfLink } from "#model/objects";
 import type { Operation } from "#model/plan";
 import type { Journal } from "#ports/store";
 
@@ -33,8 +34,8 @@ export function linkRoutes(router: ApiRouter, world: ApiWorld): void {
       schema: { params: Type.Object({ environment: Type.String() }), body: LinkBody },
     },
     (request, reply): Promise<Mutation<LinkView>> => {
-      const machines = pairOf(request.body.machines);
-      return turns.inTurn(machines.join("--"), () => declare(request, machines, reply));
+      const ends = endsOf(request.body);
+      return turns.inTurn(nameOfLink(ends), () => declare(request, ends, reply));
     },
   );
 
@@ -43,23 +44,23 @@ export function linkRoutes(router: ApiRouter, world: ApiWorld): void {
       readonly params: { readonly environment: string };
       readonly body: Static<typeof LinkBody>;
     },
-    machines: readonly [string, string],
+    ends: Ends,
     reply: Reply,
   ): Promise<Mutation<LinkView>> {
     const { principal, body } = request;
     const found = await store.read(async (journal) => {
       const environment = await ownEnvironment(journal, request.params.environment, principal);
-      const key = `${environment.id}/${machines.join("--")}`;
+      const key = `${environment.id}/${nameOfLink(ends)}`;
       const existing = await journal.objects.findByKey("link", key);
       const spec: LinkSpec = {
         environmentId: environment.id,
-        machines,
+        ...ends,
         rateMbps: body.rate_mbps,
         ...(body.latency == null ? {} : { latency: body.latency }),
         ...(body.burst_kib == null ? {} : { burstKib: body.burst_kib }),
       };
-      if (existing === undefined) await checkMachines(journal, environment, machines);
-      else if (existing.claimed) throw claimedConflict(existing, importIdOf(environment, machines));
+      if (existing === undefined) await checkEnds(journal, environment, ends);
+      else if (existing.claimed) throw claimedConflict(existing, importIdOf(environment, ends));
       const operation = existing && (await activeOperationOfLink(journal, existing));
       return { environment, key, existing, spec, operation };
     });
@@ -91,11 +92,12 @@ export function linkRoutes(router: ApiRouter, world: ApiWorld): void {
         querystring: Type.Object({
           environment: Type.Optional(Type.String()),
           machines: Type.Optional(Type.String({ description: "Two names joined by a comma" })),
+          network: Type.Optional(Type.String({ description: "The other end of one machine" })),
         }),
       },
     },
     async (request) => {
-      const { environment, machines } = request.query;
+      const { environment, machines, network } = request.query;
       const wanted = machines?.split(",").toSorted().join("--");
       const records = await store.read(async (journal) =>
         journal.objects.list(
@@ -107,7 +109,8 @@ export function linkRoutes(router: ApiRouter, world: ApiWorld): void {
       );
       return {
         items: records
-          .filter((one) => wanted === undefined || one.spec.machines.join("--") === wanted)
+          .filter(({ spec }) => wanted === undefined || spec.machines.join("--") === wanted)
+          .filter(({ spec }) => wanted === undefined || spec.network === network)
           .map(linkView),
       };
     },
@@ -214,46 +217,14 @@ export function linkRoutes(router: ApiRouter, world: ApiWorld): void {
 function refuseStaleRate(record: LinkRecord, planned: number | undefined): void {
   const now = record.effective.rateMbps;
   if (planned === undefined || planned === now) return;
-  const machine = record.spec.machines.join("--");
+  const machine = nameOfLink(record.spec);
   throw new Fault("plan.stale", { machine, attribute: "rate_mbps", planned, now });
 }
 
 /** The links of a group's topology change and go with the group. */
 function refuseGroupLink({ spec }: LinkRecord): void {
   if (spec.group === undefined) return;
-  throw new Fault("object.of_group", { key: spec.machines.join("--"), group: spec.group });
-}
-
-function pairOf(machines: readonly [string, string]): readonly [string, string] {
-  const [left, right] = machines;
-  if (left === right) {
-    throw new Fault("request.invalid", {
-      where: "machines",
-      attribute: "machines",
-      problem: `a link joins two machines, not ${left} with itself`,
-    });
-  }
-  return left < right ? [left, right] : [right, left];
-}
-
-function importIdOf(environment: EnvironmentRecord, machines: readonly [string, string]): string {
-  return `${environment.spec.name}/${machines.join(",")}`;
-}
-
-async function checkMachines(
-  journal: Journal,
-  environment: EnvironmentRecord,
-  machines: readonly string[],
-): Promise<void> {
-  for (const name of machines) {
-    if ((await journal.objects.findByKey("machine", `${environment.id}/${name}`)) === undefined) {
-      throw new Fault("object.unknown", {
-        kind: "machine",
-        id: `${environment.spec.name}/${name}`,
-        attribute: "machines",
-      });
-    }
-  }
+  throw new Fault("object.of_group", { key: nameOfLink(spec), group: spec.group });
 }
 
 /** An operation's machines do not name the link; its request does. */

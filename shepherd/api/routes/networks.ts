@@ -24,7 +24,12 @@ import type { ApiRouter } from "#api/server";
 import { networkView } from "#api/views";
 import type { ApiWorld } from "#api/world";
 import { Fault } from "#model/fault";
-import type { EnvironmentRecord, NetworkGateway, NetworkRecord } from "#model/objects";
+import {
+  type EnvironmentRecord,
+  type NetworkGateway,
+  type NetworkRecord,
+  nameOfLink,
+} from "#model/objects";
 import type { HostId, SiteId } from "#model/units";
 import { parseCidr, serviceAddress } from "#network/addresses";
 import { lowestFreeVni } from "#network/names";
@@ -151,14 +156,20 @@ export function networkRoutes(router: ApiRouter, world: ApiWorld): void {
         const environment = await environmentOf(journal, found.spec.environmentId);
         checkOwner(request.principal, environment.spec.owner);
         const machines = await journal.objects.list("machine", { environmentId: environment.id });
-        const users = machines.filter((machine) =>
-          machine.effective.nics.some((nic) => nic.networkId === found.id),
-        );
+        const links = await journal.objects.list("link", { environmentId: environment.id });
+        const users = [
+          ...machines
+            .filter(({ effective }) => effective.nics.some((nic) => nic.networkId === found.id))
+            .map(({ spec }) => spec.name),
+          ...links
+            .filter(({ spec }) => spec.network === found.spec.name)
+            .map(({ spec }) => `link ${nameOfLink(spec)}`),
+        ];
         if (users.length > 0) {
           throw new Fault("object.in_use", {
             kind: "network",
             key: importId(environment, found.spec.name),
-            users: users.map((machine) => machine.spec.name).join(", "),
+            users: users.join(", "),
           });
         }
         for (const { address } of await journal.addresses.list(found.id)) {

@@ -250,6 +250,27 @@ test.each<[string, string, string, object | undefined, string]>([
     "request.invalid",
   ],
   [
+    "a link of a machine with nothing",
+    "PUT",
+    "/v1/environments/ring/links",
+    { machines: ["rank-0"], rate_mbps: 1 },
+    "request.invalid",
+  ],
+  [
+    "a link of two machines with a network",
+    "PUT",
+    "/v1/environments/ring/links",
+    { machines: ["rank-0", "rank-1"], network: "lan", rate_mbps: 1 },
+    "request.invalid",
+  ],
+  [
+    "a link with a network that is not there",
+    "PUT",
+    "/v1/environments/ring/links",
+    { machines: ["rank-0"], network: "wan", rate_mbps: 1 },
+    "object.unknown",
+  ],
+  [
     "a link to nobody",
     "PUT",
     "/v1/environments/ring/links",

@@ -2,18 +2,19 @@ import { inert } from "@drover/shepherd/intake/inert";
 import { guestCall, type Method, operatorCall, type Scope } from "@drover/shepherd/intake/methods";
 import { isFault } from "@drover/shepherd/model/fault";
 import { expect, test } from "@jest/globals";
-import { environment, link, machine } from "../planner/fleet.ts";
+import { environment, link, machine, networkLink } from "../planner/fleet.ts";
 
 const at = { hostId: "north-1", siteId: "north" };
 const speaker = machine("rank-0", at, { spec: { group: "rank", speaker: true } });
 const member = machine("rank-1", at, { spec: { group: "rank" } });
 const loner = machine("head", at);
 const between = link("rank-0", "rank-1", 200);
+const withLan = networkLink("rank-0", "lan", 20);
 const raised = { ...link("head", "rank-1", 100), effective: { rateMbps: 400 } };
 const scope: Scope = {
   environment: environment(),
   machines: [speaker, member, loner],
-  links: [between, raised],
+  links: [between, raised, withLan],
   groups: [],
   newId: () => "new-id",
 };
@@ -63,6 +64,12 @@ test.each<[string, Method, unknown, unknown]>([
     "rate",
     { peer: "rank-1", rate_mbps: 500 },
     { ...plain, kind: "rate", links: [{ linkId: between.id, rateMbps: 500 }] },
+  ],
+  [
+    "the rate of a link with a network",
+    "rate",
+    { network: "lan", rate_mbps: 500 },
+    { ...plain, kind: "rate", links: [{ linkId: withLan.id, rateMbps: 500 }] },
   ],
   [
     "a move",

@@ -11,7 +11,13 @@ import {
 } from "@drover/shepherd/network/names";
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { hostRecord, linkRecord, machineRecord, networkRecord } from "./records.ts";
+import {
+  hostRecord,
+  linkRecord,
+  machineRecord,
+  networkLinkRecord,
+  networkRecord,
+} from "./records.ts";
 
 const hosts = [
   hostRecord("north-1", "10.1.0.1"),
@@ -104,6 +110,20 @@ describe("derive", () => {
         },
       ],
     });
+  });
+
+  test("a link with the network is the machine's alone, beside its links with single machines", () => {
+    const links = [
+      ...ring.links,
+      networkLinkRecord("ring", { machine: "rank-0", network: "lan" }, 30),
+      networkLinkRecord("ring", { machine: "rank-1", network: "another" }, 30),
+    ];
+    const ratesAt = (hostId: string, of: NetworkState["links"] = links) =>
+      derive(hostId, { ...ring, links: of }).bridges.find(({ networkId }) => networkId === lan.id)
+        ?.ports[0]?.rates ?? [];
+    expect(ratesAt("north-1")).toEqual([{ rateMbps: 30 }, ...ratesAt("north-1", ring.links)]);
+    expect(ratesAt("north-2")).toEqual(ratesAt("north-2", ring.links));
+    expect(ratesAt("north-2")).toHaveLength(1);
   });
 
   test("a host without machines of a network does not carry it", () => {

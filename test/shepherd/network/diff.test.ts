@@ -8,7 +8,7 @@ import type { HostNetworkConfig } from "@drover/shepherd/ports/host-network";
 import { readFilters, readNetwork } from "@drover/shepherd/shell/read-network";
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { linkRecord, networkRecord } from "./records.ts";
+import { linkRecord, networkLinkRecord, networkRecord } from "./records.ts";
 import { rank, ring } from "./ring.ts";
 
 const goldenPath = (name: string) => join(import.meta.dirname, "../../golden/network", name);
@@ -70,6 +70,14 @@ describe("what a real host answers", () => {
   test("when a link's rate changes, is changed in place", () => {
     const links = [linkRecord("ring", ["rank-0", "rank-1"], 80), ...ring.links.slice(1)];
     expectGolden("rate-change.txt", show(equal, derive("north-1", { ...ring, links })));
+  });
+
+  test("when a link with the network comes, keeps its peers' classes and asks its filter last", () => {
+    const links = [
+      ...ring.links,
+      networkLinkRecord("ring", { machine: "rank-0", network: "lan" }, 30),
+    ];
+    expectGolden("network-link-comes.txt", show(equal, derive("north-1", { ...ring, links })));
   });
 
   test("when a link goes, keeps the other's class", () => {

@@ -1,9 +1,11 @@
 /** Builds journal records for the network room's tests: small worlds of hosts, networks, machines and links. */
-import type {
-  LinkRecord,
-  MachineRecord,
-  MachineState,
-  NetworkRecord,
+import {
+  type LinkRecord,
+  type LinkSpec,
+  type MachineRecord,
+  type MachineState,
+  type NetworkRecord,
+  nameOfLink,
 } from "@drover/shepherd/model/objects";
 import type { HostRecord } from "@drover/shepherd/model/site";
 import { macAddress, tapName } from "@drover/shepherd/network/names";
@@ -81,12 +83,27 @@ export function linkRecord(
   machines: readonly [string, string],
   rateMbps: number,
 ): LinkRecord {
+  return linkOf({ environmentId, machines, rateMbps });
+}
+
+/** A link of one machine with its network. */
+export function networkLinkRecord(
+  environmentId: string,
+  ends: { readonly machine: string; readonly network: string },
+  rateMbps: number,
+): LinkRecord {
+  const { machine, network } = ends;
+  return linkOf({ environmentId, machines: [machine], network, rateMbps });
+}
+
+function linkOf(spec: LinkSpec): LinkRecord {
+  const { environmentId, rateMbps } = spec;
   return {
     kind: "link",
-    id: `link-${environmentId}-${machines.join("-")}`,
-    key: `${environmentId}/${machines.join("--")}`,
+    id: `link-${environmentId}-${nameOfLink(spec)}`,
+    key: `${environmentId}/${nameOfLink(spec)}`,
     environmentId,
-    spec: { environmentId, machines, rateMbps },
+    spec,
     effective: { rateMbps },
     version: 1,
     claimed: true,

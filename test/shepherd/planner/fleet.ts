@@ -129,6 +129,17 @@ export function link(left: string, right: string, rateMbps: number): LinkRecord 
   };
 }
 
+/** A link of a machine with a network of its environment. */
+export function networkLink(name: string, network: string, rateMbps: number): LinkRecord {
+  const spec = { environmentId: "env-ring", machines: [name] as const, network, rateMbps };
+  return {
+    ...link(name, network, rateMbps),
+    id: `l-${name}@${network}`,
+    key: `env-ring/${name}@${network}`,
+    spec,
+  };
+}
+
 export function facts(
   hosts: readonly HostFacts[],
   machines: readonly MachineRecord[],

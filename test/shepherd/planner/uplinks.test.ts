@@ -1,6 +1,7 @@
 import { plan } from "@drover/shepherd/planner/plan";
 import { describe, expect, test } from "@jest/globals";
-import { facts, host, link, machine, request } from "./fleet.ts";
+import { networkRecord } from "../network/records.ts";
+import { facts, host, link, machine, networkLink, request } from "./fleet.ts";
 
 /** Two hosts of 100 Mbit/s at north, one at south; south is reached with 50 Mbit/s. */
 const hosts = [
@@ -9,9 +10,14 @@ const hosts = [
   host("south-1", "south"),
 ];
 const at = (name: string, hostId: string) =>
-  machine(name, { hostId, siteId: hostId.split("-")[0] ?? "" });
+  machine(
+    name,
+    { hostId, siteId: hostId.split("-")[0] ?? "" },
+    { spec: { networks: [{ networkId: lan.id }] } },
+  );
+const lan = networkRecord("env-ring", "lan", 0xd00000);
 const world = (machines: ReturnType<typeof at>[], links: ReturnType<typeof link>[]) => {
-  const found = facts(hosts, machines, { links });
+  const found = facts(hosts, machines, { links, networks: [lan] });
   const sites = found.sites.map((site) =>
     site.id === "north" ? { ...site, pathMbps: { south: 50 } } : site,
   );
@@ -36,6 +42,31 @@ describe("a promise", () => {
         ? { kind: "planned" }
         : { kind: "refused", code: "placement.uplink_full", refusedBy: { [full]: 1 } },
     );
+  });
+
+  test.each([
+    ["fits its uplink and the paths to its network's sites", 50, undefined],
+    ["is above the path to a site where its network is", 60, "the path between north and south"],
+    ["is above its uplink", 101, "the uplink of north-1"],
+  ])("of a machine with its network that %s", (_sentence, rateMbps, full) => {
+    const answer = plan(
+      rate("l-rank-0@lan", rateMbps),
+      world(spread, [networkLink("rank-0", "lan", 0)]),
+    );
+    expect(answer).toMatchObject(
+      full === undefined
+        ? { kind: "planned" }
+        : { kind: "refused", code: "placement.uplink_full", refusedBy: { [full]: 1 } },
+    );
+  });
+
+  test("of a machine with a network that is on its host alone uses no uplink", () => {
+    const alone = [at("rank-0", "north-1"), at("rank-1", "north-1")];
+    const answer = plan(
+      rate("l-rank-0@lan", 5_000),
+      world(alone, [networkLink("rank-0", "lan", 0)]),
+    );
+    expect(answer.kind).toBe("planned");
   });
 
   test("is refused with the nearest that would pass", () => {
