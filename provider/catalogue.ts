@@ -16,6 +16,7 @@ import { parseRate } from "./functions/parse-rate.ts";
 import { parseSize } from "./functions/parse-size.ts";
 import { mesh, ring, star } from "./functions/topology.ts";
 import { machines } from "./lists/machine.ts";
+import { constraint } from "./resources/constraint.ts";
 import { environment } from "./resources/environment.ts";
 import { group } from "./resources/group.ts";
 import { image } from "./resources/image.ts";
@@ -38,6 +39,7 @@ export const resources: readonly ResourceType[] = [
   machine,
   group,
   link,
+  constraint,
 ];
 export const dataSources: readonly DataSourceType[] = [
   site,

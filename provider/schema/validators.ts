@@ -59,6 +59,20 @@ export const shepherdFile: Validator = (value, report) => {
   );
 };
 
+/** `jsonencode({ … })`: JSON, and an object. */
+export const jsonObject: Validator = (value, report) => {
+  const say = (problem: string) =>
+    report.error("Not a JSON object", `${problem}. Write it as jsonencode({ … }).`);
+  try {
+    const parsed: unknown = JSON.parse(String(value));
+    if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed))
+      say("It holds another value than an object");
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    say(error.message);
+  }
+};
+
 export const ipv4Address: Validator = (value, report) => {
   if (parseIpv4(String(value)) === undefined)
     report.error("Not an IPv4 address", `"${value}" given; write one such as 10.42.0.10.`);

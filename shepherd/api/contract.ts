@@ -19,6 +19,7 @@
  *   PATCH  /v1/environments/:id /v1/machines/:id /v1/links/:id     body …Patch -> Mutation<…View>
  *   DELETE /v1/networks/:id /v1/machines/:id /v1/links/:id /v1/images/:id       -> Mutation<null>
  *   GET|PATCH|DELETE /v1/groups/:id /v1/volumes/:id       the same; lists ?environment=&name=
+ *   Constraints of an environment: contract-constraints.ts
  *   POST   /v1/plan-checks      body PlanCheckBody -> PlanCheckAnswer; decides dry, sums the changes of one run
  *   GET    /v1/foreign-machines?site=&host=               ForeignMachineView[]: what other tools made, on hosts of ours
  *   POST   /v1/foreign-machines/:id/import         body ImportBody -> Mutation<MachineView>; nothing is restarted

@@ -4,6 +4,7 @@
  */
 import type { Exemption, Recall } from "#model/consent";
 import type {
+  ConstraintRecord,
   EnvironmentRecord,
   ForecastRecord,
   GroupRecord,
@@ -113,6 +114,8 @@ export interface Hold {
 }
 export interface Facts {
   readonly nowMs: Ms;
+  /** What a host said longer ago than this is no ground for giving or moving anything; absent: no bound. */
+  readonly maxAgeMs?: Ms | undefined;
   readonly sites: readonly SiteFacts[];
   readonly environments: readonly EnvironmentRecord[];
   readonly networks: readonly NetworkRecord[];
@@ -138,6 +141,8 @@ export interface Facts {
   readonly recalls: readonly Recall[];
   /** Given at run time, approved and not over yet. */
   readonly exemptions: readonly Exemption[];
+  /** Rule instances that the request's environment declares for itself; absent: none. */
+  readonly constraints?: readonly ConstraintRecord[] | undefined;
   /** Measured rate between two sites (or inside one), key `a>b`; absent = the default of the planner. */
   readonly siteRates: Readonly<Record<string, Mbps>>;
 }

@@ -369,6 +369,18 @@ export const faultCatalogue = {
     "{machine} is {state} on {host}, so it cannot be changed live",
     "Start it, or destroy and declare it again.",
   ),
+  "machine.card_held": entry(
+    409,
+    "later",
+    "The guest of {machine} does not let go of its network card {mac}",
+    "It was asked to, and did not answer: it may still be booting, or lack hot-plug support. Try again, or shut the guest down first.",
+  ),
+  "migration.blocked": entry(
+    409,
+    "later",
+    "The move was not begun, {count} in the way: {problems}",
+    "Nothing was changed and nothing was copied. Each blocker in `blockers` names its fix; `drover move … --dry-run` looks again.",
+  ),
   "migration.refused": entry(
     409,
     "later",
@@ -380,6 +392,18 @@ export const faultCatalogue = {
     "later",
     "The copy got nowhere and was given up after {afterMs} ms",
     "The guest writes faster than the line carries, or the line is down; it goes on where it was.",
+  ),
+  "migration.layer_differs": entry(
+    502,
+    "later",
+    "{ranges} ranges of {volume} on {host} are not what was sent",
+    "The move did not happen. Look at the disk of that host: what it wrote it does not read back.",
+  ),
+  "migration.fold_stalled": entry(
+    504,
+    "later",
+    "The layers of {machine}'s disk are not joined: nothing was written for {stalledMs} ms",
+    "The machine runs on both layers, whole. Look at its host's disk; it is tried again.",
   ),
   "migration.switched": entry(
     409,
@@ -570,6 +594,12 @@ export const faultCatalogue = {
     "after_reconcile",
     "`{command}` on host {host} did not end within {timeoutMs} ms",
     "The host may be overloaded; the command may still have happened, so look before repeating it.",
+  ),
+  "shell.unreadable": entry(
+    502,
+    "later",
+    "{host} answered `{command}` with something else: {problem}",
+    "Look whether its tools are GNU coreutils, and whether the file changes while it is read.",
   ),
   "shell.output_too_long": entry(
     502,
@@ -806,6 +836,18 @@ export const faultCatalogue = {
   ),
 
   // policy (policy/, opa/)
+  "constraint.no_policy": entry(
+    409,
+    "later",
+    "No policy of {owner} is loaded, so there is no rule to declare a constraint of",
+    "`drover policy list` tells why; the owner's bundle must load first.",
+  ),
+  "constraint.too_many": entry(
+    409,
+    "never",
+    "{environment} declares {maxConstraints} constraints, which is the most",
+    "Join some of them, or put them into the policy of the environment's owner.",
+  ),
   "policy.no_compiler": entry(
     500,
     "never",
@@ -847,6 +889,30 @@ export const faultCatalogue = {
     403,
     "never",
     "{by} asked for request {request}; another person must approve it",
+    "Ask a colleague whose token has the role approver.",
+  ),
+  "obligation.unknown": entry(
+    404,
+    "never",
+    "There is no obligation {obligation}",
+    "`drover obligations list --all` shows them.",
+  ),
+  "obligation.no_review": entry(
+    409,
+    "never",
+    "Obligation {obligation} is a {demand}: no person has to review it",
+    "`drover obligations list` shows which ones are a review.",
+  ),
+  "obligation.ended": entry(
+    409,
+    "never",
+    "Obligation {obligation} is over: {state}",
+    "`drover obligations list --all` says how it ended; what was given back may be asked for again.",
+  ),
+  "obligation.own_request": entry(
+    403,
+    "never",
+    "{by} asked for what obligation {obligation} is about; another person must review it",
     "Ask a colleague whose token has the role approver.",
   ),
   "approval.voted": entry(

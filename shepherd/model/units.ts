@@ -20,6 +20,7 @@ export type NetworkId = Flavour<string, "network">;
 export type MachineId = Flavour<string, "machine">;
 export type LinkId = Flavour<string, "link">;
 export type ForecastId = Flavour<string, "forecast">;
+export type ConstraintId = Flavour<string, "constraint">;
 export type GroupId = Flavour<string, "group">;
 export type VolumeId = Flavour<string, "volume">;
 export type ImageId = Flavour<string, "image">;

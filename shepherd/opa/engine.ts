@@ -14,6 +14,7 @@ import {
   standardLimits,
 } from "#opa/sandbox";
 import { sorted } from "#opa/sorted";
+import { withConstraints } from "#policy/constraints";
 import type { PolicyInput } from "#policy/input";
 import type { PolicyOutput, PolicySelf } from "#policy/output";
 import type {
@@ -132,7 +133,10 @@ async function evaluate(
   const prepared = prepare(entrypoint, input);
   if (prepared.problem !== undefined)
     return deniedAnswer(asked(), "policy.input_invalid", prepared.problem);
-  const outcome = await sandbox.evaluate(`drover/main/${entrypoint}`, prepared.text);
+  // What the environment declares for itself stands beside the bundle's own instances, for this question.
+  const data =
+    input.constraints === undefined ? undefined : withConstraints(bundle.data, input.constraints);
+  const outcome = await sandbox.evaluate(`drover/main/${entrypoint}`, prepared.text, data);
   if (outcome.kind !== "results") return deniedAnswer(asked(), codeOf(outcome), outcome.problem);
   const said = onlyResult(outcome.results);
   const nonsense = outputProblems(said);
@@ -208,7 +212,7 @@ function toAnswer(
         fix: fix === undefined || Object.keys(fix).length === 0 ? undefined : fix,
       }))
       .toSorted(byRuleAndId),
-    obligations: sorted(obligations),
+    obligations: sorted(obligations).map((one) => ({ ...one, owner })),
     limits: toLimits(limits),
   };
 }

@@ -15,6 +15,8 @@ export interface Sensed {
   /** Domains that carry our mark, by the id they carry. */
   observed(): Readonly<Record<MachineId, ObservedMachine>>;
   loads(): Readonly<Record<MachineId, MachineLoad>>;
+  /** What was said longer ago is no ground for a decision; absent: no bound. */
+  readonly maxAgeMs?: Ms | undefined;
 }
 
 export async function gatherFacts(
@@ -33,6 +35,7 @@ export async function gatherFacts(
   const known = new Set<string>(machines.map(({ id }) => id));
   return {
     nowMs,
+    maxAgeMs: sensed.maxAgeMs,
     sites: withStrays(sensed.sites(), observed, known),
     environments: await journal.objects.list("environment"),
     networks: await journal.objects.list("network"),
@@ -53,6 +56,7 @@ export async function gatherFacts(
     holds: await journal.holds.list(),
     recalls: await journal.recalls.list(),
     exemptions: (await journal.exemptions.list()).filter((one) => isInForce(one, nowMs)),
+    constraints: await journal.objects.list("constraint", { environmentId }),
     siteRates: await history.siteRates(journal, nowMs),
   };
 }

@@ -7,7 +7,11 @@ import type { PolicyInput, PolicySite } from "#policy/input";
 import { type OwnerName, siteOfOwner } from "#policy/owners";
 
 /** The copy of the input that this owner's bundle is asked with. */
-export function inputFor(owner: OwnerName, input: PolicyInput): PolicyInput {
+export function inputFor(owner: OwnerName, whole: PolicyInput): PolicyInput {
+  const { constraints, ...shared } = whole;
+  // What an environment declares binds through its owner's policy; nobody else's bundle is asked with it.
+  const isOwners = owner === `owner:${whole.environment.owner}`;
+  const input = constraints !== undefined && isOwners ? whole : shared;
   const exemptions = input.exemptions.filter((one) => one.owner === owner);
   if (owner === "operator") return { ...input, exemptions };
   const ownSite = siteOfOwner(owner);
