@@ -36,6 +36,7 @@ import { createDrains } from "#policy/drains";
 import { createGate } from "#policy/gate";
 import { createJanitor } from "#policy/janitor";
 import { createLeases } from "#policy/leases";
+import { createObligationKeeper } from "#policy/obligation-keeper";
 import { createRecalls } from "#policy/recalls";
 import { createRepairs } from "#policy/repairs";
 import type { HostClaim } from "#ports/claim";
@@ -200,6 +201,7 @@ async function start(
     sites,
     clock,
     store,
+    maxAgeMs: configuration.maxFactAgeMs,
     log: log.child({ room: "sensing" }),
     markOf: (hostId) => marked?.markOf(hostId),
   });
@@ -271,6 +273,14 @@ async function start(
   });
   recalls.start();
   onStop(() => recalls.stop());
+  const obligations = createObligationKeeper({
+    store,
+    sensed: observer,
+    clock,
+    log: log.child({ room: "obligations" }),
+  });
+  obligations.start();
+  onStop(() => obligations.stop());
   const audit = createAudit({
     store,
     sensed: observer,

@@ -164,6 +164,30 @@ function addHosts({ sensing, clock, hostCare }: MetricsWorld, registry: Registry
       }
     },
   });
+  new Gauge({
+    name: "drover_host_facts_age_seconds",
+    help: "Since the host said what decisions rest on",
+    labelNames: ["site", "host"] as const,
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const { siteId, id, observedAtMs } of hosts())
+        this.set({ site: siteId, host: id }, (clock.nowMs() - observedAtMs) / 1000);
+    },
+  });
+  new Gauge({
+    name: "drover_host_facts_stale",
+    help: "1 when what is known of the host is too old to decide on; a host that was confirmed dead is not counted",
+    labelNames: ["site", "host"] as const,
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const { siteId, id, observedAtMs, mark } of hosts()) {
+        const isStale = mark !== "dead" && clock.nowMs() - observedAtMs > sensing.maxAgeMs;
+        this.set({ site: siteId, host: id }, isStale ? 1 : 0);
+      }
+    },
+  });
   if (hostCare === undefined) return;
   const { marks, drains, janitor } = hostCare;
   new Gauge({

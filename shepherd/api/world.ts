@@ -48,7 +48,7 @@ export interface ApiTunnels {
 /** What hosts last said (sensing/observer.ts). */
 export type ApiSensing = Pick<
   Observer,
-  "answers" | "observedMachine" | "refresh" | "sites" | "foreign"
+  "answers" | "foreign" | "maxAgeMs" | "observedMachine" | "refresh" | "sites"
 >;
 /** The evidence log (evidence/). */
 export interface ApiEvidence {

@@ -90,6 +90,8 @@ export interface Configuration {
   readonly clearPairs: readonly (readonly [string, string])[];
   /** PEM files of the Ed25519 keys whose documents break the glass; none = nobody can. */
   readonly breakGlass: { readonly publicKeyFiles: readonly string[] };
+  /** What a host said longer ago is no ground for giving or moving anything. */
+  readonly maxFactAgeMs: number;
   /** Only in the simulated world: wall-clock milliseconds become this many times as many. */
   readonly simulatedSpeed: number;
 }
@@ -158,6 +160,7 @@ export function readConfiguration(content: string, file: string): Configuration 
     policies: found.policies,
     tokens: found.tokens,
     breakGlass: { publicKeyFiles: found.break_glass.public_key_files },
+    maxFactAgeMs: found.facts.max_age_ms,
     simulatedSpeed: found.simulated_speed,
   };
   checkWhole(configuration);
@@ -264,6 +267,13 @@ function fileReader(path: Reader<string>) {
     break_glass: optional(object({ public_key_files: required(list(path)) }), {
       public_key_files: [],
     }),
+    // a look every 2 s, and up to 5 s for an answer: below 10 s a busy host would be refused now and then
+    facts: optional(
+      object({
+        max_age_ms: optional(integer({ unit: "ms", min: 10_000, max: 3_600_000 }), 120_000),
+      }),
+      { max_age_ms: 120_000 },
+    ),
     simulated_speed: optional(integer({ unit: "count", min: 1, max: 10_000 }), 1),
     sites: required(
       list(

@@ -5,6 +5,7 @@
 import type { Approval, SignedBreakGlass } from "#model/consent";
 import type { Plan, PlanAction } from "#model/plan";
 import type { Decision, Request } from "#model/request";
+import type { FactAges } from "#policy/ages";
 import type { Verdict } from "#policy/combine";
 import { explainDenial, failedFindings, seesAll } from "#policy/disclose";
 import type { Clock, Ids } from "#ports/clock";
@@ -65,10 +66,16 @@ export function decisionOf(
 export function denialOf(
   made: Made,
   request: Request,
-  of: { readonly point: Decision["point"]; readonly code: string; readonly message: string },
+  of: {
+    readonly point: Decision["point"];
+    readonly code: string;
+    readonly message: string;
+    readonly ages?: FactAges | undefined;
+  },
 ): Decision {
-  const { point, code, message } = of;
-  return { ...plainDecision(made, request, point), effect: "deny", code, message };
+  const { point, code, message, ages } = of;
+  const input = ages === undefined ? null : { fact_ages_ms: ages };
+  return { ...plainDecision(made, request, point), effect: "deny", code, message, input };
 }
 
 /** What those are told who may not know how much room hosts and paths have. */
@@ -81,18 +88,23 @@ const roomTexts: Readonly<Partial<Record<Decision["code"], string>>> = {
 export function planRefusalOf(
   made: Made,
   request: Request,
-  refusal: { readonly code: Decision["code"]; readonly message: string },
+  refusal: {
+    readonly code: Decision["code"];
+    readonly message: string;
+    readonly ages?: FactAges | undefined;
+  },
 ): Decision {
   const withoutNumbers = seesAll(request.subject) ? undefined : roomTexts[refusal.code];
   const message = withoutNumbers ?? refusal.message;
-  return denialOf(made, request, { point: "plan", code: refusal.code, message });
+  const { code, ages } = refusal;
+  return denialOf(made, request, { point: "plan", code, message, ages });
 }
 
 /** Grants of code: giving back, and repair. */
 export function builtInDecision(
   made: Made,
   request: Request,
-  of: { readonly kind: "release" | "repair"; readonly plan: Plan },
+  of: { readonly kind: "release" | "repair"; readonly plan: Plan; readonly ages: FactAges },
 ): Decision {
   return {
     ...plainDecision(made, request, "plan"),
@@ -102,7 +114,7 @@ export function builtInDecision(
       of.kind === "release"
         ? "Giving back towards the baseline needs no consent."
         : "Brings hosts to what was granted before.",
-    input: { built_in: of.kind, plan_digest: of.plan.digest },
+    input: { built_in: of.kind, plan_digest: of.plan.digest, fact_ages_ms: of.ages },
   };
 }
 
@@ -110,7 +122,7 @@ export function builtInDecision(
 export function glassDecision(
   made: Made,
   request: Request,
-  of: { readonly signed: SignedBreakGlass; readonly plan: Plan },
+  of: { readonly signed: SignedBreakGlass; readonly plan: Plan; readonly ages: FactAges },
 ): Decision {
   const { by, reason } = of.signed.document;
   return {
@@ -118,7 +130,12 @@ export function glassDecision(
     effect: "allow",
     code: "granted",
     message: `Glass broken by ${by}: ${reason}`,
-    input: { built_in: "break_glass", plan_digest: of.plan.digest, ...of.signed },
+    input: {
+      built_in: "break_glass",
+      plan_digest: of.plan.digest,
+      fact_ages_ms: of.ages,
+      ...of.signed,
+    },
   };
 }
 

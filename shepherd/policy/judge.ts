@@ -11,9 +11,10 @@ import type { HostId, MachineId, Ms, SiteId } from "#model/units";
 import { withDeclared } from "#planner/declared";
 import { plan as planFor, sealPlan } from "#planner/plan";
 import { hasSettled, memoryToleranceMib } from "#planner/target";
+import { factAges, tooOldFor } from "#policy/ages";
 import { samePlan, wantedOf } from "#policy/approvals";
 import { type BuiltIn, builtInFor } from "#policy/built-in";
-import { combineEffects, meet } from "#policy/combine";
+import { combineEffects, meet, union } from "#policy/combine";
 import { consult, type Engines } from "#policy/consult";
 import {
   adviceOf,
@@ -116,7 +117,10 @@ export class Judge {
     const drafted = planFor(request, facts, { deniedSites: recalled });
     // What the stack's own words rule out is no question to policy, and its answer names the bound.
     if (drafted.kind === "refused" && drafted.code.startsWith("envelope.")) {
-      const decision = planRefusalOf(this.#options, request, drafted);
+      const decision = planRefusalOf(this.#options, request, {
+        ...drafted,
+        ages: factAges(request, facts),
+      });
       return { facts, decisions: [decision], ...none, granted: request };
     }
     const plan = drafted.kind === "planned" ? this.#seal(drafted, request) : undefined;
@@ -124,7 +128,11 @@ export class Judge {
     if (plan !== undefined && builtIn !== undefined) {
       return this.#byCode(request, facts, builtIn, plan);
     }
-    const stopped = heldNow(request, facts) ?? recalledNow(request, { facts, recalled, plan });
+    const stopped =
+      heldNow(request, facts) ??
+      recalledNow(request, { facts, recalled, plan }) ??
+      // With a plan its hosts are asked again first.
+      (isSilent(drafted) ? tooOldFor(request, facts, undefined) : undefined);
     if (stopped !== undefined) return this.#no(request, facts, stopped);
     return await this.#byPolicy(request, { facts, environment, drafted, recalled, terms });
   }
@@ -138,7 +146,10 @@ export class Judge {
     if (impossible !== undefined) return this.#no(request, facts, impossible);
     const drafted = planFor(request, facts);
     if (drafted.kind === "refused") {
-      const decision = planRefusalOf(this.#options, request, drafted);
+      const decision = planRefusalOf(this.#options, request, {
+        ...drafted,
+        ages: factAges(request, facts),
+      });
       return { facts, decisions: [decision], ...none, granted: request };
     }
     return { facts, plan: this.#seal(drafted, request) };
@@ -150,7 +161,8 @@ export class Judge {
     of: { readonly facts: Facts; readonly plan: Plan; readonly signed: SignedBreakGlass },
   ): Judged {
     const { facts, plan, signed } = of;
-    const decision = glassDecision(this.#options, request, { signed, plan });
+    const ages = factAges(request, facts, plan);
+    const decision = glassDecision(this.#options, request, { signed, plan, ages });
     const grant: Grant = { ...this.#grant(plan, decision), kind: "break_glass" };
     return { facts, decisions: [decision], plan, grant, granted: request };
   }
@@ -198,7 +210,8 @@ export class Judge {
   }
 
   #byCode(request: Request, facts: Facts, kind: BuiltIn, plan: Plan): Judged {
-    const decision = builtInDecision(this.#options, request, { kind, plan });
+    const ages = factAges(request, facts, plan);
+    const decision = builtInDecision(this.#options, request, { kind, plan, ages });
     const grant = { ...this.#grant(plan, decision), kind };
     return { facts, decisions: [decision], plan, grant, granted: request };
   }
@@ -239,7 +252,7 @@ export class Judge {
   async #planWithConsent(
     request: Request,
     question: Question,
-    first: Pick<Decision, "effect" | "limits" | "findings">,
+    first: Pick<Decision, "effect" | "limits" | "findings" | "obligations">,
   ): Promise<Omit<Judged, "decisions"> & { readonly decision: Decision }> {
     const { environment, terms } = question;
     const deniedSites = new Set<SiteId>(question.recalled);
@@ -262,7 +275,14 @@ export class Judge {
         drafted = planFor(request, current, options);
       }
       if (drafted.kind === "refused") {
-        const decision = refused ?? planRefusalOf(this.#options, request, drafted);
+        const decision =
+          refused ??
+          planRefusalOf(this.#options, request, { ...drafted, ages: factAges(request, current) });
+        return { facts: current, decision, ...none, granted: request };
+      }
+      const stale = tooOldFor(request, current, drafted);
+      if (stale !== undefined) {
+        const decision = this.#denial(request, current, stale, "plan");
         return { facts: current, decision, ...none, granted: request };
       }
       const plan = this.#seal(drafted, request);
@@ -297,7 +317,7 @@ export class Judge {
       readonly plan: Plan;
       readonly facts: Facts;
       readonly environment: EnvironmentRecord;
-      readonly first: Pick<Decision, "effect" | "limits" | "findings">;
+      readonly first: Pick<Decision, "effect" | "limits" | "findings" | "obligations">;
       readonly approved: JudgeTerms["approved"];
     },
   ): Promise<{ readonly decision: Decision; readonly approvedPlan: Plan | undefined }> {
@@ -319,6 +339,7 @@ export class Judge {
       effect,
       findings: [...wanted.filter((one) => !said.findings.some(sameAs(one))), ...said.findings],
       limits: meet([first.limits, said.limits]),
+      obligations: union([...first.obligations, ...said.obligations]),
     };
     const covered =
       approved !== undefined && samePlan(plan, approved.plan) && coversAll(approved, verdict);
@@ -332,8 +353,13 @@ export class Judge {
   }
 
   #no(request: Request, facts: Facts, why: Stopped): Judged {
-    const denied = denialOf(this.#options, request, { point: "request", ...why });
+    const denied = this.#denial(request, facts, why, "request");
     return { facts, decisions: [denied], ...none, granted: request };
+  }
+
+  #denial(request: Request, facts: Facts, why: Stopped, point: Decision["point"]): Decision {
+    const ages = factAges(request, facts);
+    return denialOf(this.#options, request, { point, ages, ...why });
   }
 
   #seal(drafted: Parameters<typeof sealPlan>[0], request: Request): Plan {
@@ -389,9 +415,13 @@ function hostsInDoubt(drafted: ReturnType<typeof planFor>, facts: Facts): readon
         case "create_machine":
           return [action.hostId];
         case "move_machine":
-          return [action.toHostId];
+          return [action.fromHostId, action.toHostId];
+        case "restart_machine":
+          return homeOf(action.machineId, facts);
         case "set_memory":
           return action.toMib > action.fromMib ? homeOf(action.machineId, facts) : [];
+        case "set_vcpus":
+          return action.to > action.from ? homeOf(action.machineId, facts) : [];
         case "set_cpu_percent":
           return action.to > action.from ? homeOf(action.machineId, facts) : [];
         default:
@@ -403,6 +433,11 @@ function hostsInDoubt(drafted: ReturnType<typeof planFor>, facts: Facts): readon
   return facts.sites.flatMap(({ hosts }) =>
     hosts.filter(({ state }) => state === "up").map(({ id }) => id),
   );
+}
+
+/** Not planned because a host does not answer: for how long it has been silent decides which no it is. */
+function isSilent(drafted: Drafted): boolean {
+  return drafted.kind === "refused" && drafted.code === "placement.site_unavailable";
 }
 
 function homeOf(machineId: MachineId, facts: Facts): readonly HostId[] {

@@ -6,6 +6,7 @@ import type { Facts, Hold as HoldFact, HostFacts } from "#model/facts";
 import type { EnvironmentRecord, MachineRecord } from "#model/objects";
 import { roomOf } from "#planner/room";
 import { compareText } from "#planner/target";
+import { ageOf } from "#policy/ages";
 import { holdOn } from "#policy/hold";
 import { sharesOf } from "#policy/holdings";
 import { noHold, type PolicyHold, type PolicyHost, type PolicyInput } from "#policy/input";
@@ -31,6 +32,7 @@ export function sitesOf(
       id: site.id,
       view: "whole",
       owner: site.owner,
+      age_ms: Math.max(0, ...site.hosts.map((host) => ageOf(host, facts))),
       hold: holdOf(holdOn(facts.holds, { siteId: site.id }, facts.nowMs)),
       hosts: site.hosts
         .toSorted((left, right) => compareText(left.id, right.id))
@@ -66,6 +68,7 @@ function hostOf(
   return {
     id: host.id,
     state: host.state,
+    age_ms: ageOf(host, facts),
     lend: {
       cpu_percent: host.lend.cpuPercent,
       memory_mib: host.lend.memoryMib,

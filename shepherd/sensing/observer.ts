@@ -18,8 +18,8 @@ import type { Store } from "#ports/store";
 const pollMs: Ms = 2_000;
 /** Longest wait for one answer of a host; libvirt's own keepalive gives up after 30 s, which is too long for a decision. */
 const budgetMs: Ms = 5_000;
-/** What was said longer ago than this is no ground for a decision: a shepherd that was stopped and wakes up looks first. */
-const staleAfterMs: Ms = 120_000;
+/** When the configuration names no other bound: far above a look's budget, so that only real silence reaches it. */
+const defaultMaxAgeMs: Ms = 120_000;
 /** Disk layers grow slowly, and listing a pool refreshes it. */
 const volumesEveryMs: Ms = 30_000;
 /** Events come in bursts (a start is four of them): look once, shortly after the first. */
@@ -46,6 +46,8 @@ export interface Observer {
   /** Looks at these hosts now, all when none is named; resolves when each has answered or used up its budget. Never rejects. */
   refresh(hostIds?: readonly HostId[]): Promise<void>;
   sites(): readonly SiteFacts[];
+  /** What was said longer ago is no ground for a decision: a shepherd that was stopped and wakes up looks first. */
+  readonly maxAgeMs: Ms;
   observedMachine(id: MachineId): ObservedMachine | undefined;
   observed(): Readonly<Record<MachineId, ObservedMachine>>;
   loads(): Readonly<Record<MachineId, MachineLoad>>;
@@ -61,6 +63,8 @@ export interface ObserverOptions {
   readonly clock: Clock;
   readonly store: Store;
   readonly log: Logger;
+  /** See `Observer.maxAgeMs`; two minutes when not given. */
+  readonly maxAgeMs?: Ms | undefined;
   /** What people said about hosts; a dead one is degraded whatever it answers. */
   readonly markOf?: ((hostId: HostId) => HostFacts["mark"]) | undefined;
 }
@@ -105,6 +109,7 @@ export function createObserver(options: ObserverOptions): Observer {
         ...(site.pathMbps === undefined ? {} : { pathMbps: site.pathMbps }),
         hosts: site.hosts.flatMap(({ id }) => watches.get(id)?.facts() ?? []),
       })),
+    maxAgeMs: options.maxAgeMs ?? defaultMaxAgeMs,
     answers: (hostId) => watches.get(hostId)?.answers() ?? false,
     foreign: () => [...watches.values()].flatMap((watch) => watch.foreign()),
     observed,
@@ -189,7 +194,8 @@ class HostWatch {
   }
 
   #isStale(): boolean {
-    return this.#options.clock.nowMs() - this.#saidAtMs > staleAfterMs;
+    const { clock, maxAgeMs = defaultMaxAgeMs } = this.#options;
+    return clock.nowMs() - this.#saidAtMs > maxAgeMs;
   }
 
   facts(): HostFacts {

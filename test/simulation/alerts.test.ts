@@ -111,6 +111,10 @@ const causes: Record<string, () => Promise<void>> = {
     shepherd.world.setReachable("north-1", false);
     await clock.advance(90_000);
   },
+  async DroverFactsStale() {
+    shepherd.world.setReachable("north-1", false);
+    await clock.advance(130_000);
+  },
   async DroverMachineUnknown() {
     const id = await machineId();
     await submit({ kind: "move", machines: [{ machineId: id, siteId: "south" }] });

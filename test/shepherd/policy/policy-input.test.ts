@@ -63,6 +63,7 @@ test("a host's numbers add up: what is used and reserved is what the planner cou
   expect(policyInput(request("release", []), known, ring).sites[0]?.hosts[0]).toEqual({
     id: "north-1",
     state: "up",
+    age_ms: 0,
     lend: { cpu_percent: 200, memory_mib: 1024, disk_gib: 50 },
     used: { cpu_percent: 50, memory_mib: 356, disk_gib: 1 },
     reserved: { cpu_percent: 40, memory_mib: 144, disk_gib: 0 },

@@ -52,6 +52,8 @@ export async function smallShepherd(world: {
   readonly links?: readonly LinkRecord[];
   readonly environments?: readonly EnvironmentRecord[];
   readonly policies?: Readonly<Record<string, Says | "absent">>;
+  /** Facts that are older deny what grows or moves; no bound when absent. */
+  readonly maxAgeMs?: number;
 }): Promise<SmallShepherd> {
   const clock = createVirtualClock(nowMs);
   const store = openSqliteStore(":memory:");
@@ -90,6 +92,7 @@ export async function smallShepherd(world: {
       sites: () => facts(hosts, []).sites,
       observed: () => observed,
       loads: () => ({}),
+      maxAgeMs: world.maxAgeMs,
       refresh: async () => undefined,
     },
   });
@@ -261,6 +264,7 @@ function after(machine: MachineRecord, plan: Plan): MachineRecord["effective"] {
       case "set_cpu_percent":
         return { ...effective, cpuPercent: action.to };
       case "restart_machine":
+      case "set_networks":
         return effective;
       case "destroy_machine":
         return { ...effective, state: "destroying" as const };
