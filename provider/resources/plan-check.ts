@@ -86,7 +86,14 @@ function checkOf<A>(
   if (prior !== null) {
     const body = of.patch?.({ prior, planned, config, private: kept });
     if (body === undefined) return undefined;
-    return { run, kind, verb: "update", id: of.idOf(prior), body: knownBody(body, planned) };
+    return {
+      run,
+      kind,
+      verb: "update",
+      id: of.idOf(prior),
+      body: knownBody(body, planned),
+      ...namedAddresses(planned),
+    };
   }
   const { environment_id, name } = planned as { environment_id?: unknown; name?: unknown };
   return {
@@ -96,10 +103,21 @@ function checkOf<A>(
     ...(typeof environment_id === "string" ? { environment: environment_id } : {}),
     ...(typeof name === "string" ? { name } : {}),
     body: knownBody(of.put(planned, config).body, planned),
+    ...namedAddresses(planned),
   };
 }
 
-/** The body without what is not known yet: a field, a field of an object in it, a whole range or item beyond that. */
+/** Of cards on networks that are perhaps not known yet, so that no machine created before it takes them. */
+function namedAddresses(planned: object): { readonly addresses?: string[] } {
+  const { networks } = planned as { readonly networks?: unknown };
+  const addresses = (Array.isArray(networks) ? networks : []).flatMap((card: unknown) => {
+    const { address } = (card ?? {}) as { readonly address?: unknown };
+    return typeof address === "string" ? [address] : [];
+  });
+  return addresses.length === 0 ? {} : { addresses };
+}
+
+/** The body without what is not known yet: a field, a field of an object in it, a whole range or list beyond that. */
 function knownBody(body: object, planned: object): Record<string, unknown> {
   const unknowns = new Set(
     Object.entries(planned).flatMap(([name, value]) => (isUnknown(value) ? [name] : [])),
@@ -111,7 +129,8 @@ function knownBody(body: object, planned: object): Record<string, unknown> {
 function knownFields(body: object, levels: number): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(body).flatMap(([name, value]): [string, unknown][] => {
-      if (Array.isArray(value)) return [[name, value.filter(isWhole)]];
+      // A list that lacked an item would be another list: a card or a disk less.
+      if (Array.isArray(value)) return value.every(isWhole) ? [[name, value]] : [];
       if (typeof value === "object" && value !== null && !isUnknown(value) && levels > 0)
         return [[name, knownFields(value, levels - 1)]];
       return isWhole(value) ? [[name, value]] : [];

@@ -359,6 +359,8 @@ export interface PlanCheckBody {
   name?: string;
   /** What PUT or PATCH would get; what is not known yet is absent. */
   body?: Record<string, unknown>;
+  /** IPv4 addresses that it names, also those of networks that are not known yet: no other machine is given them by itself. */
+  addresses?: string[];
 }
 export interface PlanCheckAnswer {
   /** `unknown`: too little is known to judge; apply will. */

@@ -5,7 +5,7 @@
  */
 import type { Static, TSchema } from "typebox";
 import Value from "typebox/value";
-import { type Principal, subjectOf } from "#api/access";
+import { checkOwner, type Principal, subjectOf } from "#api/access";
 import type { PlanCheckAnswer, PlanCheckFinding } from "#api/contract";
 import { declaredGroup, destroyedGroup, patchedGroup } from "#api/group-spec";
 import { endsOf } from "#api/link-ends";
@@ -34,6 +34,8 @@ import { Fault, isFault } from "#model/fault";
 import { type EnvironmentRecord, nameOfLink, type ObjectKind } from "#model/objects";
 import type { Decision, Finding, Request } from "#model/request";
 import type { Ms } from "#model/units";
+import { isIpv4 } from "#network/addresses";
+import { announceAddresses } from "#operations/announced-addresses";
 import { applied } from "#planner/applied";
 import { decisionFor } from "#policy/disclose";
 import type { Preview } from "#policy/gate";
@@ -84,6 +86,7 @@ export class PlanChecks {
     run.changes.delete(key);
     try {
       const asked = await this.#asked(body, run, principal);
+      if (asked !== undefined) await this.#announce(body, asked.environment, principal);
       if (asked?.request === undefined) return nothingToJudge(asked);
       const { request } = asked;
       const before = assumeAll(run);
@@ -142,6 +145,21 @@ export class PlanChecks {
       const { ways = [], ...about } = ask;
       return { environment, ways, request: this.#request(body, environment, principal, about) };
     });
+  }
+
+  /** Applied in any order, a machine that names no address must not take what a later one names. */
+  async #announce(
+    { addresses = [] }: Body,
+    { spec }: EnvironmentRecord,
+    principal: Principal,
+  ): Promise<void> {
+    const { store, clock } = this.#world;
+    const named = addresses.filter(isIpv4);
+    if (named.length === 0) return;
+    checkOwner(principal, spec.owner);
+    await store.transaction((journal) =>
+      announceAddresses(journal, spec.name, { addresses: named, nowMs: clock.nowMs() }),
+    );
   }
 
   #newEnvironment({ name, body }: Body, principal: Principal): EnvironmentRecord {

@@ -297,6 +297,9 @@ export const PlanCheckBody = Type.Object(
     environment: Type.Optional(Id),
     name: Type.Optional(Name),
     body: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+    addresses: Type.Optional(
+      Type.Array(Type.String({ minLength: 7, maxLength: 15 }), { maxItems: 8 }),
+    ),
   },
   closed,
 );

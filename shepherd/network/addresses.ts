@@ -73,20 +73,28 @@ export function checkAddress(
   return address;
 }
 
-/** The lowest address nobody has, from `.10` up, then `.2` to `.9`; never the gateway's. Throws Fault `network.addresses_exhausted`. */
+/**
+ * The lowest address nobody has, from `.10` up, then `.2` to `.9`; never the gateway's. One that is `announced` (somebody
+ * will ask for it by name) only when there is no other. Throws Fault `network.addresses_exhausted`.
+ */
 export function lowestFreeAddress(
   cidr: Cidr,
   taken: ReadonlyMap<string, string> | ReadonlySet<string>,
+  announced: ReadonlySet<string> = new Set(),
 ): string {
   const last = cidr.size - 2;
   const from = firstGivenOffset <= last ? firstGivenOffset : gatewayOffset + 1;
-  for (let offset = from; offset <= last; offset += 1) {
-    const address = toText(cidr.first + offset);
-    if (!taken.has(address)) return address;
-  }
-  for (let offset = gatewayOffset + 1; offset < from; offset += 1) {
-    const address = toText(cidr.first + offset);
-    if (!taken.has(address)) return address;
+  const within = (first: number, end: number, also: ReadonlySet<string>): string | undefined => {
+    for (let offset = first; offset < end; offset += 1) {
+      const address = toText(cidr.first + offset);
+      if (!taken.has(address) && !also.has(address)) return address;
+    }
+    return undefined;
+  };
+  const nobody: ReadonlySet<string> = new Set();
+  for (const also of announced.size === 0 ? [nobody] : [announced, nobody]) {
+    const free = within(from, last + 1, also) ?? within(gatewayOffset + 1, from, also);
+    if (free !== undefined) return free;
   }
   throw new Fault("network.addresses_exhausted", { cidr: cidr.text, taken: taken.size });
 }

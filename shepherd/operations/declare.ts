@@ -17,7 +17,9 @@ import type { Adaptation, Request } from "#model/request";
 import type { GroupId, LinkId, MachineId, Ms } from "#model/units";
 import { checkAddress, lowestFreeAddress, parseCidr, reservedAddresses } from "#network/addresses";
 import { freeMacAddress, tapName } from "#network/names";
+import { announcedAddresses } from "#operations/announced-addresses";
 import { tellChange } from "#operations/records";
+import { matchCards } from "#planner/cards";
 import { draftedGroup, draftedLink, draftedMachine } from "#planner/declared";
 import type { Journal } from "#ports/store";
 
@@ -122,18 +124,34 @@ export async function stillGranted(
   return within ? adaptation : undefined;
 }
 
-/** Addresses, MACs and taps of a machine that is not there yet; takes none of them. */
+/**
+ * Addresses, MACs and taps of the cards that a specification names; takes none of them. `has`: those that the machine has
+ * already, of which it keeps what is still named.
+ */
 export async function giveNics(
   journal: Journal,
-  of: { readonly spec: MachineSpec; readonly id: MachineId; readonly nowMs: Ms },
+  of: {
+    readonly spec: Pick<MachineSpec, "environmentId" | "networks">;
+    readonly id: MachineId;
+    readonly nowMs: Ms;
+    readonly has?: readonly Nic[];
+  },
 ): Promise<readonly Nic[]> {
   const { environmentId } = of.spec;
   const environment = await journal.objects.get("environment", environmentId);
+  const announced = await announcedAddresses(journal, environment?.spec.name ?? "", of.nowMs);
   const ownName = ({ spec }: MachineRecord) => `${environment?.spec.name ?? "?"}/${spec.name}`;
   const machines = await journal.objects.list("machine");
   const macs = new Set(machines.flatMap(({ effective }) => effective.nics.map((nic) => nic.mac)));
+  const { kept } = matchCards(of.has ?? [], of.spec.networks);
+  const slots = new Set((of.has ?? []).map(({ tap }) => tap));
   const nics: Nic[] = [];
-  for (const [index, wanted] of of.spec.networks.entries()) {
+  for (const [place, wanted] of of.spec.networks.entries()) {
+    const there = kept[place];
+    if (there !== undefined) {
+      nics.push(there);
+      continue;
+    }
     const network = await journal.objects.get("network", wanted.networkId);
     if (network === undefined || network.spec.environmentId !== environmentId) {
       throw new Fault("object.unknown", { kind: "network", id: wanted.networkId });
@@ -155,17 +173,26 @@ export async function giveNics(
     }
     const address =
       wanted.address === undefined
-        ? lowestFreeAddress(cidr, taken)
+        ? lowestFreeAddress(cidr, taken, announced)
         : checkAddress(cidr, wanted.address, taken);
-    const mac = freeMacAddress(of.id, index, macs);
+    // The name of a card that goes is not given anew: both may be there for a while.
+    const slot = freeSlot(of.id, slots);
+    const mac = freeMacAddress(of.id, slot, macs);
     macs.add(mac);
+    slots.add(tapName(of.id, slot));
     nics.push({
       networkId: network.id,
       address,
       prefixLength: cidr.prefixLength,
       mac,
-      tap: tapName(of.id, index),
+      tap: tapName(of.id, slot),
     });
   }
   return nics;
+}
+
+function freeSlot(id: MachineId, taken: ReadonlySet<string>): number {
+  let slot = 0;
+  while (taken.has(tapName(id, slot))) slot += 1;
+  return slot;
 }

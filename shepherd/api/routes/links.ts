@@ -20,7 +20,7 @@ import type { ApiRouter } from "#api/server";
 import { linkView, operationView } from "#api/views";
 import type { ApiWorld, GateAnswer } from "#api/world";
 import { Fault } from "#model/fault";
-import { type EnvironmentRecord, type LinkRecord, type LinkSpec, nameOfLink } from "#model/objects";
+import { type LinkRecord, type LinkSpec, nameOfLink } from "#model/objects";
 import type { Operation } from "#model/plan";
 import type { Journal } from "#ports/store";
 

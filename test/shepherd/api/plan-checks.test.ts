@@ -240,3 +240,26 @@ async function patchAs(manager: string, path: string, body: unknown): Promise<un
   for await (const chunk of answer) text += String(chunk);
   return JSON.parse(text);
 }
+
+test("an address that a plan names is given to nobody else, whatever is created first", async () => {
+  // Its network is not known yet: only the address is told.
+  const named = {
+    run: "named",
+    kind: "machine",
+    verb: "create",
+    environment: "ring",
+    name: "named",
+  };
+  await check({ ...named, body: { vcpus: 1 }, addresses: ["10.42.0.12"] });
+  const put = async (name: string, address?: string) => {
+    const networks = [
+      { network_id: ring.network.id, ...(address === undefined ? {} : { address }) },
+    ];
+    const body = machineBody(ring, { networks, site: "south" });
+    await mutate(running, "PUT", `/v1/environments/ring/machines/${name}`, body);
+    return (await shown(name)).networks[0]?.address;
+  };
+  expect(await put("early")).toBe("10.42.0.13");
+  expect(await put("named", "10.42.0.12")).toBe("10.42.0.12");
+  expect(await put("late")).toBe("10.42.0.14");
+});

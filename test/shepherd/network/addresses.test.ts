@@ -97,4 +97,18 @@ describe("the lowest free address", () => {
       }),
     );
   });
+
+  test("leaves those that were announced to whoever names them, and gives them when no other is left", () => {
+    const cidr = parseCidr("10.42.0.0/28");
+    const announced = new Set(["10.42.0.10", "10.42.0.2"]);
+    expect(lowestFreeAddress(cidr, new Set(), announced)).toBe("10.42.0.11");
+    const taken = new Set<string>();
+    const given = Array.from({ length: 13 }, () => {
+      const address = lowestFreeAddress(cidr, taken, announced);
+      taken.add(address);
+      return address;
+    });
+    expect(given.slice(-2)).toEqual(["10.42.0.10", "10.42.0.2"]);
+    expect(new Set(given).size).toBe(13);
+  });
 });
