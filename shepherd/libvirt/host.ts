@@ -3,17 +3,20 @@
  * libvirt's events into ours. Holds no state of its own beyond what identifies the host; keeps no opinion.
  */
 import type { Duplex } from "node:stream";
+import { foldDisk, freezeDisk } from "#libvirt/disk-chain";
 import { Domains } from "#libvirt/domains";
 import { openDestination, openSource } from "#libvirt/migration";
+import * as moveChecks from "#libvirt/move-checks";
 import { lifecycle } from "#libvirt/rpc/events";
 import { type Dial, HostConnections } from "#libvirt/rpc/host-connections";
 import { remote } from "#libvirt/rpc/procedures";
 import { domainOf } from "#libvirt/rpc/references";
+import type { FileDigests } from "#libvirt/volume-ranges";
 import { PoolVolumes } from "#libvirt/volumes";
 import { isFault } from "#model/fault";
 import type { HostId } from "#model/units";
 import type { Clock } from "#ports/clock";
-import type { DomainEvent, Host, HostObservation } from "#ports/host";
+import { type DomainEvent, type Host, type HostObservation, topVolumeOf } from "#ports/host";
 
 export interface LibvirtHostOptions {
   readonly id: HostId;
@@ -33,6 +36,8 @@ export interface LibvirtHostOptions {
   readonly logDirectory?: string | undefined;
   /** Channels of every machine that is started here, beside its own. */
   readonly channels?: readonly string[] | undefined;
+  /** Takes digests on the host itself; absent: the bytes are read through libvirt for it. */
+  readonly fileDigests?: FileDigests | undefined;
 }
 
 const readTimeoutMs = 40_000;
@@ -50,7 +55,7 @@ export function createLibvirtHost(options: LibvirtHostOptions): Host {
     uri: options.uri,
     clock: options.clock,
   });
-  const volumes = new PoolVolumes(connections, options.pool);
+  const volumes = new PoolVolumes(connections, options.pool, options.fileDigests);
   const domains = new Domains({
     hostId: options.id,
     connections,
@@ -61,9 +66,22 @@ export function createLibvirtHost(options: LibvirtHostOptions): Host {
       logDirectory: options.logDirectory ?? "/var/log/libvirt/qemu",
       channels: options.channels,
     }),
+    newestLayer: async (volume) => {
+      const top = topVolumeOf(volume);
+      return (await volumes.find(top)) === undefined ? volume : top;
+    },
   });
   const hasKvm = askForKvm(connections);
   const room = { connections, domains, clock: options.clock };
+  const chain = { control: () => connections.kept("control"), volumes, clock: options.clock };
+  const checks = {
+    hostId: options.id,
+    connections,
+    volumes,
+    clock: options.clock,
+    acceleration: options.acceleration ?? ("tcg" as const),
+    stateOf: async (id: string) => (await domains.find(id))?.state,
+  };
   return {
     id: options.id,
     observe: () => observe(connections, volumes, hasKvm),
@@ -77,7 +95,17 @@ export function createLibvirtHost(options: LibvirtHostOptions): Host {
     setMemory: (id, memoryMib) => domains.setMemory(id, memoryMib),
     setVcpus: (id, vcpus) => domains.setVcpus(id, vcpus),
     setCpuPercent: (id, cpuPercent) => domains.setCpuPercent(id, cpuPercent),
+    attachNic: (id, nic) => domains.devices.attachNic(id, nic),
+    detachNic: (id, mac) => domains.devices.detachNic(id, mac),
+    growDisk: (id, disk) => domains.devices.growDisk(id, disk),
+    freezeDisk: (id, disk) => freezeDisk(chain, id, disk),
+    foldDisk: (id, disk) => foldDisk(chain, id, disk),
     volumes,
+    describeForMove: (id) => moveChecks.describeForMove(checks, id),
+    blockersOf: (candidate) => moveChecks.blockersOf(checks, candidate),
+    guestCpu: () => moveChecks.guestCpu(checks),
+    commonCpu: (models) => moveChecks.commonCpu(checks, models),
+    dirtyMibPerS: (id, seconds) => moveChecks.dirtyMibPerS(checks, id, seconds),
     migrateFrom: (parameters) => openSource(room, parameters),
     migrateTo: (parameters) => openDestination(room, parameters),
     openChannel: (id, channel) => openChannel(connections, id, channel),

@@ -4,7 +4,7 @@
  */
 
 import type { FaultData } from "#model/fault";
-import type { Sizing } from "#model/objects";
+import type { NicSpec, Sizing } from "#model/objects";
 import type {
   Bytes,
   Digest,
@@ -50,6 +50,8 @@ export type PlanAction =
       readonly fromSiteId: SiteId;
       readonly toHostId: HostId;
       readonly toSiteId: SiteId;
+      /** Of several moves of one plan: those of one number switch at once, lower numbers first. Absent: the only move. */
+      readonly wave?: number | undefined;
       readonly cost: Cost;
     }
   | {
@@ -60,6 +62,14 @@ export type PlanAction =
       /** What the guest is given to power off; absent: the default. */
       readonly stopTimeoutMs?: Ms | undefined;
       readonly volumeIds?: readonly VolumeId[] | undefined;
+      readonly cost: Cost;
+    }
+  | {
+      /** Cards plugged and unplugged while it runs, until it has those that its specification names. */
+      readonly kind: "set_networks";
+      readonly machineId: MachineId;
+      readonly hostId: HostId;
+      readonly networks: readonly NicSpec[];
       readonly cost: Cost;
     }
   | {

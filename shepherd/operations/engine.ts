@@ -68,7 +68,11 @@ class Engine {
   readonly #plan: Plan;
   readonly #steps: readonly Step[];
   readonly #rows: OperationRows;
-  #wakeUp: () => void = () => undefined;
+  /** What ends the steps under way: a cancel, or another lane's fault while all can still stay. */
+  readonly #ends = new AbortController();
+  #givenUpFor: FaultData | undefined;
+  readonly #failedLanes = new Set<string>();
+  readonly #sleepers = new Set<() => void>();
   /** Faults of steps that the operation went on after. */
   readonly #leftovers: FaultData[] = [];
 
@@ -79,15 +83,18 @@ class Engine {
     this.#plan = work.plan;
     this.#steps = work.steps;
     this.#rows = new OperationRows(world, work, () => this.#stopped.signal.aborted);
+    this.cancelled.signal.addEventListener("abort", () =>
+      this.#ends.abort(this.cancelled.signal.reason),
+    );
   }
 
   wake(): void {
-    this.#wakeUp();
+    for (const wakeUp of this.#sleepers) wakeUp();
   }
 
   stop(): void {
     this.#stopped.abort(new Stopped());
-    this.#wakeUp();
+    this.wake();
   }
 
   async run(): Promise<void> {
@@ -99,7 +106,7 @@ class Engine {
         await this.#turnRound(this.#rows.firstFault());
       } else {
         await this.#rows.begin();
-        await this.#forward(0);
+        await this.#forward();
       }
     } catch (error) {
       if (error instanceof Stopped) return;
@@ -116,19 +123,47 @@ class Engine {
     }
   }
 
-  async #forward(from: number): Promise<void> {
-    for (let n = from; n < this.#steps.length; n += 1) {
+  async #forward(): Promise<void> {
+    let laneFault: FaultData | undefined;
+    for (const stage of stagesOf(this.#steps)) {
+      const isParted = stage.some(([n = 0]) => this.#steps[n]?.lane !== undefined);
+      // What follows the lanes is about all of them.
+      if (laneFault !== undefined && !isParted) break;
+      // Every lane comes to rest before anything is concluded from one of them.
+      const ends = await Promise.allSettled(stage.map((lane) => this.#runLane(lane)));
+      for (const end of ends) if (end.status === "rejected") throw end.reason;
+      const faults = ends.flatMap((end) => (end.status === "fulfilled" ? (end.value ?? []) : []));
+      const fault = this.#givenUpFor ?? faults[0];
+      if (fault === undefined) continue;
+      if (!isParted || this.cancelled.signal.aborted || !this.#anyCrossed()) {
+        await this.#turnRound(fault);
+        return;
+      }
+      // Some are over already: what can follow them does, for those that talk to each other are parted meanwhile.
+      laneFault ??= fault;
+    }
+    if (laneFault !== undefined) {
+      await this.#turnRound(laneFault);
+      return;
+    }
+    const [leftover] = this.#leftovers;
+    await this.#rows.end(leftover === undefined ? "succeeded" : "partial", leftover);
+  }
+
+  /** Steps one after the other; resolves with the fault that ended them early. */
+  async #runLane(numbers: readonly number[]): Promise<FaultData | undefined> {
+    for (const n of numbers) {
       const step = this.#steps[n];
       const state = this.#rows.records.get(n)?.state;
       if (step === undefined || state === "done") continue;
+      if (step.lane !== undefined && this.#failedLanes.has(step.lane)) return undefined;
       if (state === "failed" && step.onFault === "go_on") {
         this.#keepLeftover(n);
         continue;
       }
       // A cancel never leaves a machine between two hosts: what follows a switch is carried to its end.
-      if (this.cancelled.signal.aborted && step.undoImpossible === undefined) {
-        await this.#turnRound(toFaultData(this.cancelled.signal.reason));
-        return;
+      if (this.#ends.signal.aborted && step.undoImpossible === undefined) {
+        return toFaultData(this.#ends.signal.reason);
       }
       try {
         await this.#runStep(n, step);
@@ -140,12 +175,27 @@ class Engine {
           this.#keepLeftover(n);
           continue;
         }
-        await this.#turnRound(fault);
-        return;
+        if (step.lane !== undefined) {
+          this.#failedLanes.add(step.lane);
+          if (!this.#anyCrossed()) this.#giveUp(fault);
+        }
+        return fault;
       }
     }
-    const [leftover] = this.#leftovers;
-    await this.#rows.end(leftover === undefined ? "succeeded" : "partial", leftover);
+    return undefined;
+  }
+
+  /** None has left its host: the other lanes are called back, so that all of them stay. */
+  #giveUp(fault: FaultData): void {
+    if (this.#ends.signal.aborted) return;
+    this.#givenUpFor = fault;
+    this.#ends.abort(new Fault("operation.cancelled", {}));
+  }
+
+  #anyCrossed(): boolean {
+    return this.#steps.some(
+      (step, n) => step.pivot === true && this.#rows.records.get(n)?.state === "done",
+    );
   }
 
   async #runStep(n: number, step: Step): Promise<void> {
@@ -259,23 +309,30 @@ class Engine {
     if (this.#operation.state !== "undoing") {
       await this.#rows.beginUndo(fault);
     }
+    const crossedLanes = new Set<string>();
     for (let n = this.#steps.length - 1; n >= 0; n -= 1) {
       const step = this.#steps[n];
       const record = this.#rows.records.get(n);
       if (step === undefined || record === undefined || record.state === "undone") continue;
+      if (crossedLanes.has(laneOf(step))) continue;
       // Refused before anything was begun.
       if (record.startedAtMs === undefined) continue;
       if (step.pivot === true) {
         const crossed = await this.#crossed(n, step, record);
         if (crossed) {
-          await this.#carryToTheEnd(n + 1);
-          await this.#rows.end("partial", fault);
-          return;
+          await this.#carryToTheEnd(n + 1, step);
+          crossedLanes.add(laneOf(step));
+          // Without lanes it is all one: what came before the pivot stays as it is.
+          if (step.lane === undefined) break;
+          continue;
         }
       }
       if (step.undoImpossible !== undefined) {
         // Behind a pivot it only cleaned up; the pivot itself is met further down.
-        if (this.#steps.slice(0, n).some((earlier) => earlier.pivot === true)) continue;
+        const isBehind = this.#steps
+          .slice(0, n)
+          .some((earlier) => earlier.pivot === true && laneOf(earlier) === laneOf(step));
+        if (isBehind) continue;
         // Else this is a destroy: it stays half done, and another destroy goes on.
         await this.#rows.end("failed", fault);
         return;
@@ -283,7 +340,8 @@ class Engine {
       // What changed nothing has nothing to take back.
       if (step.undo !== undefined) await this.#undoStep(n, step, step.undo);
     }
-    await this.#rows.end(fault.code === "operation.cancelled" ? "cancelled" : "failed", fault);
+    const undone = fault.code === "operation.cancelled" ? "cancelled" : "failed";
+    await this.#rows.end(crossedLanes.size > 0 ? "partial" : undone, fault);
   }
 
   /** The pivot may have happened although its step failed: only the hosts know. */
@@ -300,10 +358,11 @@ class Engine {
   }
 
   /** After the pivot: the steps that clean up behind it, as far as they have not been done. */
-  async #carryToTheEnd(from: number): Promise<void> {
+  async #carryToTheEnd(from: number, pivot: Step): Promise<void> {
     for (let n = from; n < this.#steps.length; n += 1) {
       const step = this.#steps[n];
-      if (step?.undoImpossible === undefined) return;
+      if (step === undefined || laneOf(step) !== laneOf(pivot)) continue;
+      if (step.undoImpossible === undefined) return;
       const state = this.#rows.records.get(n)?.state;
       if (state === "done" || state === "undone" || state === "failed") continue;
       try {
@@ -380,7 +439,7 @@ class Engine {
       record: this.#rows.records.get(n),
       phase: how.phase,
       resumed: how.resumed,
-      signal: this.cancelled.signal,
+      signal: this.#ends.signal,
       read: (work) => world.store.read(work),
       progress: (fraction, message) => this.#rows.tellProgress(n, step, fraction, message),
       mark: async (outcome, work) => {
@@ -395,16 +454,17 @@ class Engine {
   async #pause(durationMs: Ms, step: Step, question: string): Promise<void> {
     await this.#rows.putProgress(this.#rows.percent(), `${step.name}: ${question}`);
     const woken = Promise.withResolvers<void>();
-    this.#wakeUp = woken.resolve;
+    this.#sleepers.add(woken.resolve);
     const cancel = this.#world.clock.at(this.#nowMs() + durationMs, woken.resolve);
     await woken.promise;
+    this.#sleepers.delete(woken.resolve);
     cancel();
     this.#throwIfStopped();
   }
 
   /** A step that a cancel broke off did not fail by itself. */
   #whyFailed(error: unknown): unknown {
-    if (!this.cancelled.signal.aborted) return error;
+    if (!this.#ends.signal.aborted) return error;
     return new Fault("operation.cancelled", {}, { cause: error });
   }
 
@@ -420,6 +480,25 @@ class Engine {
   #nowMs(): Ms {
     return this.#world.clock.nowMs();
   }
+}
+
+/** Stages in their order, each as lanes of step numbers. A step without a stage is one by itself. */
+function stagesOf(steps: readonly Step[]): readonly (readonly (readonly number[])[])[] {
+  const stages: { readonly name: string | undefined; readonly lanes: Map<string, number[]> }[] = [];
+  for (const [n, step] of steps.entries()) {
+    const last = stages.at(-1);
+    const isSame = last !== undefined && step.stage !== undefined && last.name === step.stage;
+    const stage = isSame ? last : { name: step.stage, lanes: new Map<string, number[]>() };
+    if (!isSame) stages.push(stage);
+    const lane = stage.lanes.get(laneOf(step)) ?? [];
+    lane.push(n);
+    stage.lanes.set(laneOf(step), lane);
+  }
+  return stages.map(({ lanes }) => [...lanes.values()]);
+}
+
+function laneOf(step: Step): string {
+  return step.lane ?? "";
 }
 
 function waitOf(attempt: number): Ms {

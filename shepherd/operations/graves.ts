@@ -24,6 +24,10 @@ const silentNetwork: HostNetwork = {
   },
   shakesHands: async () => false,
   pathMtu: async () => 0,
+  clockMs: async () => {
+    throw new Fault("host.unreachable", { host: "dead", problem: "a person confirmed it dead" });
+  },
+  moveWay: async () => ({ ownsAddress: false, portsTaken: 0, peer: undefined }),
 };
 
 function grave(id: HostId): Host {
@@ -44,14 +48,34 @@ function grave(id: HostId): Host {
     setMemory: refuse,
     setVcpus: refuse,
     setCpuPercent: refuse,
+    attachNic: refuse,
+    detachNic: nothing,
+    growDisk: refuse,
+    describeForMove: nothing,
+    blockersOf: refuse,
+    guestCpu: refuse,
+    commonCpu: refuse,
+    dirtyMibPerS: nothing,
     volumes: {
       find: nothing,
       list: async () => [],
       upload: refuse,
       createOverlay: refuse,
       createEmpty: refuse,
+      grow: refuse,
       remove: nothing,
+      digests: nothing,
+      // biome-ignore lint/correctness/useYield: it refuses before the first byte
+      readRange: async function* () {
+        await refuse();
+      },
+      beginPartial: refuse,
+      writeRange: refuse,
+      seal: refuse,
+      listPartial: async () => [],
     },
+    freezeDisk: refuse,
+    foldDisk: refuse,
     migrateFrom: refuse,
     migrateTo: refuse,
     openChannel: refuse,

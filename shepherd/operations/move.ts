@@ -4,24 +4,34 @@
  */
 import { Fault } from "#model/fault";
 import { networkTargets } from "#operations/create";
-import { baseVolume, overlayVolume } from "#operations/domain-spec";
+import { overlayVolume } from "#operations/domain-spec";
+import { diskStep, foldStep, freezeStep, hasDisk, removeDisk } from "#operations/layers";
 import { migrateStep } from "#operations/migrate";
 import { bothSuspected, type MoveAction, waitingFor } from "#operations/move-action";
 import type { Arrival } from "#operations/network-state";
 import { applyNetworks } from "#operations/networks";
 import { placePartsStep } from "#operations/parts";
-import { changeMachine, needMachine, needMachineWorld } from "#operations/records";
+import { changeMachine, needMachine } from "#operations/records";
 import type { Look, Step, StepContext } from "#operations/step";
-import { ask, askBoth, whereabouts } from "#operations/whereabouts";
+import { askBoth, whereabouts } from "#operations/whereabouts";
 
 const lookBudgetMs = 60_000;
 const volumeBudgetMs = 60_000;
 
-export function moveSteps(action: MoveAction, name: string): readonly Step[] {
+/** The parts of one move. Where several machines move, all are prepared before the first one switches. */
+export interface MoveParts {
+  /** Up to here nothing of the guest has left its host, and all can be taken back. */
+  readonly prepare: readonly Step[];
+  /** Memory, what is left of the disk, and the switch: from here on it lives elsewhere. */
+  readonly switch: readonly Step[];
+  readonly finish: readonly Step[];
+}
+
+export function moveSteps(action: MoveAction, name: string): MoveParts {
   const { machineId, fromHostId, toHostId } = action;
   const machine = { id: machineId, state: "moving" } as const;
   const arrival: Arrival = { machineId, hostId: toHostId };
-  return [
+  const prepare: readonly Step[] = [
     {
       name: `${name}: mark moving`,
       budgetMs: lookBudgetMs,
@@ -49,16 +59,8 @@ export function moveSteps(action: MoveAction, name: string): readonly Step[] {
       do: async () => undefined,
     },
     placePartsStep({ machineId, name, hostId: toHostId }),
-    {
-      name: `${name}: disk on ${toHostId}`,
-      machine,
-      budgetMs: volumeBudgetMs,
-      weightMs: 100,
-      // Whatever lies there under this name is left from an older move: its clusters would show through.
-      observe: async ({ phase }) => ({ verdict: phase === "after" ? "done" : "todo" }),
-      do: (context) => placeFreshOverlay(context, action),
-      undo: (context) => removeOverlay(context, action, toHostId),
-    },
+    freezeStep(action, name),
+    diskStep(action, name),
     {
       // The port at the destination exists and is shut before the guest arrives: nothing is heard twice.
       name: `${name}: network on ${toHostId}`,
@@ -76,7 +78,8 @@ export function moveSteps(action: MoveAction, name: string): readonly Step[] {
         await applyNetworks(context, await networkTargets(context, machineId, toHostId));
       },
     },
-    migrateStep(action, name, placeFreshOverlay),
+  ];
+  const finish: readonly Step[] = [
     {
       name: `${name}: forwarding`,
       machine,
@@ -118,12 +121,11 @@ export function moveSteps(action: MoveAction, name: string): readonly Step[] {
       onFault: "go_on",
       undoImpossible: "the machine's disk is at its new host",
       async observe(context): Promise<Look> {
-        const { volumes } = context.world.hosts.get(fromHostId);
-        const found = await volumes.find(overlayVolume(machineId));
-        return { verdict: found === undefined ? "done" : "todo" };
+        return { verdict: (await hasDisk(context, action, fromHostId)) ? "todo" : "done" };
       },
-      do: (context) => removeOverlay(context, action, fromHostId),
+      do: (context) => removeDisk(context, action, fromHostId),
     },
+    foldStep(action, name),
     {
       // The source carries the network no longer, when this was its last machine there.
       name: `${name}: network on ${fromHostId}`,
@@ -147,6 +149,7 @@ export function moveSteps(action: MoveAction, name: string): readonly Step[] {
         changeMachine(journal, machineId, context.world.clock.nowMs(), { state: "running" }),
     },
   ];
+  return { prepare, switch: [migrateStep(action, name)], finish };
 }
 
 /** Both hosts answer, the source runs it, the destination has neither it nor another of its name, and room for it. */
@@ -175,54 +178,4 @@ async function preflight(context: StepContext, action: MoveAction): Promise<Look
     verdict: "done",
     outcome: { memoryMib: domain.memoryMib, diskBytes: overlay.allocatedBytes },
   };
-}
-
-/** Exactly the source layer's size: the copy compares sizes. */
-async function placeFreshOverlay(context: StepContext, action: MoveAction): Promise<void> {
-  const { machineId, fromHostId, toHostId } = action;
-  const { image } = await context.read((journal) => needMachineWorld(journal, machineId));
-  const name = overlayVolume(machineId);
-  const source = await context.world.hosts.get(fromHostId).volumes.find(name);
-  if (source === undefined) {
-    throw new Fault("migration.refused", {
-      machine: machineId,
-      from: fromHostId,
-      to: toHostId,
-      problem: "its disk layer is not in the source's pool",
-    });
-  }
-  await removeOverlay(context, action, toHostId);
-  await context.world.hosts.get(toHostId).volumes.createOverlay({
-    name,
-    backing: baseVolume(image),
-    capacityBytes: source.capacityBytes,
-  });
-}
-
-/** Only where the host itself says that no domain of the machine is there, and the machine runs at the other. */
-async function removeOverlay(
-  context: StepContext,
-  action: MoveAction,
-  hostId: string,
-): Promise<void> {
-  const { machineId, fromHostId, toHostId } = action;
-  const other = hostId === toHostId ? fromHostId : toHostId;
-  const { hosts } = context.world;
-  const [here, elsewhere] = await Promise.all([
-    ask(context.world, machineId, hostId),
-    ask(context.world, machineId, other),
-  ]);
-  if (here === "silent") {
-    throw new Fault("host.unreachable", { host: hostId, problem: "it was asked for the machine" });
-  }
-  if (here !== "absent" || elsewhere !== "running") {
-    throw new Fault("migration.disk_in_doubt", {
-      machine: machineId,
-      host: hostId,
-      here,
-      other,
-      elsewhere,
-    });
-  }
-  await hosts.get(hostId).volumes.remove(overlayVolume(machineId));
 }

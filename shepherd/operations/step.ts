@@ -93,7 +93,14 @@ export interface Step {
   readonly commit?: (journal: Journal, context: StepContext, seen: StepData) => Promise<void>;
   /** In the transaction that says `undone`. */
   readonly revert?: (journal: Journal, context: StepContext) => Promise<void>;
-  /** Nothing before this step is undone once it is done: the machine lives elsewhere now. */
+  /**
+   * What this step belongs to, when several things of one operation succeed or fail for themselves (each machine of an
+   * environment that moves). A lane past its pivot stays where it came; the others are undone. Absent: all of it is one.
+   */
+  readonly lane?: string;
+  /** Steps of one stage follow each other, and the lanes of one stage run at once. Absent: alone. */
+  readonly stage?: string;
+  /** Nothing of its lane before this step is undone once it is done: the machine lives elsewhere now. */
   readonly pivot?: true;
   /**
    * undo (default): a fault ends the operation. go_on: the operation continues and ends `partial`.

@@ -4,6 +4,7 @@
  * Every call may throw Fault("host.unreachable"); a call that timed out may still have happened: observe, never retry blindly.
  */
 import type { Duplex, Readable } from "node:stream";
+import type { Blocker } from "#model/blocker";
 import type { XmlPatch } from "#model/objects";
 import type { Bytes, CpuPercent, EnvironmentId, HostId, MachineId, Mib, Ms } from "#model/units";
 
@@ -76,6 +77,10 @@ export interface ObservedDomain {
   readonly memoryTargetMib: Mib;
   readonly memoryMaxMib: Mib;
   readonly cpuTimeMs?: Ms | undefined;
+  /** Names of the files that its disks write to now, in the order of the disks; read-only media are left out. */
+  readonly diskVolumes?: readonly string[] | undefined;
+  /** MACs of its network cards, as it runs. */
+  readonly macs?: readonly string[] | undefined;
 }
 
 export interface HostObservation {
@@ -116,8 +121,81 @@ export interface HostVolumes {
   }): Promise<void>;
   /** An empty qcow2 of its own. Fault `libvirt.exists`. */
   createEmpty(request: { readonly name: string; readonly capacityBytes: Bytes }): Promise<void>;
+  /** Makes one larger that no running machine has open; never smaller. */
+  grow(request: { readonly name: string; readonly capacityBytes: Bytes }): Promise<void>;
   /** No error when it is already gone. */
   remove(name: string): Promise<void>;
+  /**
+   * SHA-256 in hex of each range of the file, in order, the last one perhaps shorter; taken where the bytes lie, so that
+   * none of them travel. Of half-shipped files too. Undefined: no such file.
+   */
+  digests(request: {
+    readonly name: string;
+    readonly rangeBytes: Bytes;
+  }): Promise<RangeDigests | undefined>;
+  /** Bytes of a file that nobody writes. */
+  readRange(range: VolumeRange): AsyncIterable<Uint8Array>;
+  /**
+   * Begins a file that arrives in ranges, empty, or goes on with what is there of it: a file of that name, whole or not,
+   * keeps its bytes and counts as absent until it is sealed.
+   */
+  beginPartial(request: {
+    readonly name: string;
+    readonly sizeBytes: Bytes;
+  }): Promise<{ readonly isNew: boolean }>;
+  /** Fault `volume.size_mismatch` when other than `lengthBytes` came, `pool.full`. */
+  writeRange(range: VolumeRange & { readonly bytes: AsyncIterable<Uint8Array> }): Promise<void>;
+  /** From now on it counts as there. No error when it does already. */
+  seal(name: string): Promise<void>;
+  /** Files that are not whole: what is arriving now, and what stopped arriving. */
+  listPartial(): Promise<readonly PartialVolume[]>;
+}
+
+/** A part of a volume's file. */
+export interface VolumeRange {
+  readonly name: string;
+  readonly offsetBytes: Bytes;
+  readonly lengthBytes: Bytes;
+}
+export interface RangeDigests {
+  /** Of the file, holes included. */
+  readonly sizeBytes: Bytes;
+  readonly digests: readonly string[];
+}
+export interface PartialVolume {
+  readonly name: string;
+  readonly allocatedBytes: Bytes;
+  /** When its last range came, by the host's clock. */
+  readonly touchedAtMs: Ms;
+}
+
+/** What decides where a running machine can go, as its own host says. Passed on to the other host as it is. */
+export interface MoveCandidate {
+  readonly machineId: MachineId;
+  readonly name: string;
+  readonly state: DomainState;
+  readonly memoryMib: Mib;
+  readonly acceleration: "kvm" | "tcg" | "other";
+  /** Versioned: `pc-q35-7.2`. */
+  readonly machineType: string;
+  /** The hypervisor's own: QEMU 7.2.22 is 7,002,022. */
+  readonly hypervisorVersion: number;
+  /** The guest's processor in the hypervisor's words; undefined: its default. */
+  readonly cpu?: string | undefined;
+  /** Writable disks by their volumes' names in the host's pool. */
+  readonly volumes: readonly string[];
+  /** Writable disks that lie elsewhere. */
+  readonly strangeDisks: readonly string[];
+}
+
+/** Both in the host's pool. */
+export interface DiskLayers {
+  readonly volume: string;
+  readonly top: string;
+}
+/** The overlay that a machine writes to while its own layer is frozen. */
+export function topVolumeOf(volume: string): string {
+  return volume.replace(/(\.qcow2)?$/, ".top.qcow2");
 }
 
 export interface MigrationParameters {
@@ -209,7 +287,39 @@ export interface Host {
   setMemory(id: MachineId, memoryMib: Mib): Promise<void>;
   setVcpus(id: MachineId, vcpus: number): Promise<void>;
   setCpuPercent(id: MachineId, cpuPercent: CpuPercent): Promise<void>;
+  /** Plugs a network card into a running machine, for this run and the next; its bridge is there. Nothing when it is in. */
+  attachNic(id: MachineId, nic: DomainNic): Promise<void>;
+  /** Asks the guest to let go of a card. Fault `machine.card_held` when it does not within a few seconds. */
+  detachNic(id: MachineId, mac: string): Promise<void>;
+  /** Makes a disk of a running machine larger; the guest sees it at once. Fault `libvirt.bad_argument`: no such disk. */
+  growDisk(
+    id: MachineId,
+    disk: { readonly volume: string; readonly capacityBytes: Bytes },
+  ): Promise<void>;
   readonly volumes: HostVolumes;
+  /** A running machine as a move would find it; undefined when it is not here. Reads only. */
+  describeForMove(id: MachineId): Promise<MoveCandidate | undefined>;
+  /** Everything about this host that keeps the machine from coming: all at once, not the first. Reads only. */
+  blockersOf(candidate: MoveCandidate): Promise<readonly Blocker[]>;
+  /** The best processor that guests can have here and be moved away with, in the hypervisor's words. */
+  guestCpu(): Promise<string>;
+  /** The best processor that all of these can give; asked of any one host. Fault `libvirt.unsupported_config` of unlike makers. */
+  commonCpu(models: readonly string[]): Promise<string>;
+  /**
+   * Memory that the guest wrote in a second, measured over the next `seconds`; undefined when the hypervisor cannot tell,
+   * or the machine is not here or is at work.
+   */
+  dirtyMibPerS(id: MachineId, seconds: number): Promise<number | undefined>;
+  /**
+   * Freezes a disk of a running guest: from now on it writes to a fresh overlay `top` on `volume`, and `volume` changes no
+   * more. The guest does not stop. Does nothing when `top` is written to already.
+   */
+  freezeDisk(id: MachineId, disk: DiskLayers): Promise<void>;
+  /**
+   * The way back: what was written to `top` goes into `volume`, the guest writes to that again, and `top` is removed.
+   * The guest does not stop. Goes on where an earlier one was interrupted; does nothing when it is done.
+   */
+  foldDisk(id: MachineId, disk: DiskLayers): Promise<void>;
   migrateFrom(parameters: MigrationParameters): Promise<MigrationSource>;
   migrateTo(parameters: MigrationParameters): Promise<MigrationDestination>;
   /** Opens a guest channel as a byte stream; one connection each. Ends when the guest leaves this host. */

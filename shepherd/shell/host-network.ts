@@ -15,6 +15,7 @@ import type { ObservedNetwork } from "#network/observed";
 import { underlay } from "#network/underlay";
 import type { HostNetwork, HostNetworkConfig, NetworkDifference } from "#ports/host-network";
 import { pathMtu, shakesHands, tunnelKey } from "#shell/host-paths";
+import { clockMs, moveWay } from "#shell/move-way";
 import { readFilters, readNetwork, readScript } from "#shell/read-network";
 import { type HostShell, lastLines } from "#shell/shell";
 
@@ -84,6 +85,8 @@ export function createHostNetwork(shell: HostShell): HostNetwork {
     tunnelKey: (device, options) => tunnelKey(shell, device, options),
     shakesHands: (device, peers) => shakesHands(shell, device, peers),
     pathMtu: (address, maxBytes) => pathMtu(shell, address, maxBytes),
+    clockMs: () => clockMs(shell),
+    moveWay: (question) => moveWay(shell, question),
   };
 }
 

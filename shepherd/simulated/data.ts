@@ -29,16 +29,20 @@ export interface DomainData {
   bootedAtMs: Ms;
   /** What the guest believes to have written; must be on the volume of whichever host it runs on. */
   diskContent: string;
+  /** Its disk is frozen: it writes to this overlay. */
+  top?: string | undefined;
   /** incoming: prepared at a destination; performing, performed: at the source. */
   job: "none" | "incoming" | "performing" | "performed";
 }
 
 export interface VolumeData {
   readonly name: string;
-  readonly capacityBytes: Bytes;
+  capacityBytes: Bytes;
   allocatedBytes: Bytes;
   readonly backing: string | undefined;
   content: string;
+  /** It arrives in ranges, and counts as absent until it is sealed: a token for each mebibyte that came. */
+  partial?: { sizeBytes: Bytes; pieces: Record<number, string>; touchedAtMs: Ms } | undefined;
 }
 
 export interface HostData {
@@ -53,6 +57,18 @@ export interface HostData {
   network: HostNetworkConfig;
   /** Whose it is; absent: nobody has claimed it. */
   claim?: HostClaim | undefined;
+  /** What unlike hosts and paths differ in; absent: as all others. */
+  hypervisorVersion?: number | undefined;
+  machineTypes?: readonly string[] | undefined;
+  /** Processor features that guests can have here. */
+  cpuFeatures?: readonly string[] | undefined;
+  poolInactive?: boolean | undefined;
+  pathMtu?: Bytes | undefined;
+  clockOffsetMs?: Ms | undefined;
+  lacksAddress?: boolean | undefined;
+  migrationPortsTaken?: number | undefined;
+  /** Connections of moves from here are dropped on their way. */
+  movesFiltered?: boolean | undefined;
 }
 
 export interface WorldData {

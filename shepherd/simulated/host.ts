@@ -4,11 +4,26 @@
  */
 import { Fault } from "#model/fault";
 import type { HostId } from "#model/units";
-import type { DomainSpec, Host, HostVolumes, ObservedDomain } from "#ports/host";
+import {
+  type DomainSpec,
+  type Host,
+  type HostVolumes,
+  type ObservedDomain,
+  topVolumeOf,
+} from "#ports/host";
 import type { Caller } from "#simulated/caller";
-import type { DomainData, HostData } from "#simulated/data";
+import {
+  type DomainData,
+  type HostData,
+  tapsOf,
+  type VolumeData,
+  withoutDeadPorts,
+} from "#simulated/data";
+import { fold, freeze } from "#simulated/disk-chain";
 import { freshDomain, type Machinery } from "#simulated/machinery";
 import { migrateFrom, migrateTo } from "#simulated/migration";
+import { simulatedMoveChecks } from "#simulated/move-checks";
+import { createRanges } from "#simulated/volume-ranges";
 
 /** What an empty qcow2 takes. */
 const emptyOverlayBytes = 200_704;
@@ -109,8 +124,44 @@ export function createSimulatedHost(machinery: Machinery, caller: Caller, hostId
       call("setCpuPercent", () =>
         machinery.setCpuPercent(needRunning(id, "setCpuPercent"), cpuPercent),
       ),
+    attachNic: (id, nic) =>
+      call("attachNic", () => {
+        const domain = needRunning(id, "attachNic");
+        const { spec } = domain;
+        if (spec === undefined || spec.nics.some(({ mac }) => mac === nic.mac)) return;
+        if (!host().network.bridges.some(({ bridge }) => bridge === nic.bridge)) {
+          const message = `Cannot get interface MTU on ${nic.bridge}`;
+          throw new Fault("libvirt.operation_failed", { procedure: "attachNic", message });
+        }
+        domain.spec = { ...spec, nics: [...spec.nics, nic] };
+        machinery.changed();
+      }),
+    detachNic: (id, mac) =>
+      call("detachNic", () => {
+        const domain = needRunning(id, "detachNic");
+        const { spec } = domain;
+        if (spec === undefined) return;
+        domain.spec = { ...spec, nics: spec.nics.filter((nic) => nic.mac !== mac) };
+        host().network = withoutDeadPorts(host().network, tapsOf(host()));
+        machinery.changed();
+      }),
+    growDisk: (id, { volume, capacityBytes }) =>
+      call("growDisk", () => {
+        const { spec } = needRunning(id, "growDisk");
+        const there = host().volumes[volume];
+        if (there === undefined || spec?.dataVolumes?.includes(volume) !== true) {
+          const message = `no disk of the domain is ${volume}`;
+          throw new Fault("libvirt.bad_argument", { procedure: "growDisk", message });
+        }
+        grow(machinery, there, capacityBytes);
+      }),
 
+    freezeDisk: (id, layers) =>
+      call("freezeDisk", () => freeze(machinery, host(), needRunning(id, "freezeDisk"), layers)),
+    foldDisk: (id, layers) =>
+      call("foldDisk", () => fold(machinery, host(), needRunning(id, "foldDisk"), layers)),
     volumes: createVolumes(machinery, caller, hostId),
+    ...simulatedMoveChecks(machinery, caller, hostId),
     migrateFrom: (parameters) =>
       call("migrateFrom", () => migrateFrom({ machinery, caller, hostId, parameters })),
     migrateTo: (parameters) =>
@@ -171,10 +222,15 @@ async function start(
   await caller.pause(host.id, machinery.speeds.startMs);
 
   const volume = host.volumes[spec.diskVolume];
-  if (volume === undefined) throw refuse(`Cannot access storage file ${spec.diskVolume}`);
+  if (volume === undefined || volume.partial !== undefined) {
+    throw refuse(`Cannot access storage file ${spec.diskVolume}`);
+  }
+  // It ended while its disk was frozen: what it wrote last is there.
+  const top = topVolumeOf(spec.diskVolume);
   const domain: DomainData = {
     ...freshDomain(machinery, spec),
     spec,
+    ...(host.volumes[top] === undefined ? {} : { top }),
     vcpusMax: spec.vcpusMax,
     memoryMaxMib: spec.memoryMaxMib,
   };
@@ -202,12 +258,18 @@ function createVolumes(machinery: Machinery, caller: Caller, hostId: HostId): Ho
   });
 
   return {
+    ...createRanges(machinery, caller, hostId),
     find: (name) =>
       call("find", () => {
         const volume = host().volumes[name];
-        return volume && info(volume);
+        return volume === undefined || volume.partial !== undefined ? undefined : info(volume);
       }),
-    list: () => call("list", () => Object.values(host().volumes).map(info)),
+    list: () =>
+      call("list", () =>
+        Object.values(host().volumes)
+          .filter(({ partial }) => partial === undefined)
+          .map(info),
+      ),
     upload: (request) =>
       call("upload", async () => {
         const { name, sizeBytes, capacityBytes } = request;
@@ -276,11 +338,25 @@ function createVolumes(machinery: Machinery, caller: Caller, hostId: HostId): Ho
         };
         machinery.changed();
       }),
+    grow: ({ name, capacityBytes }) =>
+      call("grow", () => {
+        const there = host().volumes[name];
+        if (there === undefined) {
+          const message = `no volume named ${name}`;
+          throw new Fault("libvirt.no_volume", { procedure: "volumes.grow", message });
+        }
+        grow(machinery, there, capacityBytes);
+      }),
     remove: (name) =>
       call("remove", () => {
         if (host().volumes[name] !== undefined) machinery.removeVolume(host(), name);
       }),
   };
+}
+
+function grow(machinery: Machinery, volume: VolumeData, capacityBytes: number): void {
+  volume.capacityBytes = Math.max(volume.capacityBytes, capacityBytes);
+  machinery.changed();
 }
 
 function observe(machinery: Machinery, domain: DomainData): ObservedDomain {
@@ -300,6 +376,9 @@ function observe(machinery: Machinery, domain: DomainData): ObservedDomain {
     memoryTargetMib: domain.askedMib,
     memoryMaxMib: domain.memoryMaxMib,
     cpuTimeMs: machinery.cpuTimeOf(domain),
+    macs: spec?.nics.map(({ mac }) => mac) ?? [],
+    diskVolumes:
+      spec === undefined ? [] : [domain.top ?? spec.diskVolume, ...(spec.dataVolumes ?? [])],
   };
 }
 

@@ -38,7 +38,19 @@ export function createSimulatedNetwork(
       }),
     shakesHands: () => caller.call(hostId, "network.handshake", () => true),
     pathMtu: (_address, maxBytes) =>
-      caller.call(hostId, "network.path", () => Math.min(maxBytes, underlayMtu)),
+      caller.call(hostId, "network.path", () => Math.min(maxBytes, host().pathMtu ?? underlayMtu)),
+    clockMs: () =>
+      caller.call(
+        hostId,
+        "network.clock",
+        () => machinery.clock.nowMs() + (host().clockOffsetMs ?? 0),
+      ),
+    moveWay: () =>
+      caller.call(hostId, "network.way", () => ({
+        ownsAddress: host().lacksAddress !== true,
+        portsTaken: host().migrationPortsTaken ?? 0,
+        peer: host().movesFiltered === true ? ("filtered" as const) : ("passes" as const),
+      })),
   };
 }
 
