@@ -29,6 +29,7 @@ import { withGraves } from "#operations/graves";
 import { type HostMarks, openHostMarks } from "#operations/host-marks";
 import { createOperations } from "#operations/operations";
 import { createPaths } from "#operations/paths";
+import { withSpans } from "#operations/traced-hosts";
 import { createApprovalTimer } from "#policy/approval-timer";
 import { createAudit } from "#policy/audit";
 import { readGlassKey } from "#policy/break-glass";
@@ -42,11 +43,13 @@ import { createRepairs } from "#policy/repairs";
 import type { HostClaim } from "#ports/claim";
 import type { Clock } from "#ports/clock";
 import type { Store } from "#ports/store";
+import { logWords } from "#ports/tracing";
 import { createObserver } from "#sensing/observer";
 import { openCheckpointFile, openSigningKeys } from "#store/checkpoint-file";
 import { openSqliteStore } from "#store/sqlite";
 import { lockState } from "#store/state-lock";
 import { createIds, systemClock } from "#system";
+import { startTracing } from "#telemetry";
 import type { HostWorld } from "#worlds/host-world";
 import { connectLibvirt } from "#worlds/libvirt";
 import { connectSimulated } from "#worlds/simulated";
@@ -71,7 +74,7 @@ export async function runShepherd(
 ): Promise<void> {
   // Synchronous: what was logged before a crash is there.
   const log = pino(
-    { level: options.logLevel, name: "shepherd" },
+    { level: options.logLevel, name: "shepherd", mixin: logWords },
     logDestination({ fd: 2, sync: true }),
   );
   const shepherd = await startShepherd(configuration, log);
@@ -144,11 +147,17 @@ async function start(
   const alive = setInterval(() => undefined, longestTimerMs);
   onStop(() => clearInterval(alive));
   onStop(lockState(stateDirectory));
+  const { tracing } = configuration;
+  if (tracing !== undefined) {
+    const about = { version, instance: randomUUID(), log: log.child({ room: "tracing" }) };
+    onStop(await startTracing(tracing, about));
+  }
   const store = withEvidence(openSqliteStore(join(stateDirectory, "journal.sqlite")));
   onStop(() => store.close());
   const world = connect({ lineage: store.lineage, epoch: store.epoch, holder: randomUUID() });
   onStop(() => world.close());
-  const { hosts, clock } = world;
+  const { clock } = world;
+  const hosts = withSpans(world.hosts);
   const ids = createIds(clock);
   const fleet = sites.flatMap((site) => site.hosts);
   const evidenceFolder = join(stateDirectory, "evidence");

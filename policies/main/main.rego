@@ -280,7 +280,8 @@ _exemptions contains exemption if some exemption in data.drover.exemptions
 
 _exemptions contains exemption if some exemption in input.exemptions
 
-obligations contains obligation if {
+# each says which instance wants it
+obligations contains object.union(obligation, {"rule": name, "instance": id}) if {
 	some [name, id, _] in _live
 	some obligation in values[name][id].obligations
 }

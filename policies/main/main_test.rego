@@ -180,7 +180,7 @@ test_obligations_of_a_foreign_rule if {
 			"obligations": [{"id": "notify", "params": {"who": "sam"}}],
 		}}
 	answer.effect == "allow"
-	answer.obligations == {{"id": "notify", "params": {"who": "sam"}}}
+	answer.obligations == {{"id": "notify", "params": {"who": "sam"}, "rule": "teams_own", "instance": "i"}}
 	some finding in answer.findings
 	finding.disclose == "operator"
 }

@@ -129,6 +129,18 @@ async function confined(journal: Journal, { name: owner, role }: Principal): Pro
           return mine.length === 0 ? [] : [{ ...one, environments: mine }];
         }),
     },
+    // A demand of a rule that they may not know is none of their business.
+    obligations: {
+      ...journal.obligations,
+      async get(id) {
+        const found = ifOwn(await journal.obligations.get(id));
+        return found?.disclose === "owner" ? found : undefined;
+      },
+      list: async (filter) =>
+        onlyOwn(await journal.obligations.list(filter)).filter(
+          ({ disclose }) => disclose === "owner",
+        ),
+    },
     holds: {
       ...journal.holds,
       list: async () =>

@@ -4,6 +4,7 @@
  */
 import type { RequestAnswer, RequestBody } from "#api/contract";
 import type { Exemption, Recall, SignedBreakGlass } from "#model/consent";
+import type { OwedObligation } from "#model/obligation";
 import type { Consent, Finding } from "#model/request";
 import type { Wire } from "#model/wire";
 
@@ -35,6 +36,16 @@ export interface ExemptionBody {
 export type ExemptionView = Wire<Exemption> & {
   state: "proposed" | "in_force" | "expired";
 };
+
+/** What a policy demanded with a yes. */
+export type ObligationView = Wire<OwedObligation> & {
+  environment: string;
+  /** Names. */
+  machines: string[];
+};
+export interface ReviewBody {
+  reason: string;
+}
 
 export type BreakGlassBody = SignedBreakGlass;
 

@@ -198,7 +198,7 @@ function renderDecision(decision: Decision, sources: ReadonlyMap<string, RuleSou
     ...limits.map(([limit, value]) => `${label("limit")}${limit} ${value}`),
     ...decision.obligations.map(
       ({ id, params, owner, rule, instance }) =>
-        `${label("duty")}${inert(id)} ${inert(JSON.stringify(params))}, wanted by ${rule}/${inert(instance)} (${owner})`,
+        `${label("owed")}${inert(id)} ${inert(JSON.stringify(params))}, wanted by ${rule}/${inert(instance)} (${owner})`,
     ),
   ];
 }
@@ -287,11 +287,11 @@ function renderOperation({ operation, steps }: Story): string[] {
   ];
 }
 
-/** What became of the duties. */
+/** What became of the demands. */
 function renderOwed({ owed }: Story): string[] {
   return owed.map(({ demand, state, dueAtMs, outcome }) => {
     const due = state === "waiting" && dueAtMs !== undefined ? `, due ${time(dueAtMs)}` : "";
-    return `Duty      ${inert(demand.id)} (${demand.owner}): ${state}${due}${outcome === undefined ? "" : `: ${inert(outcome)}`}`;
+    return `Owed      ${inert(demand.id)} (${demand.owner}): ${state}${due}${outcome === undefined ? "" : `: ${inert(outcome)}`}`;
   });
 }
 

@@ -5,6 +5,7 @@ import type {
   BreakGlassBody as BreakGlassBodyContract,
   ExemptionBody as ExemptionBodyContract,
   RecallBody as RecallBodyContract,
+  ReviewBody as ReviewBodyContract,
   WhyNotBody as WhyNotBodyContract,
 } from "#api/contract-people";
 import { Name, RequestBody } from "#api/schemas";
@@ -20,6 +21,7 @@ export const VoteBody = Type.Object(
   { reason: text(500), plan_digest: Type.Optional(digest) },
   closed,
 );
+export const ReviewBody = Type.Object({ reason: text(500) }, closed);
 export const BreakGlassBody = Type.Object(
   {
     document: Type.Object(
@@ -83,5 +85,6 @@ export const bodiesFit: [
   Same<Static<typeof BreakGlassBody>, BreakGlassBodyContract>,
   Same<Static<typeof RecallBody>, RecallBodyContract>,
   Same<Static<typeof ExemptionBody>, ExemptionBodyContract>,
+  Same<Static<typeof ReviewBody>, ReviewBodyContract>,
   Same<Static<typeof WhyNotBody>, WhyNotBodyContract>,
-] = [true, true, true, true, true];
+] = [true, true, true, true, true, true];

@@ -9,7 +9,7 @@ import { connect } from "node:net";
 import { dirname } from "node:path";
 import swagger from "@fastify/swagger";
 import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
-import Fastify, { type FastifyRequest } from "fastify";
+import Fastify, { type FastifyInstance, type FastifyRequest } from "fastify";
 import { type Access, checkRole, localRoot, type Principal } from "#api/access";
 import { confinedStore, readAs } from "#api/confined";
 import { createMetrics } from "#api/metrics";
@@ -43,6 +43,7 @@ import { summaries } from "#api/summaries";
 import type { ApiWorld } from "#api/world";
 import { Fault } from "#model/fault";
 import type { Subject } from "#model/request";
+import { type ServerSpan, serverSpan } from "#ports/tracing";
 
 declare module "fastify" {
   interface FastifyRequest {
@@ -153,6 +154,7 @@ export function createApi(
     done(null, payload); // streamed by the route that wants it
   });
 
+  followCalls(app);
   const metrics = createMetrics(world);
   app.addHook("onResponse", async (request, reply) => {
     metrics.observeCall({
@@ -212,6 +214,31 @@ export function createApi(
     router.get("/openapi.json", { config: { access: "open" } }, async () => app.swagger());
   });
   return app;
+}
+
+/**
+ * A span for each call that may change something, and for any whose client sends its own trace. Reads are not: a console
+ * and a provider ask every second. Handlers run within it from `preHandler` on, because reading a body leaves it.
+ */
+function followCalls(app: Pick<FastifyInstance, "addHook">): void {
+  const spans = new WeakMap<FastifyRequest, ServerSpan>();
+  app.addHook("onRequest", async (request) => {
+    const { traceparent } = request.headers;
+    const header = typeof traceparent === "string" ? traceparent : undefined;
+    if (header === undefined && (request.method === "GET" || request.method === "HEAD")) return;
+    const route = request.routeOptions.url ?? "none";
+    spans.set(request, serverSpan(`${request.method} ${route}`, header));
+  });
+  app.addHook("preHandler", (request, _reply, done) => {
+    const span = spans.get(request);
+    if (span === undefined) {
+      done();
+      return;
+    }
+    span.tell({ asker: request.principal?.role });
+    span.within(done);
+  });
+  app.addHook("onResponse", async (request, reply) => spans.get(request)?.end(reply.statusCode));
 }
 
 /** Listens on a unix socket that only its owner can open. A socket that nobody answers on is a dead predecessor's. */

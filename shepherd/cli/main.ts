@@ -16,6 +16,7 @@ import { addHosts } from "#cli/commands/hosts";
 import { addImage } from "#cli/commands/images";
 import { addLab } from "#cli/commands/lab";
 import { addNetwork } from "#cli/commands/network";
+import { addObligations } from "#cli/commands/obligations";
 import { addOperation } from "#cli/commands/operation";
 import { addOperations } from "#cli/commands/operations";
 import { addPolicy } from "#cli/commands/policy";
@@ -64,6 +65,7 @@ function build(streams: Streams): Command {
   addStatus(program, streams);
   addRequests(program, streams);
   addApprovals(program, streams);
+  addObligations(program, streams);
   addQuestions(program, streams);
   addConsents(program, streams);
   addGlass(program, streams);

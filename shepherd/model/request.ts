@@ -3,6 +3,7 @@
  */
 import type { Vote } from "#model/consent";
 import type { Baseline, Envelope, GroupSpec, LinkSpec, MachineSpec, Sizing } from "#model/objects";
+import type { Obligation } from "#model/obligation";
 import type {
   AdaptationId,
   DecisionId,
@@ -141,10 +142,6 @@ export interface AvoidedPlace {
   readonly machine: string;
   readonly siteId?: SiteId | undefined;
   readonly hostId?: HostId | undefined;
-}
-export interface Obligation {
-  readonly id: string;
-  readonly params: Readonly<Record<string, unknown>>;
 }
 
 /** One owner's answer. */

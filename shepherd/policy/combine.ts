@@ -4,7 +4,9 @@
  * Pure; within one bundle Rego combines (policies/main), across owners nobody's Rego has a say over another's.
  */
 import { canonicalJson } from "#model/canonical";
-import type { Consent, Effect, Finding, Limits, Obligation } from "#model/request";
+import type { Obligation } from "#model/obligation";
+import type { Consent, Effect, Finding, Limits } from "#model/request";
+import { cannotKeep } from "#policy/obligations";
 import type { PolicyAnswer } from "#ports/policy-engine";
 
 export interface Verdict {
@@ -18,18 +20,14 @@ export interface Verdict {
   readonly consents: readonly Consent[];
 }
 
-/** What we can promise to do with a grant; a policy that demands more is denied, not half obeyed. */
-export const knownObligations: ReadonlySet<string> = new Set();
-
 /** No answers deny: a question that nobody was asked has no consent. */
-export function combine(
-  answers: readonly PolicyAnswer[],
-  supported: ReadonlySet<string> = knownObligations,
-): Verdict {
+export function combine(answers: readonly PolicyAnswer[]): Verdict {
+  // A policy that demands more than we can promise is denied, not half obeyed.
   const unsupported = answers.flatMap((answer) =>
-    answer.obligations
-      .filter(({ id }) => !supported.has(id))
-      .map((obligation) => unsupportedFinding(answer.owner, obligation)),
+    answer.obligations.flatMap((obligation) => {
+      const problem = cannotKeep(obligation);
+      return problem === undefined ? [] : [unsupportedFinding(answer.owner, obligation, problem)];
+    }),
   );
   const findings = [
     ...(answers.length === 0 ? [nobodyAsked] : []),
@@ -42,7 +40,9 @@ export function combine(
     effect,
     code: codeOf(effect, findings),
     findings,
-    obligations: union(answers.flatMap((answer) => answer.obligations)),
+    obligations: union(
+      answers.flatMap(({ owner, obligations }) => obligations.map((one) => ({ ...one, owner }))),
+    ),
     limits: meet(answers.map((answer) => answer.limits)),
     consents: answers.map((answer) => ({
       owner: answer.owner,
@@ -110,19 +110,20 @@ function codeOf(effect: Effect, findings: readonly Finding[]): string {
   return findings.find((finding) => blocks(finding, "deny"))?.code ?? "policy.denied";
 }
 
-function union(obligations: readonly Obligation[]): readonly Obligation[] {
+/** All that anybody demands, each once, in one order. */
+export function union(obligations: readonly Obligation[]): readonly Obligation[] {
   const byContent = new Map(obligations.map((item) => [canonicalJson(item), item]));
   return [...byContent.keys()].toSorted().flatMap((key) => byContent.get(key) ?? []);
 }
 
-function unsupportedFinding(owner: string, obligation: Obligation): Finding {
+function unsupportedFinding(owner: string, obligation: Obligation, problem: string): Finding {
   return {
     rule: "obligation",
     id: obligation.id,
     code: "obligation.unsupported",
     level: "deny",
     ok: false,
-    msg: `${owner} demands ${obligation.id}, which this shepherd cannot promise`,
+    msg: `${owner} demands ${obligation.id}, ${problem}`,
     params: obligation.params,
     owner,
     disclose: "operator",

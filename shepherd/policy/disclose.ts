@@ -5,6 +5,7 @@
 import { Value } from "typebox/value";
 import type { Decision, Finding, Request, Subject } from "#model/request";
 import { PolicyInput } from "#policy/input";
+import { findingOf } from "#policy/obligations";
 import { siteOfOwner } from "#policy/owners";
 import { inputFor } from "#policy/visible";
 
@@ -50,6 +51,9 @@ export function decisionFor(
   return {
     ...decision,
     findings: hidden === undefined ? findings : [...findings, capacityOf(hidden)],
+    obligations: decision.obligations.filter(
+      (demand) => findingOf({ findings }, demand) !== undefined,
+    ),
     limits,
     input: ownersView(decision.input),
   };

@@ -33,8 +33,10 @@ import {
   type JudgeTerms,
   roomIsOnItsWay,
 } from "#policy/judge";
+import { owe } from "#policy/obligations";
 import { operationsOn, unfinished } from "#policy/refusals";
 import type { Journal } from "#ports/store";
+import { inChildSpan, inSpan, tell, traceparent } from "#ports/tracing";
 
 export interface Gate {
   /**
@@ -93,6 +95,7 @@ export interface GateOperations {
       readonly plan: Plan;
       readonly request: Request;
       readonly kind: OperationKind;
+      readonly traceparent?: string | undefined;
     },
   ): Promise<Operation>;
   kick(): void;
@@ -169,9 +172,14 @@ class SerialGate implements Gate {
     if (this.#waiting >= most) throw new Fault("gate.busy", { waiting: this.#waiting });
     this.#waiting += 1;
     try {
-      const known = await this.#journalRequest(request);
-      if (known.answer !== undefined) return known.answer;
-      return await this.#once(known.request);
+      return await inSpan("gate", spanWords(request), async () => {
+        const known = await this.#journalRequest(request);
+        const answer = known.answer ?? (await this.#once(known.request));
+        const { decision, plan, operation } = answer;
+        const { id, effect, code } = decision;
+        tell({ decision: id, effect, code, plan: plan?.id, operation: operation?.id });
+        return answer;
+      });
     } finally {
       this.#waiting -= 1;
     }
@@ -331,7 +339,9 @@ class SerialGate implements Gate {
     const [running] = await operationsOn(store, request, unfinished);
     if (running !== undefined && clock.nowMs() < patience.idleUntilMs) return "busy";
     for (let attempt = 0; ; attempt++) {
-      const judged = await this.#judge.judge(request, terms);
+      const judged = await inChildSpan("judge", { request: request.id }, () =>
+        this.#judge.judge(request, terms),
+      );
       if (roomIsOnItsWay(judged) && clock.nowMs() < patience.roomUntilMs) return "room_on_its_way";
       const answer = await this.#commit(request, judged, terms);
       if (answer !== undefined) return answer;
@@ -368,7 +378,12 @@ class SerialGate implements Gate {
     const { store, operations } = this.#options;
     const decision = last(judged.decisions);
     const { plan, grant, granted } = judged;
-    const committed = await store.transaction(async (journal) => {
+    const words = { request: request.id, decision: decision.id, plan: plan?.id };
+    // Outside of the write: what is done about an ask hangs below the ask.
+    const follow = { traceparent: traceparent() };
+    const write = <T>(work: (journal: Journal) => Promise<T>) =>
+      inChildSpan("journal", words, () => store.transaction(work));
+    const committed = await write(async (journal) => {
       if (plan !== undefined && !(await isStill(journal, request, judged.facts))) return undefined;
       const waited = terms.approved && (await journal.approvals.get(request.id));
       // Rejected, withdrawn or carried out by somebody else in this very moment: nothing more is to be done.
@@ -412,7 +427,12 @@ class SerialGate implements Gate {
         );
       }
       const kind = operationKindOf(request, grant, judged.facts);
-      const operation = await operations.admit(journal, { grant, plan, request: granted, kind });
+      const order = { grant, plan, request: granted, kind, ...follow };
+      const operation = await operations.admit(journal, order);
+      if (grant.kind === "decision") {
+        const { ids, clock } = this.#options;
+        await owe(journal, { request, decision, operation, ids, nowMs: clock.nowMs() });
+      }
       const approval =
         waited &&
         (await end(journal, waited, {
@@ -473,6 +493,10 @@ class SerialGate implements Gate {
       data: { requestId: request.id, subject: request.subject, ...data },
     };
   }
+}
+
+function spanWords({ id, kind, environmentId, subject }: Request) {
+  return { request: id, kind, environment: environmentId, asker: subject.type };
 }
 
 /**

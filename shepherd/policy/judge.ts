@@ -9,7 +9,7 @@ import type { Plan } from "#model/plan";
 import type { Consent, Decision, Finding, Grant, Request } from "#model/request";
 import type { HostId, MachineId, Ms, SiteId } from "#model/units";
 import { withDeclared } from "#planner/declared";
-import { plan as planFor, sealPlan } from "#planner/plan";
+import { plan as planOf, sealPlan } from "#planner/plan";
 import { hasSettled, memoryToleranceMib } from "#planner/target";
 import { factAges, tooOldFor } from "#policy/ages";
 import { samePlan, wantedOf } from "#policy/approvals";
@@ -39,6 +39,7 @@ import {
 } from "#policy/refusals";
 import type { Clock, Ids } from "#ports/clock";
 import type { Store } from "#ports/store";
+import { inChildSpanNow } from "#ports/tracing";
 
 export interface JudgeOptions {
   readonly store: Store;
@@ -73,7 +74,9 @@ export interface Judged {
   /** The request as granted: its lease cut to what policy allows. */
   readonly granted: Request;
 }
-type Drafted = ReturnType<typeof planFor>;
+type Drafted = ReturnType<typeof planOf>;
+
+const planFor: typeof planOf = (...of) => inChildSpanNow("plan", {}, () => planOf(...of));
 
 /** True when it was refused for room, and balloons are giving room back right now: asked again in a moment it may fit. */
 export function roomIsOnItsWay({ decisions, facts }: Judged): boolean {

@@ -45,7 +45,10 @@ export const PolicyOutput = Type.Object(
     contract: Type.Literal(contractVersion),
     effect: Type.Enum(["allow", "approve", "deny"]),
     findings: Type.Array(Finding),
-    obligations: Type.Array(Type.Object({ id: name, params: Params }, closed)),
+    /** What must be done with a yes, and which instance wants it; obligations.ts knows what can be promised. */
+    obligations: Type.Array(
+      Type.Object({ id: name, params: Params, rule: name, instance: name }, closed),
+    ),
     limits: Type.Object(
       { max_downtime_ms: limit, max_mbps: limit, ttl_ms: limit, avoid: Type.Optional(Avoid) },
       closed,

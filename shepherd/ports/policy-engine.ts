@@ -3,7 +3,8 @@
  * denies, with the reason as a finding; it never throws for a bad policy, a crash or an overrun.
  * Implemented by opa/engine.ts. Knows nothing of other owners: policy/combine.ts joins their answers.
  */
-import type { Effect, Finding, Limits, Obligation } from "#model/request";
+import type { Obligation } from "#model/obligation";
+import type { Effect, Finding, Limits } from "#model/request";
 import type { Digest, Ms } from "#model/units";
 import type { PolicyInput } from "#policy/input";
 

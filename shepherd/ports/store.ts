@@ -6,6 +6,7 @@ import type { Approval, ApprovalState, Exemption, Recall } from "#model/consent"
 import type { Event, NewEvent } from "#model/event";
 import type { Hold } from "#model/facts";
 import type { AnyObjectRecord, ObjectKind, ObjectRecord } from "#model/objects";
+import type { ObligationState, OwedObligation } from "#model/obligation";
 import type { Operation, Plan, Reservation, StepRecord } from "#model/plan";
 import type { Adaptation, Decision, Grant, Request } from "#model/request";
 import type { HostMark, TunnelEnd } from "#model/site";
@@ -124,6 +125,18 @@ export interface Journal {
     get(id: string): Promise<Exemption | undefined>;
     list(): Promise<readonly Exemption[]>;
     remove(id: string): Promise<void>;
+  };
+  /** What came with grants; kept for good. */
+  readonly obligations: {
+    put(owed: OwedObligation): Promise<void>;
+    get(id: string): Promise<OwedObligation | undefined>;
+    /** Newest first. */
+    list(filter: {
+      states?: readonly ObligationState[];
+      requestId?: string;
+      environmentId?: EnvironmentId;
+      limit?: number;
+    }): Promise<readonly OwedObligation[]>;
   };
   /** Hosts' ends of the encrypted mesh between sites; by host id. */
   readonly tunnelEnds: {

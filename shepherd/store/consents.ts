@@ -1,16 +1,18 @@
 /**
- * The journal's statements about what people add to decisions: approvals, recalls, exemptions. Records stand as JSON in
+ * The journal's statements about what people add to decisions: approvals, recalls, exemptions; and what policies demand with a
+ * yes. Records stand as JSON in
  * `body`; other columns are what we search by. Knows no rule: who may vote, and when one ends, policy/ says.
  */
-import type { Transaction } from "kysely";
+import type { Kysely } from "kysely";
 import type { Approval, Exemption, Recall } from "#model/consent";
+import type { OwedObligation } from "#model/obligation";
 import type { Journal } from "#ports/store";
 import type { Tables } from "#store/schema";
 
 export function createConsents(
-  db: Transaction<Tables>,
+  db: Kysely<Tables>,
   { epoch }: { readonly epoch: number },
-): Pick<Journal, "approvals" | "recalls" | "exemptions"> {
+): Pick<Journal, "approvals" | "recalls" | "exemptions" | "obligations"> {
   return {
     approvals: {
       async put(approval) {
@@ -108,6 +110,39 @@ export function createConsents(
       },
       async remove(id) {
         await db.deleteFrom("exemptions").where("id", "=", id).execute();
+      },
+    },
+    obligations: {
+      async put(owed) {
+        const row = {
+          request_id: owed.requestId,
+          environment_id: owed.environmentId,
+          state: owed.state,
+          body: JSON.stringify(owed),
+          epoch,
+        };
+        await db
+          .insertInto("obligations")
+          .values({ id: owed.id, ...row })
+          .onConflict((conflict) => conflict.column("id").doUpdateSet(row))
+          .execute();
+      },
+      async get(id) {
+        const row = await db
+          .selectFrom("obligations")
+          .select("body")
+          .where("id", "=", id)
+          .executeTakeFirst();
+        return row && parse<OwedObligation>(row);
+      },
+      async list({ states, requestId, environmentId, limit }) {
+        let query = db.selectFrom("obligations").select("body");
+        if (states !== undefined) query = query.where("state", "in", [...states]);
+        if (requestId !== undefined) query = query.where("request_id", "=", requestId);
+        if (environmentId !== undefined) query = query.where("environment_id", "=", environmentId);
+        query = query.orderBy("id", "desc");
+        if (limit !== undefined) query = query.limit(limit);
+        return (await query.execute()).map((row) => parse<OwedObligation>(row));
       },
     },
   };

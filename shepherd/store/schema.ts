@@ -88,6 +88,14 @@ export interface Tables {
     epoch: number;
   };
   recalls: { id: string; site_id: string; body: Json; epoch: number };
+  obligations: {
+    id: string;
+    request_id: string;
+    environment_id: string;
+    state: string;
+    body: Json;
+    epoch: number;
+  };
   exemptions: { id: string; expires_at_ms: number; body: Json; epoch: number };
   events: {
     seq: Counter;

@@ -16,6 +16,7 @@ import { createDrains, type Drains } from "@drover/shepherd/policy/drains";
 import { createGate, type Gate, type GateAnswer } from "@drover/shepherd/policy/gate";
 import { createJanitor, type Janitor } from "@drover/shepherd/policy/janitor";
 import { createLeases, type Leases } from "@drover/shepherd/policy/leases";
+import { createObligationKeeper } from "@drover/shepherd/policy/obligation-keeper";
 import { createRepairs, type Repairs } from "@drover/shepherd/policy/repairs";
 import type { Clock } from "@drover/shepherd/ports/clock";
 import type { PolicyEngine } from "@drover/shepherd/ports/policy-engine";
@@ -183,7 +184,8 @@ export async function startShepherd(options: {
     ids,
     log,
   });
-  const care = options.care === true ? [repairs, drains, janitor] : [];
+  const obligations = createObligationKeeper({ store, sensed: observer, clock, log });
+  const care = options.care === true ? [repairs, drains, janitor, obligations] : [];
   observer.start();
   await observer.refresh();
   await operations.recover();

@@ -25,6 +25,7 @@ export function statusRoutes(router: ApiRouter, world: ApiWorld): void {
       approvals: await journal.approvals.list({ states: ["pending"] }),
       exemptions: await journal.exemptions.list(),
       recalls: await journal.recalls.list(),
+      owed: await journal.obligations.list({ states: ["waiting"] }),
     }));
     const machines = await views.ofAll(known.machines);
     return {
@@ -49,6 +50,7 @@ export function statusRoutes(router: ApiRouter, world: ApiWorld): void {
         ).length,
         overdue_recalls: known.recalls.filter(({ overdueSinceMs }) => overdueSinceMs !== undefined)
           .length,
+        reviews: known.owed.filter(({ demand }) => demand.id === "review").length,
       },
     };
   });

@@ -137,12 +137,18 @@ function machineRow(environment: string, machine: MachineView, nowMs: number) {
   ];
 }
 
-function waitingLines({ approvals, exemptions, overdue_recalls: overdue }: Status["waiting"]) {
+function waitingLines({
+  approvals,
+  exemptions,
+  overdue_recalls: overdue,
+  reviews,
+}: Status["waiting"]) {
   return [
     ...(approvals === 0 ? [] : [`\nWAITING: ${approvals} for approval; drover approvals list`]),
     ...(exemptions === 0
       ? []
       : [`\nWAITING: ${exemptions} exemptions for a second person; drover exempt --list`]),
+    ...(reviews === 0 ? [] : [`\nWAITING: ${reviews} for review; drover obligations list`]),
     ...(overdue === 0 ? [] : [`\nOVERDUE: ${overdue} recalls of consent; drover recall --list`]),
   ];
 }

@@ -105,6 +105,15 @@ CREATE TABLE objects (
   unique (kind, key)
 );
 
+CREATE TABLE obligations (
+  id text primary key,
+  request_id text not null,
+  environment_id text not null,
+  state text not null,
+  body text not null,
+  epoch integer not null
+);
+
 CREATE TABLE operation_machines (
   operation_id text not null,
   machine_id text not null,
@@ -184,6 +193,10 @@ CREATE INDEX decisions_of_environment on decisions (environment_id, n);
 CREATE INDEX decisions_of_request on decisions (request_id, n);
 
 CREATE INDEX objects_of_environment on objects (kind, environment_id);
+
+CREATE INDEX obligations_by_state on obligations (state, id);
+
+CREATE INDEX obligations_of_request on obligations (request_id);
 
 CREATE INDEX operations_by_state on operations (state, n);
 

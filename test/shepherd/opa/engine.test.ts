@@ -233,7 +233,9 @@ test("obligations and limits of a rule come out", async () => {
     ),
   );
   const answer = await engine.evaluate("decision", exampleInput);
-  expect(answer.obligations).toEqual([{ id: "tell", params: { whom: "sue" } }]);
+  expect(answer.obligations).toEqual([
+    { id: "tell", params: { whom: "sue" }, owner: "site:test", rule: "own", instance: "i" },
+  ]);
   expect(answer.limits.ttlMs).toBe(5_000);
 });
 

@@ -82,8 +82,12 @@ function without(value: object, key: string): unknown {
     : Object.fromEntries(Object.entries(value).filter(([k]) => k !== key));
 }
 
-test("there are denials to mutate, of every rule", () => {
-  expect(new Set(denied.map(({ rule }) => rule))).toEqual(new Set(vectors.map(({ rule }) => rule)));
+/** Rules that say no to nothing: what they demand with a yes must not be lost either, see below. */
+const demanding = vectors.filter(({ expected }) => (expected.obligations ?? []).length > 0);
+
+test("there are denials or demands to mutate, of every rule", () => {
+  const mutated = [...denied, ...demanding].map(({ rule }) => rule);
+  expect(new Set(mutated)).toEqual(new Set(vectors.map(({ rule }) => rule)));
 });
 
 /** Denied became granted, or at least approvable. */
@@ -113,6 +117,30 @@ test.each(denied)(
     expect(mutations.length).toBeGreaterThan(300);
     expect(fitting.length).toBeGreaterThan(5);
     expect(granted).toEqual([]);
+  },
+  60_000,
+);
+
+test.each(demanding)(
+  "no mutated input gets the yes without what it brings: $name",
+  async (vector) => {
+    const engine = await loadPolicy({
+      owner: "test",
+      wasm,
+      data: vector.data,
+      policyDigest: createHash("sha256").update(wasm).digest("hex"),
+      dataDigest: digestOf(vector.data),
+    });
+    const demanded = vector.expected.obligations?.length ?? 0;
+    const fitting = mutationsOf(vector.input).filter(({ value }) => door.Check(value));
+    const lost: string[] = [];
+    for (const { what, value } of fitting) {
+      const answer = await engine.evaluate(vector.entrypoint, value as PolicyInput);
+      if (answer.effect !== "deny" && answer.obligations.length < demanded) lost.push(what);
+    }
+    await engine.close();
+    expect(fitting.length).toBeGreaterThan(5);
+    expect(lost).toEqual([]);
   },
   60_000,
 );

@@ -57,7 +57,7 @@ test.each(vectors.map((vector, index) => ({ ...vector, index })))(
         : undefined;
     expect(outputProblems(answer)).toEqual([]);
     const finding = answer?.findings.find(({ rule }) => rule === vector.rule);
-    const { effect, msg, fix, code, path, limits } = vector.expected;
+    const { effect, msg, fix, code, path, limits, obligations } = vector.expected;
     expect({
       effect: answer?.effect,
       msg: msg && finding?.msg,
@@ -65,7 +65,29 @@ test.each(vectors.map((vector, index) => ({ ...vector, index })))(
       code: code && finding?.code,
       path: path && finding?.path,
       limits: limits && sorted(answer?.limits),
-    }).toEqual({ effect, msg, fix, code, path, limits });
+      obligations:
+        obligations && sorted(answer?.obligations.map(({ id, params }) => ({ id, params }))),
+    }).toEqual({ effect, msg, fix, code, path, limits, obligations });
+    // Who is told no is told where: what `drover what-if --set` takes.
+    if (finding?.ok === false && finding.code === "policy.denied") {
+      expect(valueAt(vector.input, finding.path)).toBeDefined();
+    }
     expect(sorted(answer)).toEqual(sorted(native[vector.index]));
   },
 );
+
+/** What a JSON pointer (RFC 6901) leads to; undefined when it is none, or leads to nothing. */
+function valueAt(value: unknown, pointer: string | undefined): unknown {
+  if (pointer?.startsWith("/") !== true) return undefined;
+  return pointer
+    .slice(1)
+    .split("/")
+    .map((key) => key.replaceAll("~1", "/").replaceAll("~0", "~"))
+    .reduce<unknown>(
+      (place, key) =>
+        typeof place === "object" && place !== null
+          ? (place as Readonly<Record<string, unknown>>)[key]
+          : undefined,
+      value,
+    );
+}

@@ -22,6 +22,8 @@ export interface Vector {
     readonly code?: string;
     readonly path?: string;
     readonly limits?: object;
+    /** Without the rule and instance that want them. */
+    readonly obligations?: readonly object[];
   };
 }
 

@@ -86,33 +86,51 @@ test("a place that one owner rules out is ruled out, named once", () => {
   expect("avoid" in meet([{}, { ttlMs: 1 }])).toBe(false);
 });
 
-test("an obligation that we cannot keep denies, in its owner's name", () => {
-  const tell = { id: "tell", params: { whom: "sue" } };
+const hour = 3_600_000;
+test.each<[string, string, Readonly<Record<string, unknown>>, string | undefined]>([
+  ["somebody is told", "notify", { to: "sue" }, undefined],
+  ["hosts are asked", "verify", { within_ms: 60_000, otherwise: "release" }, undefined],
+  ["a person looks at it", "review", { within_ms: hour, otherwise: "tell" }, undefined],
+  ["nobody knows it", "call", { to: "sue" }, "which this shepherd does not know"],
+  ["a name of every object", "toString", {}, "which this shepherd does not know"],
+  ["nobody is named", "notify", {}, "must have required propert"],
+  ["an empty name", "notify", { to: "" }, "to must not have fewer"],
+  ["more than it knows", "notify", { to: "sue", by: "mail" }, "that it cannot read (by "],
+  ["a time that is text", "verify", { within_ms: "60000", otherwise: "tell" }, "within_ms must be"],
+  ["no time at all", "review", { within_ms: 0, otherwise: "tell" }, "within_ms must be >= 1000"],
+  ["another end", "review", { within_ms: hour, otherwise: "kill" }, "otherwise must be equal"],
+])("an obligation: %s", (_, id, params, problem) => {
+  const demand = { id, params, owner: "site:south", rule: "aftercare", instance: "i" };
   const verdict = combine([
     answer("operator", {}),
-    answer("site:south", { obligations: [tell], findings: [finding("site:south", {})] }),
+    answer("site:south", { obligations: [demand], findings: [finding("site:south", {})] }),
   ]);
+  if (problem === undefined) {
+    expect(verdict.effect).toBe("allow");
+    expect(verdict.obligations).toEqual([demand]);
+    return;
+  }
   expect(verdict.effect).toBe("deny");
   expect(verdict.code).toBe("obligation.unsupported");
-  expect(verdict.findings[0]).toMatchObject({
-    rule: "obligation",
-    id: "tell",
-    owner: "site:south",
-  });
+  expect(verdict.findings[0]).toMatchObject({ rule: "obligation", id, owner: "site:south" });
+  expect(verdict.findings[0]?.msg).toContain(problem);
   expect(verdict.consents.map(({ effect }) => effect)).toEqual(["allow", "deny"]);
 });
 
-test("obligations that we can keep add up, the same one once", () => {
-  const tell = (whom: string) => ({ id: "tell", params: { whom } });
-  const verdict = combine(
-    [
-      answer("a", { obligations: [tell("sue"), tell("bob")] }),
-      answer("b", { obligations: [tell("sue")] }),
-    ],
-    new Set(["tell"]),
-  );
+test("obligations add up, each owner's own, the same one once", () => {
+  const notify = (owner: string, to: string) => ({
+    id: "notify",
+    params: { to },
+    owner,
+    rule: "aftercare",
+    instance: "i",
+  });
+  const verdict = combine([
+    answer("a", { obligations: [notify("a", "sue"), notify("a", "bob"), notify("a", "sue")] }),
+    answer("b", { obligations: [notify("b", "sue")] }),
+  ]);
   expect(verdict.effect).toBe("allow");
-  expect(verdict.obligations).toEqual([tell("bob"), tell("sue")]);
+  expect(verdict.obligations).toEqual([notify("a", "bob"), notify("a", "sue"), notify("b", "sue")]);
 });
 
 test("findings stand with the denials first, then approvals, warnings, audits, and what passed", () => {
@@ -161,7 +179,9 @@ describe("properties", () => {
     rows.map((row, index) =>
       answer(`o${index}`, {
         effect: row.effect,
-        obligations: row.obliged ? [{ id: "tell", params: {} }] : [],
+        obligations: row.obliged
+          ? [{ id: "tell", params: {}, owner: `o${index}`, rule: "r", instance: "i" }]
+          : [],
         limits: { maxDowntimeMs: row.maxDowntimeMs },
       }),
     );
