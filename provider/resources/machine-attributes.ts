@@ -95,8 +95,8 @@ export const machineAttributes = attributes({
       },
     },
     required: true,
-    replaces: true,
-    description: "Networks that it is attached to, in the order of its interfaces.",
+    description:
+      "Networks that it is attached to, in the order of its cards. An edit takes effect live: cards are plugged in and unplugged; another address is another card.",
     validators: [size({ min: 0, max: 8 }, "at most 8 networks")],
   },
   adaptation: adaptationAttribute,

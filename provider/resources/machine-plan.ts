@@ -37,7 +37,7 @@ export function planMachine(
   report: Report,
 ): Partial<Planned> {
   if (prior === null) return { start_from: planStart(config) };
-  const networks = planNetworks(prior, config, planned);
+  const networks = planNetworks(prior, { config, planned }, report);
   const hidden = (kept as Kept).baseline ?? {};
   const baseline = Object.fromEntries(
     adaptable.map((name) => [
@@ -73,19 +73,44 @@ export function planMachine(
   };
 }
 
-/** An address that the stack leaves open stays with its network, wherever that stands in the list now. */
-function planNetworks(prior: State, config: Planned, planned: Planned): Planned["networks"] {
+/**
+ * A card stays with its network and its address, wherever that stands in the list now; an address that the stack leaves
+ * open is that of the card that is there. Another address is another card, which its guest must hear of.
+ */
+function planNetworks(
+  prior: State,
+  { config, planned }: { readonly config: Planned; readonly planned: Planned },
+  report: Report,
+): Planned["networks"] {
   const wanted = known(config.networks);
   if (wanted === null) return planned.networks;
-  const before = prior.networks ?? [];
-  const free = [...before];
-  return wanted.map((item) => {
+  const free = [...(prior.networks ?? [])];
+  const take = (networkId: unknown, address: unknown) => {
+    const at = free.findIndex(
+      (nic) => nic.network_id === networkId && (address === null || nic.address === address),
+    );
+    return at < 0 ? undefined : free.splice(at, 1)[0];
+  };
+  const cards = wanted.map((item) =>
+    isUnknown(item) || item.address === null ? undefined : take(item.network_id, item.address),
+  );
+  const networks = wanted.map((item, index) => {
     if (isUnknown(item)) return item;
     const { network_id, address } = item;
-    const at = free.findIndex((nic) => nic.network_id === network_id);
-    const [nic] = at < 0 ? [] : free.splice(at, 1);
-    return { network_id, address: address ?? nic?.address ?? unknown };
+    const card = cards[index] ?? (address === null ? take(network_id, null) : undefined);
+    return { network_id, address: address ?? card?.address ?? unknown };
   });
+  for (const gone of free) {
+    const at = wanted.findIndex((item) => !isUnknown(item) && item.network_id === gone.network_id);
+    if (at < 0) continue;
+    report
+      .at("networks", at)
+      .warning(
+        "Another address is another network card",
+        `The card with ${gone.address} is unplugged and a new one is plugged in, while the machine runs. A guest that asks DHCP has the new address at once; one that does not takes it at its next start. Connections to ${gone.address} end.`,
+      );
+  }
+  return networks;
 }
 
 /**

@@ -67,11 +67,10 @@ export async function patchedGroup(
   const before = record.spec;
   const spec = await specOfBody(journal, { environment, name: before.name, body, before });
   checkGroup(spec, of);
-  for (const [attribute, from, to] of [
-    ["template.image_id", before.template.imageId, spec.template.imageId],
-    ["template.networks", networksOf(before), networksOf(spec)],
-  ] as const) {
-    if (from === to) continue;
+  const { imageId: from } = before.template;
+  const { imageId: to } = spec.template;
+  if (from !== to) {
+    const attribute = "template.image_id";
     throw new Fault("object.immutable", { kind: "group", key: spec.name, attribute, from, to });
   }
   const scope = await scopeOf(journal, of);
@@ -116,10 +115,6 @@ export async function destroyedGroup(journal: Journal, record: GroupRecord): Pro
       .map(({ id }) => ({ linkId: id, rateMbps: 0 })),
     scale: { groupId: record.id, machineCount: 0 },
   };
-}
-
-function networksOf({ template }: GroupSpec): string {
-  return template.networks.map(({ networkId }) => networkId).join(", ");
 }
 
 /** The specification that a body says, over an earlier one where it says nothing. Fault `request.invalid`. */

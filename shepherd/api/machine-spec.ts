@@ -12,7 +12,7 @@ import type {
   MachinePatch,
 } from "#api/schemas";
 import { pinnableNames } from "#api/views";
-import { Fault } from "#model/fault";
+import { Fault, isFault } from "#model/fault";
 import {
   type AdaptationWord,
   type Baseline,
@@ -29,6 +29,7 @@ import type { MachineAsk } from "#model/request";
 import type { Ms, SiteId } from "#model/units";
 import { xmlPatchProblem } from "#model/xml-patch";
 import { giveNics, stillGranted } from "#operations/declare";
+import { hasCards } from "#planner/cards";
 import { restartNeeded } from "#planner/restart";
 import { memoryToleranceMib } from "#planner/target";
 import type { Journal } from "#ports/store";
@@ -83,10 +84,7 @@ export function wordedMachine(
     group: body.group ?? undefined,
     speaker: body.speaker ?? false,
     envelope: envelopeOf(declaredAdaptation(body.adaptation), environment.spec.adaptation),
-    networks: (body.networks ?? []).map(({ network_id, address }) => ({
-      networkId: network_id,
-      address: address ?? undefined,
-    })),
+    networks: nicWords(body.networks),
     disks: body.disks?.map(({ volume_id }) => volume_id),
     startFrom:
       from == null
@@ -203,6 +201,7 @@ export function patchedSpec(
         ? before.envelope
         : envelopeOf(declared, environment.adaptation),
     ceiling: body.ceiling === undefined ? before.ceiling : ceilingWord(body.ceiling),
+    networks: body.networks === undefined ? before.networks : nicWords(body.networks),
     disks: given(body.disks, before.disks, (disks) => disks.map(({ volume_id }) => volume_id)),
     userData: given(body.user_data, before.userData, String),
     stopTimeoutMs: given(body.stop_timeout_s, before.stopTimeoutMs, (seconds) => seconds * 1_000),
@@ -210,7 +209,7 @@ export function patchedSpec(
     allowRestart: body.allow_restart ?? before.allowRestart,
     xmlPatches: given(body.raw_xml_patch, before.xmlPatches, (patches) => patches),
   };
-  refuseOtherNetworks(record, body.networks);
+  refuseForeignCards(record, body.networks);
   checkSpec(spec, { ...declaration, isKnown: true });
   const promised = body.planned_effective;
   const changed = {
@@ -391,6 +390,22 @@ export function checkSpec(
   }
 }
 
+/** The cards that it would get can be given: networks of its own environment, with the addresses that it names. */
+export async function checkCards(
+  journal: Journal,
+  record: MachineRecord,
+  of: { readonly spec: MachineSpec; readonly nowMs: Ms },
+): Promise<void> {
+  const { nics } = record.effective;
+  if (hasCards(nics, of.spec.networks)) return;
+  try {
+    await giveNics(journal, { ...of, id: record.id, has: nics });
+  } catch (error) {
+    if (!isFault(error)) throw error;
+    throw new Fault(error.code, { ...error.details, attribute: "networks" }, { cause: error });
+  }
+}
+
 /** Volumes of its own environment, each with one writer. */
 export async function checkDisks(journal: Journal, id: string, spec: MachineSpec): Promise<void> {
   const { disks = [], environmentId } = spec;
@@ -419,27 +434,25 @@ async function refuseGroupName(journal: Journal, spec: MachineSpec): Promise<voi
   if (found !== undefined) throw new Fault("object.of_group", { key: name, group });
 }
 
-/** A NIC cannot come or go while the machine runs. */
-function refuseOtherNetworks(
-  record: MachineRecord,
+function nicWords(networks: Static<typeof MachineBody>["networks"] = []): MachineSpec["networks"] {
+  return networks.map(({ network_id, address }) => ({
+    networkId: network_id,
+    address: address ?? undefined,
+  }));
+}
+
+/** The cards of what another tool made are its own. */
+function refuseForeignCards(
+  { spec }: MachineRecord,
   networks: Static<typeof MachinePatch>["networks"],
 ): void {
-  if (networks === undefined) return;
-  const { nics } = record.effective;
-  const same =
-    networks.length === nics.length &&
-    networks.every(
-      (wanted, index) =>
-        wanted.network_id === nics[index]?.networkId &&
-        (wanted.address ?? nics[index]?.address) === nics[index]?.address,
-    );
-  if (same) return;
+  if (spec.origin !== "import" || networks === undefined || networks.length === 0) return;
   throw new Fault("object.immutable", {
     kind: "machine",
-    key: record.spec.name,
+    key: spec.name,
     attribute: "networks",
-    from: nics.map((nic) => nic.address).join(", "),
-    to: networks.map((wanted) => wanted.address ?? "any").join(", "),
+    from: "what it was made with",
+    to: `${networks.length} networks of drover`,
   });
 }
 

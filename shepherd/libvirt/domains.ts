@@ -7,6 +7,8 @@
  * later move would break. There a vCPU that is given back stays plugged and is counted as idle in our mark; the cap of
  * the machine, which is what hosts lend, holds all the same.
  */
+import { basename } from "node:path";
+import { Devices } from "#libvirt/devices";
 import type { RpcConnection } from "#libvirt/rpc/connection";
 import type { HostConnections } from "#libvirt/rpc/host-connections";
 import { remote } from "#libvirt/rpc/procedures";
@@ -38,10 +40,13 @@ const metadataElement = 2;
 const needResults = 1;
 
 export class Domains {
+  /** Cards and disks of a domain that runs. */
+  readonly devices: Devices;
   readonly #hostId: HostId;
   readonly #connections: HostConnections;
   readonly #clock: Clock;
   readonly #place: () => Promise<DomainPlace>;
+  readonly #newestLayer: (volume: string) => Promise<string>;
   readonly #turns = new Map<string, Promise<unknown>>();
 
   constructor(options: {
@@ -49,11 +54,20 @@ export class Domains {
     readonly connections: HostConnections;
     readonly clock: Clock;
     readonly place: () => Promise<DomainPlace>;
+    /** The volume that has what the guest wrote last: another one where it ended while its disk was frozen. */
+    readonly newestLayer: (volume: string) => Promise<string>;
   }) {
     this.#hostId = options.hostId;
     this.#connections = options.connections;
     this.#clock = options.clock;
     this.#place = options.place;
+    this.#newestLayer = options.newestLayer;
+    this.devices = new Devices({
+      hostId: options.hostId,
+      clock: options.clock,
+      poolPath: async () => (await options.place()).poolPath,
+      inTurn: (id, work) => this.#inTurn(id, work),
+    });
   }
 
   async list(): Promise<readonly ObservedDomain[]> {
@@ -88,7 +102,8 @@ export class Domains {
       const there = await observe(control, domainOf(spec.id));
       if (there !== undefined && there.ours === undefined) throw this.#notOurs(there);
       if (there !== undefined && there.state !== "shut_off") return;
-      const xml = writeDomain(spec, place);
+      const diskVolume = await this.#newestLayer(spec.diskVolume);
+      const xml = writeDomain({ ...spec, diskVolume }, place);
       const options = { timeoutMs: startTimeoutMs };
       const { domain } = await control.call(
         remote.domainDefineXmlFlags,
@@ -289,6 +304,10 @@ function observe(control: RpcConnection, domain: DomainRef): Promise<ObservedDom
       memoryTargetMib: inactive.memoryMib,
       memoryMaxMib: live.memoryMaxMib,
       cpuTimeMs: running ? Math.round(info.cpuTimeNs / 1_000_000) : undefined,
+      macs: live.nics.map(({ mac }) => mac.toLowerCase()),
+      diskVolumes: live.disks.flatMap(({ file, readOnly }) =>
+        file === undefined || readOnly ? [] : [basename(file)],
+      ),
     };
   });
 }

@@ -7,13 +7,14 @@
 import { basename, dirname } from "node:path";
 import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import { callTimeoutMs, describe, lookUp, partialSuffix, remove } from "#libvirt/pool-calls";
 import type { RpcConnection } from "#libvirt/rpc/connection";
 import type { HostConnections } from "#libvirt/rpc/host-connections";
 import { remote } from "#libvirt/rpc/procedures";
 import type { PoolRef, VolumeRef } from "#libvirt/rpc/references";
+import { type FileDigests, VolumeRanges } from "#libvirt/volume-ranges";
 import {
   readPoolPath,
-  readVolume,
   type VolumeDescription,
   writeEmptyVolume,
   writeOverlayVolume,
@@ -23,9 +24,6 @@ import { Fault, isFault } from "#model/fault";
 import type { Bytes } from "#model/units";
 import type { HostVolumes, VolumeInfo } from "#ports/host";
 
-/** Reads and small changes; libvirt itself gives up waiting for a lock after 30 s. */
-const callTimeoutMs = 60_000;
-const partialSuffix = ".partial";
 /** What an empty qcow2 takes at once (measured: 196 KiB), rounded up. */
 const emptyQcow2Bytes = 256 * 1024;
 /** libvirt's states of a pool. */
@@ -37,11 +35,21 @@ export class PoolVolumes implements HostVolumes {
   readonly #connections: HostConnections;
   readonly #poolName: string;
   readonly #uploads = new Map<string, Promise<void>>();
+  readonly #ranges: VolumeRanges;
   #found: { readonly pool: PoolRef; readonly path: string } | undefined;
 
-  constructor(connections: HostConnections, poolName: string) {
+  constructor(connections: HostConnections, poolName: string, fileDigests?: FileDigests) {
     this.#connections = connections;
     this.#poolName = poolName;
+    this.#ranges = new VolumeRanges({
+      connections,
+      refreshed: async () => {
+        const control = await this.#control();
+        return { control, pool: (await this.#refreshed(control)).pool };
+      },
+      unlessFull: (file, work) => this.#unlessFull(file, work),
+      fileDigests,
+    });
   }
 
   /** Absolute folder of the pool on the host. Fault `libvirt.no_pool`. */
@@ -136,11 +144,45 @@ export class PoolVolumes implements HostVolumes {
     );
   }
 
+  async grow({ name, capacityBytes }: Parameters<HostVolumes["grow"]>[0]): Promise<void> {
+    const control = await this.#control();
+    const { pool } = await this.#refreshed(control);
+    const options = { timeoutMs: callTimeoutMs, order: pool.uuid };
+    const { volume } = await control.call(remote.storageVolLookupByName, { pool, name }, options);
+    const there = await describe(control, volume);
+    if (there !== undefined && there.capacityBytes >= capacityBytes) return;
+    await control.call(remote.storageVolResize, { volume, capacityBytes, flags: 0 }, options);
+  }
+
   async remove(name: string): Promise<void> {
     const control = await this.#control();
     const { pool } = await this.#refreshed(control);
     // The marker goes last: a crash in between leaves a marker, not a file that looks whole.
     for (const victim of [name, name + partialSuffix]) await remove(control, pool, victim);
+  }
+
+  digests(request: Parameters<HostVolumes["digests"]>[0]) {
+    return this.#ranges.digests(request);
+  }
+
+  readRange(range: Parameters<HostVolumes["readRange"]>[0]) {
+    return this.#ranges.readRange(range);
+  }
+
+  beginPartial(request: Parameters<HostVolumes["beginPartial"]>[0]) {
+    return this.#ranges.beginPartial(request);
+  }
+
+  writeRange(request: Parameters<HostVolumes["writeRange"]>[0]) {
+    return this.#ranges.writeRange(request);
+  }
+
+  seal(name: string) {
+    return this.#ranges.seal(name);
+  }
+
+  listPartial() {
+    return this.#ranges.listPartial();
   }
 
   /**
@@ -257,51 +299,12 @@ export class PoolVolumes implements HostVolumes {
   }
 }
 
-async function lookUp(
-  control: RpcConnection,
-  pool: PoolRef,
-  name: string,
-): Promise<VolumeRef | undefined> {
-  const options = { timeoutMs: callTimeoutMs };
-  return unlessGone(async () => {
-    const { volume } = await control.call(remote.storageVolLookupByName, { pool, name }, options);
-    return volume;
-  });
-}
-
-async function describe(
-  control: RpcConnection,
-  volume: VolumeRef,
-): Promise<VolumeDescription | undefined> {
-  const options = { timeoutMs: callTimeoutMs };
-  return unlessGone(async () => {
-    const { xml } = await control.call(remote.storageVolGetXmlDesc, { volume, flags: 0 }, options);
-    return readVolume(xml);
-  });
-}
-
-async function remove(control: RpcConnection, pool: PoolRef, name: string): Promise<void> {
-  const volume = await lookUp(control, pool, name);
-  if (volume === undefined) return;
-  const options = { timeoutMs: callTimeoutMs, order: pool.uuid };
-  await unlessGone(() => control.call(remote.storageVolDelete, { volume, flags: 0 }, options));
-}
-
 /** libvirt has no code for it: the system's own words are in the message, of the error or of its cause. */
 function saysFull(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   return (
     /No space left on device|Disk quota exceeded/i.test(error.message) || saysFull(error.cause)
   );
-}
-
-async function unlessGone<T>(work: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await work();
-  } catch (error) {
-    if (isFault(error, "libvirt.no_volume")) return undefined;
-    throw error;
-  }
 }
 
 function infoOf(description: VolumeDescription, poolPath: string): VolumeInfo {

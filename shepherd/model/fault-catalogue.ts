@@ -475,6 +475,24 @@ export const faultCatalogue = {
     "Host {host} belongs to {who}; it refuses this shepherd",
     "Stop this shepherd if another runs on the same journal. When the other installation is gone for good, remove {file} on the host.",
   ),
+  "host.in_file": entry(
+    409,
+    "never",
+    "Host {host} stands in drover.yaml",
+    "Change it there and restart the shepherd; only hosts that were registered are changed here.",
+  ),
+  "host.not_admitted": entry(
+    409,
+    "later",
+    "Host {host} is not taken in: {problem}",
+    "Nothing was registered. Mend what the host says and try again.",
+  ),
+  "site.not_owner": entry(
+    403,
+    "never",
+    "{principal} does not own site {site}; {owner} does",
+    "Use the token of the site's owner, or the shepherd's own socket.",
+  ),
   "host.unknown": entry(
     404,
     "never",
@@ -564,6 +582,12 @@ export const faultCatalogue = {
     "after_reconcile",
     "The path from {from} to {to} carries packets of {pathBytes} bytes, network {network} needs {neededBytes}",
     "Mend the path (look for a link with a smaller MTU that drops silently), or declare the network with mtu = {possibleMtu} or less.",
+  ),
+  "network.mtu_in_use": entry(
+    409,
+    "never",
+    "The MTU of network {network} cannot go from {from} to {to} bytes while machines run on it: {machines}",
+    "They would go on sending packets that no longer fit. Declare another network with the smaller MTU and give them cards on it, or destroy them first. A larger MTU is put in force at once, and machines use it from their next start.",
   ),
   "network.path_unproven": entry(
     503,

@@ -200,6 +200,8 @@ export interface Operation {
   readonly measured?: Cost | undefined;
   readonly fault?: FaultData | undefined;
   readonly cancelRequested: boolean;
+  /** The trace of the ask that it came from, when somebody follows it; also a later shepherd goes on in it. */
+  readonly traceparent?: string | undefined;
   readonly createdAtMs: Ms;
   readonly endedAtMs?: Ms | undefined;
 }

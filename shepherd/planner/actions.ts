@@ -1,5 +1,5 @@
 /**
- * Turns targets and places into actions, in the one order that is safe to stop at any point: create, move, restart,
+ * Turns targets and places into actions, in the one order that is safe to stop at any point: create, move, cards, restart,
  * memory, rate, vcpus, CPU last, destroy. Pure. Growth comes after the move that makes its room; the cap of CPU is raised last, when
  * everything that could fail is done.
  */
@@ -13,15 +13,16 @@ import { compareText, type LinkTarget, type SizingAttribute, type Target } from 
 const order: Record<PlanAction["kind"], number> = {
   create_machine: 0,
   move_machine: 1,
-  restart_machine: 2,
-  set_memory: 3,
-  apply_network: 4,
-  set_rate: 5,
-  set_vcpus: 6,
-  set_cpu_percent: 7,
-  sweep_host: 8,
-  destroy_machine: 9,
-  remove_volume: 10,
+  set_networks: 2,
+  restart_machine: 3,
+  set_memory: 4,
+  apply_network: 5,
+  set_rate: 6,
+  set_vcpus: 7,
+  set_cpu_percent: 8,
+  sweep_host: 9,
+  destroy_machine: 10,
+  remove_volume: 11,
 };
 
 /** Stable: actions of one kind keep the order of their machines' names. */
@@ -45,7 +46,8 @@ export function placementActions({ target, host, move }: Placed): readonly PlanA
       },
     ];
   }
-  if (move === undefined) return [...restartActions(target), ...sizingActions(target)];
+  if (move === undefined)
+    return [...cardActions(target), ...restartActions(target), ...sizingActions(target)];
   return [
     {
       kind: "move_machine",
@@ -56,9 +58,19 @@ export function placementActions({ target, host, move }: Placed): readonly PlanA
       toSiteId: host.siteId,
       cost: move,
     },
+    ...cardActions(target, host.id),
     ...restartActions(target, host.id),
     ...sizingActions(target),
   ];
+}
+
+function cardActions(
+  { machine, networks }: Target,
+  hostId = machine.effective.hostId,
+): readonly PlanAction[] {
+  if (networks === undefined) return [];
+  const cost = fixedCost(measured.setNetworksMs);
+  return [{ kind: "set_networks", machineId: machine.id, hostId, networks, cost }];
 }
 
 function restartActions(

@@ -25,6 +25,8 @@ export const measured = {
   /** Powered off and started again; the guest's own boot is not counted (destroy and create, put together). */
   restartMs: 4_300,
   removeVolumeMs: 100,
+  /** Plugging or unplugging one card, with its bridge and port. */
+  setNetworksMs: 700,
   /** Connections, the five phases and the disk mirror's start, apart from the bytes: fastest whole move seen (lab.md). */
   moveSetupMs: 1_200,
   /** Device state, switch and announcements of a move: downtime with nothing left to copy, 134-214 ms (lab.md). */

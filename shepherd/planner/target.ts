@@ -3,9 +3,10 @@
  * hosts' room. Here stands what each kind of request means for sizes; where machines go is assignment.ts.
  */
 import type { Facts, ObservedMachine } from "#model/facts";
-import type { LinkRecord, MachineRecord, MachineSpec, Sizing } from "#model/objects";
+import type { LinkRecord, MachineRecord, MachineSpec, NicSpec, Sizing } from "#model/objects";
 import type { Request } from "#model/request";
 import type { Mbps, SiteId, VolumeId } from "#model/units";
+import { hasCards } from "#planner/cards";
 
 export const sizingAttributes = ["vcpus", "cpuPercent", "memoryMib"] as const;
 export type SizingAttribute = (typeof sizingAttributes)[number];
@@ -26,6 +27,8 @@ export interface Target {
   readonly remove?: true;
   /** It is to be started anew, with its specification as the request leaves it. */
   readonly restart?: true;
+  /** The cards that it is to have; absent: those it has. */
+  readonly networks?: readonly NicSpec[];
   /** Data volumes of the specification that a start would use. */
   readonly disks: readonly VolumeId[];
   /** What it reaches without a restart, or after the one that is asked for. */
@@ -62,7 +65,8 @@ export function targetsOf(request: Request, facts: Facts): readonly Target[] {
       const live = liveSizing(machine, facts.observed[machine.id]);
       const granted = sizingOf(machine.effective);
       const { baseline } = machine.spec;
-      const { disks } = specOf(request, machine);
+      const { disks, networks } = specOf(request, machine);
+      const recarded = request.kind === "update" && !hasCards(machine.effective.nics, networks);
       const common = {
         machine,
         disks: disks ?? [],
@@ -70,6 +74,7 @@ export function targetsOf(request: Request, facts: Facts): readonly Target[] {
           ask.restart === true ? restartedCeiling(request, machine) : machine.effective.ceiling,
         ...(ask.remove === true ? { remove: true as const } : {}),
         ...(ask.restart === true ? { restart: true as const } : {}),
+        ...(recarded ? { networks } : {}),
       };
       if (machine.effective.hostId === "" && machine.version === 0) {
         return {

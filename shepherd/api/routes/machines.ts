@@ -7,6 +7,7 @@ import { checkOwner, type Principal, subjectOf } from "#api/access";
 import { approvalView } from "#api/approval-views";
 import type { MachineView, Mutation } from "#api/contract";
 import {
+  checkCards,
   checkDisks,
   type Declaration,
   declaredMachine,
@@ -36,6 +37,7 @@ import { Fault } from "#model/fault";
 import type { EnvironmentRecord, MachineRecord } from "#model/objects";
 import type { MachineAsk, Request } from "#model/request";
 import type { EnvironmentId } from "#model/units";
+import { hasCards } from "#planner/cards";
 import { newRequest as makeRequest } from "#policy/request";
 import type { Journal } from "#ports/store";
 
@@ -216,9 +218,11 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
       const environment = await environmentOf(journal, record.spec.environmentId);
       const result = patchedSpec(record, body, declarationIn(world, environment));
       await checkDisks(journal, record.id, result.spec);
+      await checkCards(journal, record, { spec: result.spec, nowMs: clock.nowMs() });
       return result;
     });
-    if (sameData(patched.spec, record.spec) && patched.ask === undefined) {
+    const isDone = hasCards(record.effective.nics, patched.spec.networks);
+    if (sameData(patched.spec, record.spec) && patched.ask === undefined && isDone) {
       return await answer(reply, record.key, {});
     }
     const { spec } = patched;

@@ -223,6 +223,7 @@ export const remote = program("remote", programs.remote, {
 
   // devices
   domainAttachDeviceFlags: low(160, { domain, xml: string, flags }),
+  domainDetachDeviceFlags: low(161, { domain, xml: string, flags }),
   domainDetachDeviceAlias: low(392, { domain, alias: string, flags }),
   domainUpdateDeviceFlags: low(174, { domain, xml: string, flags }),
   domainAddIothread: low(355, { domain, iothread: u32, flags }),

@@ -8,7 +8,7 @@ import { cpuCapOf } from "#libvirt/xml/cpu-cap";
 import { element, writeXml, type XmlElement } from "#libvirt/xml/element";
 import { markElement } from "#libvirt/xml/metadata";
 import { patched } from "#libvirt/xml/patch";
-import type { DomainSpec } from "#ports/host";
+import type { DomainNic, DomainSpec } from "#ports/host";
 
 export const guestChannel = "dev.drover.0";
 
@@ -111,6 +111,37 @@ function seedElement(file: string): XmlElement {
   );
 }
 
+/** Cards and disks that may be plugged in before the next start; libvirt by itself leaves room for one. */
+const spareSlots = 4;
+/** The channels' controller, the random source and the balloon. */
+const ownDevices = 3;
+
+/** A PCIe slot for each device, and some to plug into while it runs. */
+function slots(spec: DomainSpec): XmlElement[] {
+  const disks = 1 + (spec.dataVolumes?.length ?? 0);
+  const count = disks + spec.nics.length + ownDevices + spareSlots;
+  return [
+    element("controller", { type: "pci", index: 0, model: "pcie-root" }),
+    ...Array.from({ length: count }, (_, at) =>
+      element("controller", { type: "pci", index: at + 1, model: "pcie-root-port" }),
+    ),
+  ];
+}
+
+/** One network card, at its start or while it runs. */
+export function nicElement(nic: DomainNic): XmlElement {
+  return element(
+    "interface",
+    { type: "bridge" },
+    element("mac", { address: nic.mac }),
+    element("source", { bridge: nic.bridge }),
+    element("target", { dev: nic.tap }),
+    element("model", { type: "virtio" }),
+    element("mtu", { size: nic.mtu }),
+    element("rom", { enabled: "no" }),
+  );
+}
+
 function devices(
   spec: DomainSpec,
   place: DomainPlace,
@@ -125,18 +156,8 @@ function devices(
     ),
     ...(spec.seedVolume === undefined ? [] : [seedElement(volume(spec.seedVolume))]),
     element("controller", { type: "usb", model: "none" }),
-    ...spec.nics.map((nic) =>
-      element(
-        "interface",
-        { type: "bridge" },
-        element("mac", { address: nic.mac }),
-        element("source", { bridge: nic.bridge }),
-        element("target", { dev: nic.tap }),
-        element("model", { type: "virtio" }),
-        element("mtu", { size: nic.mtu }),
-        element("rom", { enabled: "no" }),
-      ),
-    ),
+    ...slots(spec),
+    ...spec.nics.map(nicElement),
     element(
       "serial",
       { type: "pty" },

@@ -15,6 +15,7 @@ import type { Store } from "@drover/shepherd/ports/store";
 import { createVirtualClock, type VirtualClock } from "@drover/shepherd/simulated/clock";
 import { createMortalStore, type Death } from "@drover/shepherd/simulated/crash";
 import { createSeededIds } from "@drover/shepherd/simulated/ids";
+import type { Speeds } from "@drover/shepherd/simulated/machinery";
 import { type Connection, createWorld, type World } from "@drover/shepherd/simulated/world";
 import { openSqliteStore } from "@drover/shepherd/store/sqlite";
 import { admitOrder, cost } from "./order.ts";
@@ -65,6 +66,7 @@ export interface Fleet {
   machine(id: string): Promise<MachineRecord | undefined>;
   addMachine(name: string, spec?: Partial<MachineSpec>): Promise<string>;
   addLink(left: string, right: string, rateMbps: number): Promise<string>;
+  addNetwork(name: string, cidr: string): Promise<void>;
   create(shepherd: Shepherd, name: string, hostId: string): Promise<string>;
   /** What hosts hold, without what is shared and swept later (image parts). */
   litter(): Promise<readonly string[]>;
@@ -73,12 +75,17 @@ export interface Fleet {
 }
 
 export async function createFleet(
-  options: { readonly seed?: number; readonly file?: string } = {},
+  options: {
+    readonly seed?: number;
+    readonly file?: string;
+    readonly speeds?: Partial<Speeds> | undefined;
+  } = {},
 ): Promise<Fleet> {
   const clock = createVirtualClock();
   const world = createWorld({
     clock,
     hosts: hosts.map(({ id }) => ({ id, cores: 4, memoryMib: 4096, poolBytes: 20 * gib })),
+    ...(options.speeds && { speeds: options.speeds }),
   });
   const store = openSqliteStore(options.file ?? ":memory:");
   const ids = createSeededIds({ clock, seed: options.seed ?? 1 });
@@ -145,6 +152,22 @@ export async function createFleet(
       await store.transaction((journal) => journal.objects.put(record));
       return record.id;
     },
+    async addNetwork(name, cidr) {
+      const networks = await store.read((journal) => journal.objects.list("network"));
+      await store.transaction((journal) =>
+        journal.objects.put({
+          kind: "network",
+          id: name,
+          key: `ring/${name}`,
+          environmentId: "ring",
+          spec: { environmentId: "ring", name, cidr },
+          effective: { vni: 0xd00000 + networks.length, mtu: 1450 },
+          version: 1,
+          claimed: true,
+          createdAtMs: clock.nowMs(),
+        }),
+      );
+    },
     async create(shepherd, name, hostId) {
       const machineId = await fleet.addMachine(name);
       const operation = await fleet.perform(shepherd, "create", [createAction(machineId, hostId)]);
@@ -160,7 +183,9 @@ export async function createFleet(
           if (home.get(id) !== hostId || state !== "running")
             found.push(`${hostId}: domain ${id} ${state}`);
         }
-        for (const name of Object.keys(volumes)) {
+        for (const [name, { partial }] of Object.entries(volumes)) {
+          // What a failed move sent is kept for its retry; it expires.
+          if (partial !== undefined) continue;
           const machineId = /^drover-(machine-.*)\.qcow2$/.exec(name)?.[1];
           if (machineId === undefined) continue;
           if (home.get(machineId) !== hostId) found.push(`${hostId}: volume ${name}`);

@@ -5,6 +5,7 @@
 import type { MachineRecord } from "@drover/shepherd/model/objects";
 import type { Operation, OperationKind, PlanAction } from "@drover/shepherd/model/plan";
 import type { FaultEffect } from "@drover/shepherd/simulated/faults";
+import type { Speeds } from "@drover/shepherd/simulated/machinery";
 import { reaches } from "@drover/shepherd/simulated/network";
 import { expect } from "@jest/globals";
 import {
@@ -21,6 +22,8 @@ import {
 export interface Scenario {
   readonly name: string;
   readonly kind: OperationKind;
+  /** Where the world must be another one than usual. */
+  readonly speeds?: Partial<Speeds>;
   prepare(fleet: Fleet, shepherd: Shepherd): Promise<readonly PlanAction[]>;
 }
 
@@ -77,6 +80,18 @@ export const scenarios: readonly Scenario[] = [
     },
   },
   {
+    // A card with another address, which is another card, and one more.
+    name: "cards",
+    kind: "update",
+    async prepare(fleet, shepherd) {
+      const machineId = await fleet.create(shepherd, "rank-0", "north-1");
+      await fleet.create(shepherd, "rank-1", "south-1");
+      await fleet.addNetwork("side", "10.43.0.0/24");
+      const networks = [{ networkId: "lan", address: "10.42.0.50" }, { networkId: "side" }];
+      return [{ kind: "set_networks", machineId, hostId: "north-1", networks, cost }];
+    },
+  },
+  {
     name: "relink",
     kind: "adapt",
     async prepare(fleet, shepherd) {
@@ -100,6 +115,16 @@ export const scenarios: readonly Scenario[] = [
     },
   },
   {
+    // Its own layer is large: it is frozen and shipped before the memory goes, and joined again afterwards.
+    name: "move of a large disk",
+    kind: "adapt",
+    speeds: { bootWritesBytes: 70 * 2 ** 20 },
+    async prepare(fleet, shepherd) {
+      const id = await fleet.create(shepherd, "rank-0", "north-1");
+      return [moveAction(id, "north-1", "south-1")];
+    },
+  },
+  {
     name: "destroy",
     kind: "destroy",
     async prepare(fleet, shepherd) {
@@ -112,7 +137,7 @@ export const scenarios: readonly Scenario[] = [
 
 /** A fleet in which the scenario is about to happen, and what it was. */
 export async function stage(scenario: Scenario) {
-  const fleet = await createFleet();
+  const fleet = await createFleet({ speeds: scenario.speeds });
   const first = fleet.start();
   const actions = await scenario.prepare(fleet, first);
   const machines = await fleet.store.read((journal) => journal.objects.list("machine"));
@@ -229,6 +254,7 @@ export async function expectSound(staged: Staged, operation: Operation): Promise
   expect(await fleet.networkDifferences()).toEqual([]);
   const machines = await fleet.store.read((journal) => journal.objects.list("machine"));
   for (const machine of machines) expectInForce(fleet, machine);
+  expect(await staleAddresses(fleet, machines)).toEqual([]);
   for (const from of machines) {
     for (const to of machines) {
       if (from.effective.state !== "running" || to.effective.state !== "running") continue;
@@ -242,6 +268,24 @@ export async function expectSound(staged: Staged, operation: Operation): Promise
   if (operation.state === "failed" || operation.state === "cancelled") {
     expectUntouched(staged, machines, operation);
   }
+}
+
+/** Addresses that are held for a card which is not there. */
+async function staleAddresses(
+  fleet: Fleet,
+  machines: readonly MachineRecord[],
+): Promise<readonly string[]> {
+  const used = new Set(
+    machines.flatMap(({ effective }) => effective.nics.map(({ address }) => address)),
+  );
+  const networks = await fleet.store.read((journal) => journal.objects.list("network"));
+  const held = await Promise.all(
+    networks.map(({ id }) => fleet.store.read((journal) => journal.addresses.list(id))),
+  );
+  return held
+    .flat()
+    .map(({ address }) => address)
+    .filter((address) => !used.has(address));
 }
 
 /** The journal says what the host says. */
@@ -259,11 +303,13 @@ function expectInForce(fleet: Fleet, machine: MachineRecord): void {
     vcpus: guest?.vcpus,
     cpuPercent: guest?.cpuPercent,
     memoryMib: domain?.memory.toMib,
+    macs: domain?.spec?.nics.map(({ mac }) => mac).toSorted(),
   }).toEqual({
     hostId: effective.hostId,
     vcpus: effective.vcpus,
     cpuPercent: effective.cpuPercent,
     memoryMib: effective.memoryMib,
+    macs: effective.nics.map(({ mac }) => mac).toSorted(),
   });
 }
 
@@ -275,13 +321,14 @@ function expectUntouched(
 ): void {
   if (operation.kind === "create") return;
   const essence = (records: readonly MachineRecord[]) =>
-    records.map(({ id, effective: { hostId, siteId, vcpus, cpuPercent, memoryMib } }) => ({
+    records.map(({ id, effective: { hostId, siteId, vcpus, cpuPercent, memoryMib, nics } }) => ({
       id,
       hostId,
       siteId,
       vcpus,
       cpuPercent,
       memoryMib,
+      nics,
     }));
   expect(essence(machines)).toEqual(essence(before.machines));
 }

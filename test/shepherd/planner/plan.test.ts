@@ -17,6 +17,8 @@ function told(answer: ReturnType<typeof plan>): readonly string[] {
         return `move ${action.machineId} ${action.fromHostId} -> ${action.toHostId}`;
       case "restart_machine":
         return `restart ${action.machineId} at ${action.hostId}`;
+      case "set_networks":
+        return `cards ${action.machineId} at ${action.hostId}: ${action.networks.map(({ networkId, address }) => `${networkId} ${address ?? "any"}`).join(", ")}`;
       case "set_memory":
         return `memory ${action.machineId} ${action.fromMib} -> ${action.toMib}`;
       case "set_vcpus":
