@@ -11,6 +11,7 @@ import { applyNetworks } from "#operations/networks";
 import { sweepParts } from "#operations/parts";
 import { changeMachine, needMachine, needMachineWorld, removeObject } from "#operations/records";
 import type { Look, Step, StepContext } from "#operations/step";
+import { topVolumeOf } from "#ports/host";
 import type { Journal } from "#ports/store";
 
 /** Beside the guest's own time to power off. */
@@ -24,6 +25,8 @@ export function destroySteps(
 ): readonly Step[] {
   const { machineId, stopTimeoutMs: graceMs = defaultStopTimeoutMs } = action;
   const machine = { id: machineId, state: "destroying" } as const;
+  // The upper one first: it is there only where a move was given up half-way.
+  const disk = [topVolumeOf(overlayVolume(machineId)), overlayVolume(machineId)];
   const hosts = (context: StepContext) => whereItMayBe(context, machineId, action.hostId);
   return [
     {
@@ -73,14 +76,17 @@ export function destroySteps(
       async observe(context): Promise<Look> {
         for (const hostId of await hosts(context)) {
           const { volumes } = context.world.hosts.get(hostId);
-          const found = await volumes.find(overlayVolume(machineId));
-          if (found !== undefined) return { verdict: "todo", seen: { hostId } };
+          for (const volume of disk) {
+            const found = await volumes.find(volume);
+            if (found !== undefined) return { verdict: "todo", seen: { hostId } };
+          }
         }
         return { verdict: "done" };
       },
       async do(context) {
         for (const hostId of await hosts(context)) {
-          await context.world.hosts.get(hostId).volumes.remove(overlayVolume(machineId));
+          const { volumes } = context.world.hosts.get(hostId);
+          for (const volume of disk) await volumes.remove(volume);
         }
       },
     },

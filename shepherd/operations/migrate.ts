@@ -13,7 +13,9 @@
 import { Fault, toFaultData } from "#model/fault";
 import type { Ms } from "#model/units";
 import { withBudget } from "#operations/budget";
+import { placeFreshDisk } from "#operations/layers";
 import { bothSuspected, type MoveAction } from "#operations/move-action";
+import { limitsOf } from "#operations/move-limits";
 import { applyNetworks } from "#operations/networks";
 import { changeMachine, needMachine } from "#operations/records";
 import type { Look, Step, StepContext, StepData } from "#operations/step";
@@ -34,11 +36,7 @@ interface Handover extends StepData {
   readonly downtimeMs?: Ms;
 }
 
-export function migrateStep(
-  action: MoveAction,
-  name: string,
-  placeFreshOverlay: (context: StepContext, action: MoveAction) => Promise<void>,
-): Step {
+export function migrateStep(action: MoveAction, name: string): Step {
   const { machineId, fromHostId, fromSiteId, toHostId, toSiteId } = action;
   const budgetMs = Math.max(leastBudgetMs, action.cost.durationMs * overrun);
   const observe = async (context: StepContext): Promise<Look> => {
@@ -76,7 +74,7 @@ export function migrateStep(
       if (seen["paused"] === true)
         await context.world.hosts.get(fromHostId).resumeDomain(machineId);
       // A copy that was interrupted left half a disk.
-      if (context.resumed) await placeFreshOverlay(context, action);
+      if (context.resumed) await placeFreshDisk(context, action);
       return migrate(context, action, name, budgetMs);
     },
     commit: (journal, context) =>
@@ -284,16 +282,6 @@ function createProgress(context: StepContext, name: string) {
     // Each phase counts those before it too; the end knows what was really sent.
     bytes: () => totals.get("done") ?? Math.max(0, ...totals.values()),
   };
-}
-
-/** What the decision allows this move to cost. */
-async function limitsOf(context: StepContext) {
-  const limits = await context.read(async (journal) => {
-    const grant = await journal.grants.get(context.operation.grantId);
-    if (grant?.decisionId === undefined) return {};
-    return (await journal.decisions.get(grant.decisionId))?.limits ?? {};
-  });
-  return { maxDowntimeMs: limits.maxDowntimeMs, bandwidthMbps: limits.maxMbps };
 }
 
 /** For calls whose failure changes nothing that is still to be decided: what is there is looked at afterwards. */

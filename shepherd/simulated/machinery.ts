@@ -260,7 +260,9 @@ export function createMachinery(world: {
       if (!wasIncoming) emit(at.id, { kind: "stopped", machineId: domain.id, detail: 0 });
     },
     removeVolume(at, name) {
-      const user = Object.values(at.domains).find((domain) => domain.spec?.diskVolume === name);
+      const user = Object.values(at.domains).find(
+        (domain) => domain.spec?.diskVolume === name || domain.top === name,
+      );
       if (user !== undefined) {
         data.violations.push(`volume ${name} removed on ${at.id} under domain ${user.name}`);
       }
@@ -294,9 +296,13 @@ function judge(data: WorldData): void {
       const other = runs.get(domain.id);
       if (other !== undefined) report(data, `${domain.name} runs on ${other} and ${host.id}`);
       runs.set(domain.id, host.id);
-      const content = host.volumes[domain.spec.diskVolume]?.content;
-      if (content !== domain.diskContent) {
-        report(data, `${domain.name} runs on ${host.id} without its disk`);
+      // A frozen disk is a chain: what was frozen must be whole, and what is on it too.
+      const chain = [domain.spec.diskVolume, ...(domain.top === undefined ? [] : [domain.top])];
+      for (const name of chain) {
+        const volume = host.volumes[name];
+        if (volume?.content !== domain.diskContent || volume.partial !== undefined) {
+          report(data, `${domain.name} runs on ${host.id} without its disk ${name}`);
+        }
       }
     }
   }

@@ -57,7 +57,7 @@ export function migrateFrom({ machinery, caller, hostId, parameters }: Side): Mi
         const destination = machinery.host(decode(cookie)["at"] ?? "");
         const domain = need("perform");
         const startedAtMs = machinery.clock.nowMs();
-        const volume = domain.spec && host().volumes[domain.spec.diskVolume];
+        const volume = domain.spec && host().volumes[domain.top ?? domain.spec.diskVolume];
         const diskBytes = parameters.copyDisk ? (volume?.allocatedBytes ?? 0) : 0;
         const rate = ratesOf(machinery, parameters);
 
@@ -107,7 +107,7 @@ export function migrateFrom({ machinery, caller, hostId, parameters }: Side): Mi
         domain.job = "performed";
         machinery.setState(host(), domain, "paused_migrating");
         const { diskContent, spec } = domain;
-        const target = spec && destination.volumes[spec.diskVolume];
+        const target = spec && destination.volumes[domain.top ?? spec.diskVolume];
         if (target !== undefined && parameters.copyDisk && volume !== undefined) {
           target.content = diskContent;
           target.allocatedBytes = Math.max(target.allocatedBytes, volume.allocatedBytes);
@@ -165,8 +165,10 @@ export function migrateTo({ machinery, caller, hostId, parameters }: Side): Migr
           throw refuse("cannot set up guest memory: Cannot allocate memory");
         }
         const boot = [spec.boot?.kernelVolume, spec.boot?.initrdVolume];
-        for (const name of [spec.diskVolume, ...boot]) {
-          if (name !== undefined && host().volumes[name] === undefined) {
+        for (const name of [spec.diskVolume, source.top, ...boot]) {
+          if (name === undefined) continue;
+          const volume = host().volumes[name];
+          if (volume === undefined || volume.partial !== undefined) {
             throw refuse(`unable to stat ${name}: No such file or directory`);
           }
         }

@@ -24,7 +24,12 @@ export interface DomainDescription {
   readonly memoryMib: Mib;
   readonly memoryMaxMib: Mib;
   readonly machineType: string;
-  readonly disks: readonly { readonly target: string; readonly file: string | undefined }[];
+  readonly disks: readonly {
+    readonly target: string;
+    readonly file: string | undefined;
+    /** A medium: a cdrom, or a disk that is never written. */
+    readonly readOnly: boolean;
+  }[];
   readonly nics: readonly {
     readonly mac: string;
     readonly bridge: string | undefined;
@@ -63,6 +68,8 @@ export function readDomain(document: string): DomainDescription {
     disks: all(devices, "disk").map((disk) => ({
       target: at(disk, "target")?.attributes["dev"] ?? "",
       file: at(disk, "source")?.attributes["file"],
+      readOnly:
+        at(disk, "readonly") !== undefined || (disk.attributes["device"] ?? "disk") !== "disk",
     })),
     nics: all(devices, "interface").map((nic) => ({
       mac: at(nic, "mac")?.attributes["address"] ?? "",

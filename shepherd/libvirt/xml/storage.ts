@@ -1,6 +1,6 @@
 /** Volumes and pools as libvirt's XML: the few forms that we write, and what we read of them. Knows no calls. */
 import { at, element, readXml, writeXml } from "#libvirt/xml/element";
-import type { Bytes } from "#model/units";
+import type { Bytes, Ms } from "#model/units";
 
 /**
  * A file of exactly this size, for bytes to be uploaded into. Always raw: a qcow2 created empty may be longer than what
@@ -73,6 +73,8 @@ export interface VolumeDescription {
   /** Size of the file, holes included; undefined for what is no file. */
   readonly physicalBytes: Bytes | undefined;
   readonly backingPath: string | undefined;
+  /** By the host's clock; 0 where libvirt does not say. */
+  readonly modifiedAtMs: Ms;
 }
 
 export function readVolume(document: string): VolumeDescription {
@@ -90,6 +92,7 @@ export function readVolume(document: string): VolumeDescription {
     allocatedBytes: bytes("allocation") ?? 0,
     physicalBytes: bytes("physical"),
     backingPath: backing === "" ? undefined : backing,
+    modifiedAtMs: Math.floor(Number(at(root, "target", "timestamps", "mtime")?.text ?? 0) * 1000),
   };
 }
 
