@@ -16,10 +16,10 @@
  *   PUT    /v1/blobs/:sha256                              raw body; 201 once stored and verified; HEAD asks whether it is there
  *   GET    /v1/networks/:id /v1/machines/:id /v1/links/:id /v1/images/:id       the view, or 404; lists without :id take ?environment=
  *   GET    /v1/machines?environment=ring&name=rank-0      lookup by natural key (import); also networks, links (?machines=a,b, or ?machines=a&network=lan), images (?name=)
- *   PATCH  /v1/environments/:id /v1/machines/:id /v1/links/:id     body …Patch -> Mutation<…View>
+ *   PATCH  /v1/environments/:id /v1/networks/:id /v1/machines/:id /v1/links/:id     body …Patch -> Mutation<…View>
  *   DELETE /v1/networks/:id /v1/machines/:id /v1/links/:id /v1/images/:id       -> Mutation<null>
  *   GET|PATCH|DELETE /v1/groups/:id /v1/volumes/:id       the same; lists ?environment=&name=
- *   Constraints of an environment: contract-constraints.ts
+ *   Constraints of an environment: contract-constraints.ts; registered hosts: contract-hosts.ts
  *   POST   /v1/plan-checks      body PlanCheckBody -> PlanCheckAnswer; decides dry, sums the changes of one run
  *   GET    /v1/foreign-machines?site=&host=               ForeignMachineView[]: what other tools made, on hosts of ours
  *   POST   /v1/foreign-machines/:id/import         body ImportBody -> Mutation<MachineView>; nothing is restarted
@@ -105,6 +105,13 @@ export interface NetworkBody {
   /** Absent: what the usual underlay leaves: 1450, or 1370 between sites that are met encrypted. Proven before it is admitted. */
   mtu?: number | null;
   /** A way out of the LAN that stays at this site, whatever moves; `nat` also leads out of the host. */
+  gateway?: { site: string; nat?: boolean } | null;
+}
+/** Absent: as it is. */
+export interface NetworkPatch {
+  /** Null: what the usual underlay leaves. A larger one is used by machines from their next start; a smaller one needs that none runs. */
+  mtu?: number | null;
+  /** Null: none. Machines hear of a new one, or of none, when they ask DHCP again. */
   gateway?: { site: string; nat?: boolean } | null;
 }
 export interface NetworkView extends NetworkBody {

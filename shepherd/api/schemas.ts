@@ -16,6 +16,7 @@ import type {
   MachineBody as MachineBodyContract,
   MachinePatch as MachinePatchContract,
   NetworkBody as NetworkBodyContract,
+  NetworkPatch as NetworkPatchContract,
   PlanCheckBody as PlanCheckBodyContract,
   RequestBody as RequestBodyContract,
   TokenBody as TokenBodyContract,
@@ -86,19 +87,20 @@ export const EnvironmentBody = Type.Object(
   closed,
 );
 export const EnvironmentPatch = Type.Partial(EnvironmentBody, closed);
+const networkFields = {
+  mtu: Type.Optional(Type.Union([Type.Integer({ minimum: 576, maximum: 9000 }), Type.Null()])),
+  gateway: Type.Optional(
+    Type.Union([
+      Type.Object({ site: Type.String(), nat: Type.Optional(Type.Boolean()) }, closed),
+      Type.Null(),
+    ]),
+  ),
+};
 export const NetworkBody = Type.Object(
-  {
-    cidr: Type.String({ minLength: 9, maxLength: 18 }),
-    mtu: Type.Optional(Type.Union([Type.Integer({ minimum: 576, maximum: 9000 }), Type.Null()])),
-    gateway: Type.Optional(
-      Type.Union([
-        Type.Object({ site: Type.String(), nat: Type.Optional(Type.Boolean()) }, closed),
-        Type.Null(),
-      ]),
-    ),
-  },
+  { cidr: Type.String({ minLength: 9, maxLength: 18 }), ...networkFields },
   closed,
 );
+export const NetworkPatch = Type.Object(networkFields, closed);
 export const ImageBody = Type.Object(
   {
     source: Path,
@@ -386,6 +388,7 @@ const same: [
   Same<Static<typeof EnvironmentBody>, EnvironmentBodyContract>,
   Same<Static<typeof EnvironmentPatch>, EnvironmentPatchContract>,
   Same<Static<typeof NetworkBody>, NetworkBodyContract>,
+  Same<Static<typeof NetworkPatch>, NetworkPatchContract>,
   Same<Static<typeof ImageBody>, ImageBodyContract>,
   Same<Static<typeof LinkBody>, LinkBodyContract>,
   Same<Static<typeof LinkPatch>, LinkPatchContract>,
@@ -400,6 +403,7 @@ const same: [
   Same<keyof Static<typeof MachineBody>, keyof MachineBodyContract>,
   Same<keyof Static<typeof MachinePatch>, keyof MachinePatchContract>,
 ] = [
+  true,
   true,
   true,
   true,

@@ -1,15 +1,18 @@
 /**
  * Networks of an environment. A host carries one only while a machine of it is there, so declaring and deleting change
- * the journal alone; operations on machines bring it to hosts and take it away.
+ * the journal alone; operations on machines bring it to hosts and take it away, and a repair brings it what was changed.
  */
 import { Type } from "typebox";
 import { checkOwner } from "#api/access";
-import type {
-  Mutation,
-  NetworkBody as NetworkBodyContract,
-  NetworkView,
-  TunnelRotation,
-} from "#api/contract";
+import type { Mutation, NetworkView, TunnelRotation } from "#api/contract";
+import {
+  changeNetwork,
+  gatewayHost,
+  gatewayOf,
+  patchedNetwork,
+  provenMtu,
+  repairAfter,
+} from "#api/network-changes";
 import {
   claimedConflict,
   environmentOf,
@@ -19,9 +22,9 @@ import {
   look,
 } from "#api/records";
 import { byId, ownEnvironment, status } from "#api/routes/environments";
-import { Name, NetworkBody } from "#api/schemas";
+import { Name, NetworkBody, NetworkPatch } from "#api/schemas";
 import type { ApiRouter } from "#api/server";
-import { networkView } from "#api/views";
+import { networkView, operationView } from "#api/views";
 import type { ApiWorld } from "#api/world";
 import { Fault } from "#model/fault";
 import {
@@ -30,15 +33,12 @@ import {
   type NetworkRecord,
   nameOfLink,
 } from "#model/objects";
-import type { HostId, SiteId } from "#model/units";
 import { parseCidr, serviceAddress } from "#network/addresses";
 import { lowestFreeVni } from "#network/names";
-
-/** VXLAN over an underlay of 1500 leaves 1450 to the guests; where nothing is measured, this is taken. */
-const overlayMtu = 1450;
+import type { Journal } from "#ports/store";
 
 export function networkRoutes(router: ApiRouter, world: ApiWorld): void {
-  const { store, clock, ids } = world;
+  const { store, gate, clock, ids, turns } = world;
 
   router.put(
     "/v1/environments/:environment/networks/:name",
@@ -56,13 +56,9 @@ export function networkRoutes(router: ApiRouter, world: ApiWorld): void {
       const asked = await store.transaction((journal) =>
         ownEnvironment(journal, request.params.environment, principal),
       );
-      const gateway = gatewayOf(asked, body);
+      const gateway = gatewayOf(asked, body.gateway);
       // Measured before it is admitted, outside of the transaction: hosts may take their time.
-      const { mtu } = (await world.paths?.admit({
-        network: importId(asked, name),
-        siteIds: asked.spec.sites,
-        mtu: body.mtu ?? undefined,
-      })) ?? { mtu: body.mtu ?? overlayMtu };
+      const mtu = await provenMtu(world, asked, { name, mtu: body.mtu ?? undefined });
       const { record, created } = await store.transaction(async (journal) => {
         const environment = await ownEnvironment(journal, request.params.environment, principal);
         const key = `${environment.id}/${name}`;
@@ -147,6 +143,42 @@ export function networkRoutes(router: ApiRouter, world: ApiWorld): void {
     ),
   );
 
+  router.patch(
+    "/v1/networks/:id",
+    { ...byId("declare"), schema: { ...byId("declare").schema, body: NetworkPatch } },
+    async (request, reply): Promise<Mutation<NetworkView>> => {
+      const { params, principal, body: patch } = request;
+      const own = async (journal: Journal) => {
+        const network = await findAndClaim(journal, "network", params.id);
+        const environment = await environmentOf(journal, network.spec.environmentId);
+        checkOwner(principal, environment.spec.owner);
+        return { network, environment };
+      };
+      const change = await turns.inTurn(`network ${params.id}`, async () => {
+        const found = await store.transaction(own);
+        const wanted = await patchedNetwork(world, { ...found, patch });
+        if (wanted === undefined) return { network: found.network, hasChanged: false };
+        return await store.transaction(async (journal) => {
+          const { network: now, environment } = await own(journal);
+          const network = await changeNetwork(
+            journal,
+            { network: now, environment, change: wanted },
+            clock.nowMs(),
+          );
+          return { network, hasChanged: true };
+        });
+      });
+      const { network, hasChanged } = change;
+      // Without a machine that runs, no host carries it: there is nothing to bring there.
+      const { operation } = hasChanged ? await gate.submit(repairAfter(world, network)) : {};
+      if (operation !== undefined) reply.code(202);
+      return {
+        object: networkView(network),
+        operation: operation === undefined ? null : operationView(operation),
+      };
+    },
+  );
+
   router.delete(
     "/v1/networks/:id",
     byId("declare"),
@@ -181,31 +213,6 @@ export function networkRoutes(router: ApiRouter, world: ApiWorld): void {
       return { object: null, operation: null };
     },
   );
-}
-
-/** The gateway as declared. Fault `request.invalid` for a site that is not among the environment's. */
-function gatewayOf(
-  environment: EnvironmentRecord,
-  body: Pick<NetworkBodyContract, "gateway">,
-): NetworkGateway | undefined {
-  if (body.gateway == null) return undefined;
-  const { site, nat = false } = body.gateway;
-  if (!environment.spec.sites.includes(site)) {
-    throw new Fault("request.invalid", {
-      where: "gateway",
-      attribute: "gateway",
-      problem: `${site} is not among the sites of ${environment.spec.name}: ${environment.spec.sites.join(", ")}`,
-    });
-  }
-  return { siteId: site, nat };
-}
-
-/** It stays at this host: the first one of the site that answers. Fault `network.no_gateway_host`. */
-function gatewayHost(world: ApiWorld, siteId: SiteId): HostId {
-  const hosts = world.sensing.sites().find((site) => site.id === siteId)?.hosts ?? [];
-  const host = hosts.find((candidate) => candidate.state === "up");
-  if (host === undefined) throw new Fault("network.no_gateway_host", { site: siteId });
-  return host.id;
 }
 
 /** What a network was made with stays: its machines live by it. */
