@@ -2,7 +2,7 @@
  * The chain of evidence, pure: which events leave an entry, what an entry commits to, and whether one follows another.
  * An entry's hash covers all its other fields, and with `previousHash` everything before it.
  */
-import { digestOf } from "#model/canonical";
+import { canonicalJson, digestOf, digestOfText, recordJson } from "#model/canonical";
 import type { Event, EventKind } from "#model/event";
 import type { Digest } from "#model/units";
 import type { EvidenceEntry } from "#ports/store";
@@ -21,7 +21,7 @@ export function leavesEvidence(event: Pick<Event, "kind">): boolean {
 export function nextEntry(
   previous: EvidenceEntry | undefined,
   event: Event,
-  subject: unknown,
+  subject: object | undefined,
 ): EvidenceEntry {
   const unsealed = {
     seq: (previous?.seq ?? 0) + 1,
@@ -39,12 +39,16 @@ export function follows(
   entry: EvidenceEntry,
   previous: EvidenceEntry | undefined,
   event: Event,
-  subject: unknown,
+  subject: object | undefined,
 ): boolean {
   return digestOf(entry) === digestOf(nextEntry(previous, event, subject));
 }
 
-/** Canonical JSON is the same before it was written and after it was read. */
-function bodyDigest(event: Event, subject: unknown): Digest {
-  return digestOf({ event, subject });
+/**
+ * Digest of `{ event, subject }`. Canonical JSON is the same before it was written and after it was read, and the
+ * subject's was made when it was journaled.
+ */
+function bodyDigest(event: Event, subject: object | undefined): Digest {
+  const told = subject === undefined ? "" : `,"subject":${recordJson(subject)}`;
+  return digestOfText(`{"event":${canonicalJson(event)}${told}}`);
 }

@@ -26,16 +26,36 @@ export function withEvidence<Wrapped extends Store>(store: Wrapped): Wrapped {
 }
 
 function recording(journal: Journal): Journal {
+  // what an event tells of was mostly written in the same transaction: it need not be read back
+  const written = new Map<string, object>();
+  let previous: EvidenceEntry | undefined;
+  const remember = async (
+    record: { readonly id: string },
+    adding: Promise<void>,
+  ): Promise<void> => {
+    await adding;
+    written.set(record.id, record);
+  };
   return {
     ...journal,
+    requests: {
+      ...journal.requests,
+      add: (request) => remember(request, journal.requests.add(request)),
+    },
+    decisions: {
+      ...journal.decisions,
+      add: (decision) => remember(decision, journal.decisions.add(decision)),
+    },
+    plans: { ...journal.plans, add: (plan) => remember(plan, journal.plans.add(plan)) },
     events: {
       ...journal.events,
       async append(event: NewEvent) {
         const appended = await journal.events.append(event);
         if (leavesEvidence(appended)) {
-          const previous = await journal.evidence.last();
-          const subject = await subjectOf(journal, appended);
-          await journal.evidence.append(nextEntry(previous, appended, subject));
+          const subject = await subjectOf(journal, appended, written);
+          const entry = nextEntry(previous ?? (await journal.evidence.last()), appended, subject);
+          await journal.evidence.append(entry);
+          previous = entry;
         }
         return appended;
       },
@@ -44,15 +64,19 @@ function recording(journal: Journal): Journal {
 }
 
 /** Records that are written once and never changed are covered whole; others by what their events say. */
-async function subjectOf(journal: Journal, event: Event): Promise<unknown> {
+async function subjectOf(
+  journal: Journal,
+  event: Event,
+  written?: ReadonlyMap<string, object>,
+): Promise<object | undefined> {
   const id = (key: string) => String(event.data[key] ?? "");
   switch (event.kind) {
     case "request.received":
-      return journal.requests.get(id("requestId"));
+      return written?.get(id("requestId")) ?? (await journal.requests.get(id("requestId")));
     case "decision.made":
-      return journal.decisions.get(id("decisionId"));
+      return written?.get(id("decisionId")) ?? (await journal.decisions.get(id("decisionId")));
     case "plan.made":
-      return journal.plans.get(id("planId"));
+      return written?.get(id("planId")) ?? (await journal.plans.get(id("planId")));
     default:
       return undefined;
   }

@@ -1,0 +1,115 @@
+/** The journal's statements about what only grows: events and the entries of the evidence chain. Knows no proof. */
+import type { Kysely } from "kysely";
+import type { Event, EventKind } from "#model/event";
+import type { Journal } from "#ports/store";
+import type { JournalContext } from "#store/journal";
+import type { Tables } from "#store/schema";
+
+/** What only grows: events and evidence. */
+export function createFeeds(
+  db: Kysely<Tables>,
+  { epoch, appended }: JournalContext,
+): Pick<Journal, "events" | "evidence"> {
+  return {
+    events: {
+      async append(event) {
+        const { seq } = await db
+          .insertInto("events")
+          .values({
+            kind: event.kind,
+            at_ms: event.atMs,
+            environment_id: event.environmentId ?? null,
+            machine_id: event.machineId ?? null,
+            data: JSON.stringify(event.data),
+            epoch,
+          })
+          .returning("seq")
+          .executeTakeFirstOrThrow();
+        appended.last = seq;
+        return { seq, ...event };
+      },
+      async since(seq, limit) {
+        const rows = await db
+          .selectFrom("events")
+          .selectAll()
+          .where("seq", ">", seq)
+          .orderBy("seq")
+          .limit(limit)
+          .execute();
+        return rows.map(
+          (row): Event => ({
+            seq: row.seq,
+            kind: row.kind as EventKind,
+            atMs: row.at_ms,
+            environmentId: row.environment_id ?? undefined,
+            machineId: row.machine_id ?? undefined,
+            data: JSON.parse(row.data),
+          }),
+        );
+      },
+      async last() {
+        const row = await db
+          .selectFrom("events")
+          .select((query) => query.fn.max("seq").as("seq"))
+          .executeTakeFirst();
+        return row?.seq ?? 0;
+      },
+    },
+    evidence: {
+      async append(entry) {
+        await db
+          .insertInto("evidence")
+          .values({
+            seq: entry.seq,
+            event_seq: entry.eventSeq,
+            at_ms: entry.atMs,
+            kind: entry.kind,
+            body_digest: entry.bodyDigest,
+            previous_hash: entry.previousHash,
+            hash: entry.hash,
+            epoch,
+          })
+          .execute();
+      },
+      async last() {
+        const row = await db
+          .selectFrom("evidence")
+          .selectAll()
+          .orderBy("seq", "desc")
+          .limit(1)
+          .executeTakeFirst();
+        return row && readEntry(row);
+      },
+      async since(seq, limit) {
+        const rows = await db
+          .selectFrom("evidence")
+          .selectAll()
+          .where("seq", ">", seq)
+          .orderBy("seq")
+          .limit(limit)
+          .execute();
+        return rows.map(readEntry);
+      },
+    },
+  };
+}
+
+function readEntry(row: {
+  seq: number;
+  event_seq: number;
+  at_ms: number;
+  kind: string;
+  body_digest: string;
+  previous_hash: string;
+  hash: string;
+}) {
+  return {
+    seq: row.seq,
+    eventSeq: row.event_seq,
+    atMs: row.at_ms,
+    kind: row.kind,
+    bodyDigest: row.body_digest,
+    previousHash: row.previous_hash,
+    hash: row.hash,
+  };
+}
