@@ -1,5 +1,5 @@
 /**
- * Rego to WASM with the opa command: strict check against the input's schema and the allowed built-ins, then a build
+ * Rego to WASM with the opa command: strict check against the schemas of input and data and the allowed built-ins, then a build
  * without optimisation (any -O folds data that arrives at run time away). The result is cached by what went in.
  */
 import { execFile } from "node:child_process";
@@ -33,17 +33,18 @@ export async function compileSources(
   owner: string,
   sources: readonly RegoSource[],
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const schema = await readFile(join(libraryFolder, "schemas/input.json"), "utf8");
-  const cached = join(policyCacheFolder(), `${digestSources(sources, recipe + schema)}.wasm`);
+  const schemas = await readSchemas();
+  const salt = [recipe, ...schemas.values()].join("");
+  const cached = join(policyCacheFolder(), `${digestSources(sources, salt)}.wasm`);
   const known = await readFile(cached).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return undefined;
     throw error;
   });
   if (known !== undefined) return new Uint8Array(known);
-  const compiled = await inStaging(sources, schema, async (folder) => {
+  const compiled = await inStaging(sources, schemas, async (folder) => {
     const opa = await findOpa();
     await prepare(opa, folder);
-    const checked = "check --strict --schema schema.json --capabilities capabilities.json rego";
+    const checked = "check --strict --schema schemas --capabilities capabilities.json rego";
     await opaOrRefuse(owner, opa, folder, checked.split(" "));
     const built = "build -b -t wasm --capabilities ../capabilities.json -o ../bundle.tar.gz .";
     await opaOrRefuse(owner, opa, join(folder, "rego"), built.split(" "));
@@ -60,14 +61,22 @@ export async function compileSources(
   return compiled;
 }
 
+/** Those that policies/main/drover.rego names: the types of input and data for the check. */
+async function readSchemas(): Promise<ReadonlyMap<string, string>> {
+  const names = ["input.json", "constraints.json", "exemptions.json"];
+  const texts = names.map((name) => readFile(join(libraryFolder, "schemas", name), "utf8"));
+  return new Map((await Promise.all(texts)).map((text, n) => [names[n] ?? "", text]));
+}
+
 async function inStaging<T>(
   sources: readonly RegoSource[],
-  schema: string,
+  schemas: ReadonlyMap<string, string>,
   work: (folder: string) => Promise<T>,
 ): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), "drover-policy-"));
   try {
-    await writeFile(join(folder, "schema.json"), schema);
+    await mkdir(join(folder, "schemas"));
+    for (const [name, text] of schemas) await writeFile(join(folder, "schemas", name), text);
     for (const { path, text } of sources) {
       const file = join(folder, "rego", path);
       await mkdir(dirname(file), { recursive: true });

@@ -12,10 +12,15 @@ export const schemaFolder = join(import.meta.dirname, "../../policies/schemas");
 
 const draft = "http://json-schema.org/draft-07/schema#";
 
+/** Parts of the data that `opa check` is given by their path (policies/main/drover.rego). */
+const data = PolicyData.properties.drover.properties;
+
 /** File name -> text. */
 export const schemaFiles: Readonly<Record<string, string>> = {
   "input.json": text("Input of drover policies, contract 1", PolicyInput),
   "data.json": text("Data of drover policies, contract 1", PolicyData),
+  "constraints.json": text("What stands at data.drover.constraints", data.constraints),
+  "exemptions.json": text("What stands at data.drover.exemptions", data.exemptions),
   "output.json": text("Answer of drover policies, contract 1", PolicyOutput),
 };
 

@@ -18,11 +18,15 @@
 package drover.rules.adaptation_mode
 
 import data.drover.lib.facts
+import data.drover.lib.pointers
 import data.drover.lib.requests
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := {"ok": count(held) == 0, "msg": _message(mode, held), "params": {"mode": mode, "machines": held}} if {
+checks[id] := object.union(
+	{"ok": count(held) == 0, "msg": _message(mode, held), "params": {"mode": mode, "machines": held}},
+	pointers.first({pointers.machine(input.environment.machines, name, "envelope/mode") | some name in held}),
+) if {
 	some id, constraint in data.drover.constraints.adaptation_mode
 	mode := constraint.params.mode
 	mode in {"approve", "advise", "pinned"}

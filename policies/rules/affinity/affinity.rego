@@ -22,15 +22,23 @@ package drover.rules.affinity
 
 import data.drover.lib.facts
 import data.drover.lib.groups
+import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := {
-	"ok": ok,
-	"msg": _message(ok, constraint.params, after),
-	"params": {"group": constraint.params.group, "together": together, "max_places": limit, "places": after},
-	"limits": {"avoid": avoid},
-} if {
+checks[id] := object.union(
+	{
+		"ok": ok,
+		"msg": _message(ok, constraint.params, after),
+		"params": {"group": constraint.params.group, "together": together, "max_places": limit, "places": after},
+		"limits": {"avoid": avoid},
+	},
+	pointers.first({pointers.proposed(input.environment.machines, member.name, together) |
+		not ok
+		some member in members
+		groups.comes(member, together, facts.standing)
+	}),
+) if {
 	some id, constraint in data.drover.constraints.affinity
 	together := constraint.params.together
 	together in {"host", "site"}

@@ -23,15 +23,24 @@ package drover.rules.anti_affinity
 
 import data.drover.lib.facts
 import data.drover.lib.groups
+import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := {
-	"ok": count(crowded) == 0,
-	"msg": concat("; ", sort(_messages(apart, limit, crowded))),
-	"params": {"group": constraint.params.group, "apart": apart, "max_together": limit, "crowded": crowded},
-	"limits": {"avoid": avoid},
-} if {
+checks[id] := object.union(
+	{
+		"ok": count(crowded) == 0,
+		"msg": concat("; ", sort(_messages(apart, limit, crowded))),
+		"params": {"group": constraint.params.group, "apart": apart, "max_together": limit, "crowded": crowded},
+		"limits": {"avoid": avoid},
+	},
+	pointers.first({pointers.proposed(input.environment.machines, member.name, apart) |
+		some together in crowded
+		some member in members
+		member.name in together
+		groups.comes(member, apart, facts.standing)
+	}),
+) if {
 	some id, constraint in data.drover.constraints.anti_affinity
 	apart := constraint.params.apart
 	apart in {"host", "site"}

@@ -35,7 +35,7 @@ checks[id] := object.union(
 		"params": {"above": (above | costly), "approvals": approvals},
 		"fix": {one.attribute: one.threshold | some one in above},
 	},
-	pointers.first({pointers.proposed(input.environment.machines, one.machine, one.attribute) | some one in above}),
+	pointers.first({_where(one) | some one in (above | costly)}),
 ) if {
 	some id, constraint in data.drover.constraints.approval_threshold
 	approvals := constraint.params.approvals
@@ -63,6 +63,10 @@ checks[id] := object.union(
 		_bytes > constraint.params.plan_bytes
 	}
 }
+
+_where(one) := "/plan/bytes" if one.attribute == "plan_bytes"
+
+_where(one) := pointers.proposed(input.environment.machines, one.machine, one.attribute) if one.attribute != "plan_bytes"
 
 _bytes := input.plan.bytes if input.point == "plan"
 

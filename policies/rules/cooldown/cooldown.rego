@@ -80,4 +80,10 @@ _message(false, per, gap) := $"the {per} was adapted less than {gap} ms ago"
 
 _waiting(true, _, _) := {}
 
-_waiting(false, times, gap) := {"fix": {"retry_after_ms": (max(times) + gap) - input.now_ms}}
+_waiting(false, times, gap) := {"fix": {"retry_after_ms": (last + gap) - input.now_ms}, "path": path} if {
+	last := max(times)
+	path := min({$"/environment/recent/requests/{index}/at_ms" |
+		some index, row in input.environment.recent.requests
+		row.at_ms == last
+	})
+}

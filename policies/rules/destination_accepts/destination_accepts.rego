@@ -22,16 +22,20 @@ package drover.rules.destination_accepts
 
 import data.drover.lib.facts
 import data.drover.lib.machines
+import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := {
-	"ok": count(refused) == 0,
-	"msg": concat("; ", sort(_messages(refused, site))),
-	"params": {"site": site, "refused": refused},
-	"fix": {one.attribute: one.max | some one in refused; one.attribute != "owner"},
-	"limits": {"avoid": avoid},
-} if {
+checks[id] := object.union(
+	{
+		"ok": count(refused) == 0,
+		"msg": concat("; ", sort(_messages(refused, site))),
+		"params": {"site": site, "refused": refused},
+		"fix": {one.attribute: one.max | some one in refused; one.attribute != "owner"},
+		"limits": {"avoid": avoid},
+	},
+	pointers.first({_where(one) | some one in refused}),
+) if {
 	some id, constraint in data.drover.constraints.destination_accepts
 	site := constraint.params.site
 	owners := constraint.params.owners
@@ -81,6 +85,10 @@ _unfit(machine, _, limits) if {
 	some attribute, limit in limits
 	machine.proposed[attribute] > limit
 }
+
+_where(one) := "/environment/owner" if one.attribute == "owner"
+
+_where(one) := pointers.proposed(input.environment.machines, one.machine, one.attribute) if one.attribute != "owner"
 
 _messages(refused, site) := {$"{site} takes all that arrives"} if count(refused) == 0
 

@@ -22,10 +22,11 @@ package drover.rules.disruption_budget
 
 import data.drover.lib.facts
 import data.drover.lib.groups
+import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := object.union(
+checks[id] := object.union_n([
 	{"ok": ok, "msg": _message(ok, disrupted, limit, window), "params": {
 		"machines": disrupted,
 		"max_machines": limit,
@@ -33,7 +34,8 @@ checks[id] := object.union(
 		"causes": causes,
 	}},
 	_waiting(ok, rows, window),
-) if {
+	pointers.first({pointers.proposed(input.environment.machines, name, "host") | not ok; some name in moved}),
+]) if {
 	some id, constraint in data.drover.constraints.disruption_budget
 	limit := constraint.params.max_machines
 	window := constraint.params.window_ms

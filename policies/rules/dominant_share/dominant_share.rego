@@ -23,15 +23,19 @@
 package drover.rules.dominant_share
 
 import data.drover.lib.facts
+import data.drover.lib.pointers
 import data.drover.lib.shares
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := {
-	"ok": ok,
-	"msg": _message(ok, site.id, report),
-	"params": report,
-} if {
+checks[id] := object.union(
+	{
+		"ok": ok,
+		"msg": _message(ok, site.id, report),
+		"params": report,
+	},
+	pointers.first({pointers.site(input.sites, site.id, "shares") | not ok}),
+) if {
 	some id, constraint in data.drover.constraints.dominant_share
 	contended := constraint.params.contended_percent
 	tolerance := constraint.params.tolerance_percent

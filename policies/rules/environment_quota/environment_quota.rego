@@ -30,15 +30,19 @@ package drover.rules.environment_quota
 
 import data.drover.lib.facts
 import data.drover.lib.machines
+import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := {
-	"ok": count(over) == 0,
-	"msg": concat("; ", sort(_messages(over))),
-	"params": {"over": over},
-	"fix": {attribute: value | some attribute in object.keys(over); value := _nearest(attribute, over[attribute].max)},
-} if {
+checks[id] := object.union(
+	{
+		"ok": count(over) == 0,
+		"msg": concat("; ", sort(_messages(over))),
+		"params": {"over": over},
+		"fix": {attribute: value | some attribute in object.keys(over); value := _nearest(attribute, over[attribute].max)},
+	},
+	pointers.first({pointers.total(input.environment, attribute) | some attribute in object.keys(over)}),
+) if {
 	some id, constraint in data.drover.constraints.environment_quota
 	limits := {
 		"machines": constraint.params.max_machines,

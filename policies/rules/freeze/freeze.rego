@@ -28,13 +28,15 @@
 package drover.rules.freeze
 
 import data.drover.lib.facts
+import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := object.union(
+checks[id] := object.union_n([
 	{"ok": ok, "msg": _message(ok, reasons), "params": {"reasons": reasons}},
 	_waiting(ok, ends),
-) if {
+	pointers.first({path | not ok; some path in (_holds | {"/now_ms" | count(current) > 0})}),
+]) if {
 	some id, constraint in data.drover.constraints.freeze
 	windows := constraint.params.windows
 	is_array(windows)
@@ -59,6 +61,16 @@ checks[id] := object.union(
 	reasons := {window.reason | some window in current} | {_held(hold) | some hold in active}
 	ends := {window.until_ms | some window in current} | {hold.until_ms | some hold in active}
 	ok := _passes(count(current) + count(active))
+}
+
+_holds contains "/hold" if input.hold.active
+
+_holds contains "/environment/hold" if input.environment.hold.active
+
+_holds contains pointers.site(input.sites, site.id, "hold") if {
+	some site in input.sites
+	site.id in touched
+	site.hold.active
 }
 
 active contains hold if {

@@ -24,18 +24,22 @@ package drover.rules.host_headroom
 
 import data.drover.lib.facts
 import data.drover.lib.machines
+import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := {
-	"ok": count(short) == 0,
-	"msg": concat("; ", sort(_messages(short))),
-	"params": {"short": short},
-	"fix": {attribute: value |
-		some attribute in {shortage.attribute | some shortage in short}
-		value := min([_nearest(shortage) | some shortage in short; shortage.attribute == attribute])
+checks[id] := object.union(
+	{
+		"ok": count(short) == 0,
+		"msg": concat("; ", sort(_messages(short))),
+		"params": {"short": short},
+		"fix": {attribute: value |
+			some attribute in {shortage.attribute | some shortage in short}
+			value := min([_nearest(shortage) | some shortage in short; shortage.attribute == attribute])
+		},
 	},
-} if {
+	pointers.first({pointers.host(input.sites, shortage.host, _scarce(shortage)) | some shortage in short}),
+) if {
 	some id, constraint in data.drover.constraints.host_headroom
 	shares := {
 		"cpu_percent": constraint.params.cpu_share_percent,
@@ -148,6 +152,11 @@ _shortage(id, attribute, share) := {
 	room := _room(hosts[id], attribute, share)
 	need > room
 }
+
+# a host that does not answer takes nothing, however much it lends
+_scarce(shortage) := "state" if shortage.state != "up"
+
+_scarce(shortage) := $"lend/{shortage.attribute}" if shortage.state == "up"
 
 _messages(short) := {"every host has room"} if count(short) == 0
 

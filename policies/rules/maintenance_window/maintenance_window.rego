@@ -106,4 +106,7 @@ _message(false, moved) := $"{names} would be moved outside the maintenance windo
 _waiting(true, _) := {}
 
 # until the minute begins in which the next window opens
-_waiting(false, openings) := {"fix": {"retry_after_ms": (min(openings) * 60000) - (input.now_ms % 60000)}}
+_waiting(false, openings) := {
+	"fix": {"retry_after_ms": (min(openings) * 60000) - (input.now_ms % 60000)},
+	"path": "/now_ms",
+}

@@ -18,14 +18,19 @@
 #     params: {max_downtime_ms: 500}
 package drover.rules.max_downtime
 
+import data.drover.lib.pointers
+
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := {
-	"ok": count(slow) == 0,
-	"msg": concat("; ", sort(_messages(slow, limit))),
-	"params": {"max_downtime_ms": limit, "slow": slow},
-	"limits": {"max_downtime_ms": limit},
-} if {
+checks[id] := object.union(
+	{
+		"ok": count(slow) == 0,
+		"msg": concat("; ", sort(_messages(slow, limit))),
+		"params": {"max_downtime_ms": limit, "slow": slow},
+		"limits": {"max_downtime_ms": limit},
+	},
+	pointers.first({$"/plan/moves/{index}/downtime_ms" | some index, move in moves; move.downtime_ms > limit}),
+) if {
 	some id, constraint in data.drover.constraints.max_downtime
 	limit := constraint.params.max_downtime_ms
 	is_number(limit)

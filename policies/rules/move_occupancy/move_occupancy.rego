@@ -23,14 +23,21 @@
 package drover.rules.move_occupancy
 
 import data.drover.lib.facts
+import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := {
-	"ok": count(over) == 0,
-	"msg": concat("; ", sort(_messages(over))),
-	"params": {"per": constraint.params.per, "over": over},
-} if {
+checks[id] := object.union(
+	{
+		"ok": count(over) == 0,
+		"msg": concat("; ", sort(_messages(over))),
+		"params": {"per": constraint.params.per, "over": over},
+	},
+	pointers.first({pointers.proposed(input.environment.machines, machine.name, "host") |
+		count(over) > 0
+		some machine in facts.moving
+	}),
+) if {
 	some id, constraint in data.drover.constraints.move_occupancy
 	running := _running(constraint.params.per)
 	every attribute in _attributes {

@@ -20,14 +20,18 @@
 package drover.rules.moved_bytes
 
 import data.drover.lib.facts
+import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := {
-	"ok": ok,
-	"msg": _message(ok, constraint.params.per, moved + added, limit),
-	"params": {"per": constraint.params.per, "moved_bytes": moved, "plan_bytes": added, "max_bytes": limit},
-} if {
+checks[id] := object.union(
+	{
+		"ok": ok,
+		"msg": _message(ok, constraint.params.per, moved + added, limit),
+		"params": {"per": constraint.params.per, "moved_bytes": moved, "plan_bytes": added, "max_bytes": limit},
+	},
+	pointers.first({path | not ok; path := _where(constraint.params.per, added)}),
+) if {
 	some id, constraint in data.drover.constraints.moved_bytes
 	limit := constraint.params.max_bytes
 	is_number(limit)
@@ -42,6 +46,12 @@ _moved("owner") := input.owner.moved_bytes
 _moved("environment") := sum([row.bytes | some row in input.environment.moves.rows]) if {
 	facts.moves_whole
 }
+
+_where(_, added_) := "/plan/bytes" if added_ > 0
+
+_where("owner", 0) := "/owner/moved_bytes"
+
+_where("environment", 0) := "/environment/moves/rows"
 
 # before there is a plan nobody knows
 added := input.plan.bytes if input.point == "plan"

@@ -40,18 +40,22 @@ package drover.rules.owner_quota
 
 import data.drover.lib.facts
 import data.drover.lib.machines
+import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := {
-	"ok": count(over) == 0,
-	"msg": concat("; ", sort(_messages(over))),
-	"params": {"over": over},
-	"fix": {attribute: value |
-		some attribute in object.keys(over)
-		value := _nearest(attribute, over[attribute].max)
+checks[id] := object.union(
+	{
+		"ok": count(over) == 0,
+		"msg": concat("; ", sort(_messages(over))),
+		"params": {"over": over},
+		"fix": {attribute: value |
+			some attribute in object.keys(over)
+			value := _nearest(attribute, over[attribute].max)
+		},
 	},
-} if {
+	pointers.first({pointers.total(input.environment, attribute) | some attribute in object.keys(over)}),
+) if {
 	some id, constraint in data.drover.constraints.owner_quota
 	every attribute in _attributes {
 		is_number(constraint.params[$"max_{attribute}"])

@@ -20,13 +20,18 @@
 #     params: {max_ms: 600000, max_bytes: 50000000000, max_move_bytes: 20000000000}
 package drover.rules.predicted_cost
 
+import data.drover.lib.pointers
+
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := {
-	"ok": count(over) == 0,
-	"msg": concat("; ", sort(_messages(over))),
-	"params": {"over": over},
-} if {
+checks[id] := object.union(
+	{
+		"ok": count(over) == 0,
+		"msg": concat("; ", sort(_messages(over))),
+		"params": {"over": over},
+	},
+	pointers.first({cost.path | some cost in over}),
+) if {
 	some id, constraint in data.drover.constraints.predicted_cost
 	limits := {
 		"predicted_ms": constraint.params.max_ms,
@@ -51,12 +56,13 @@ costs := set() if input.point != "plan"
 costs := whole | moves if {
 	input.point == "plan"
 	whole := {
-		{"of": "predicted_ms", "what": "the plan", "value": input.plan.predicted_ms},
-		{"of": "bytes", "what": "the plan", "value": input.plan.bytes},
+		{"of": "predicted_ms", "what": "the plan", "value": input.plan.predicted_ms, "path": "/plan/predicted_ms"},
+		{"of": "bytes", "what": "the plan", "value": input.plan.bytes, "path": "/plan/bytes"},
 	}
-	moves := {{"of": "move_bytes", "what": what, "value": move.bytes} |
-		some move in input.plan.moves
+	moves := {{"of": "move_bytes", "what": what, "value": move.bytes, "path": path} |
+		some index, move in input.plan.moves
 		what := $"moving {move.machine}"
+		path := $"/plan/moves/{index}/bytes"
 	}
 }
 

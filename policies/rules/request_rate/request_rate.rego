@@ -73,4 +73,7 @@ _fits(_, _) if facts.standing
 
 _waiting(true, _, _, _) := {}
 
-_waiting(false, times, limit, window) := {"fix": {"retry_after_ms": (times[count(times) - limit] + window) - input.now_ms}}
+_waiting(false, times, limit, window) := {
+	"fix": {"retry_after_ms": (times[count(times) - limit] + window) - input.now_ms},
+	"path": "/environment/recent/total",
+}

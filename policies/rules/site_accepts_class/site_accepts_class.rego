@@ -19,15 +19,19 @@
 package drover.rules.site_accepts_class
 
 import data.drover.lib.facts
+import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := {
-	"ok": count(refused) == 0,
-	"msg": concat("; ", sort(_messages(site, refused))),
-	"params": {"site": site, "refused": refused},
-	"limits": {"avoid": avoid},
-} if {
+checks[id] := object.union(
+	{
+		"ok": count(refused) == 0,
+		"msg": concat("; ", sort(_messages(site, refused))),
+		"params": {"site": site, "refused": refused},
+		"limits": {"avoid": avoid},
+	},
+	pointers.first({pointers.proposed(input.environment.machines, one.machine, "site") | some one in refused}),
+) if {
 	some id, constraint in data.drover.constraints.site_accepts_class
 	site := constraint.params.site
 	classes := constraint.params.classes

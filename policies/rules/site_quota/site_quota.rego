@@ -23,15 +23,19 @@
 package drover.rules.site_quota
 
 import data.drover.lib.facts
+import data.drover.lib.pointers
 import data.drover.lib.shares
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := {
-	"ok": count(over) == 0,
-	"msg": concat("; ", sort(_messages(constraint.params, over))),
-	"params": {"site": site.id, "per": constraint.params.per, "over": over},
-} if {
+checks[id] := object.union(
+	{
+		"ok": count(over) == 0,
+		"msg": concat("; ", sort(_messages(constraint.params, over))),
+		"params": {"site": site.id, "per": constraint.params.per, "over": over},
+	},
+	pointers.first({pointers.site(input.sites, site.id, "shares") | count(over) > 0}),
+) if {
 	some id, constraint in data.drover.constraints.site_quota
 	every attribute in shares.attributes {
 		is_number(constraint.params[$"max_{attribute}"])

@@ -234,3 +234,88 @@ test("no mutated instance turns a denial into a grant", async () => {
   expect(refused).toBeGreaterThan(100);
   expect(granted).toEqual([]);
 }, 60_000);
+
+/** Beside the denying instance: exemptions that do not excuse it, and overrides that keep it as strict. */
+function hardened(vector: (typeof denied)[number]): PolicyData["drover"] {
+  const { drover } = vector.data;
+  const { environment, now_ms, point } = vector.input;
+  const exemption = {
+    id: "x-1",
+    rule: vector.rule,
+    instance: "i",
+    environments: [environment.name],
+    expires_ms: now_ms + 1000,
+    approved_by: "sam",
+    ticket: "SEC-1",
+  };
+  const { level, ...instance } = need(drover.constraints[vector.rule]?.["i"]);
+  return {
+    constraints: {
+      [vector.rule]: {
+        i: {
+          ...instance,
+          level,
+          levels: {
+            points: { [point]: level, [point === "audit" ? "plan" : "audit"]: "off" },
+            environments: { [environment.name]: level, lab: "off" },
+          },
+        },
+      },
+    },
+    exemptions: [
+      { ...exemption, expires_ms: now_ms },
+      { ...exemption, id: "x-2", rule: vector.rule === "freeze" ? "envelope" : "freeze" },
+      { ...exemption, id: "x-3", instance: "other" },
+      { ...exemption, id: "x-4", environments: ["lab"] },
+    ],
+  };
+}
+
+test("no mutated exemption or level turns a denial into a grant, with or without the door", async () => {
+  // What excuses and overrides is the same for all rules: one denial of each kind of question will do.
+  const kindOf = ({ entrypoint, expected }: (typeof denied)[number]) =>
+    `${entrypoint} ${expected.effect}`;
+  const oneOfEachKind = denied.filter(
+    (vector, index) => denied.findIndex((other) => kindOf(other) === kindOf(vector)) === index,
+  );
+  const questions = oneOfEachKind.flatMap((vector) => {
+    const drover = hardened(vector);
+    const instance = need(drover.constraints[vector.rule]?.["i"]);
+    const mutated = [
+      { what: "as written", value: drover },
+      ...mutationsOf(drover.exemptions, "/exemptions").map(({ what, value }) => ({
+        what,
+        value: { ...drover, exemptions: value },
+      })),
+      ...mutationsOf(instance.levels, "/levels").map(({ what, value }) => ({
+        what,
+        value: {
+          ...drover,
+          constraints: { [vector.rule]: { i: { ...instance, levels: value } } },
+        },
+      })),
+    ];
+    return mutated.map(({ what, value }) => ({
+      what: `${vector.rule} ${what}`,
+      vector,
+      entrypoint: vector.entrypoint,
+      input: vector.input,
+      data: value,
+    }));
+  });
+  const refused = questions.filter(({ data }) => dataProblems({ drover: data }).length > 0);
+  const answers = (await askNative(
+    sources,
+    questions.map(({ data, ...question }) => ({ ...question, data: data as PolicyData["drover"] })),
+  )) as readonly (PolicyOutput | undefined)[];
+  const granted = questions.filter(({ vector }, index) => isLaxer(answers[index]?.effect, vector));
+  expect(oneOfEachKind.length).toBeGreaterThan(3);
+  expect(questions.length).toBeGreaterThan(300);
+  expect(refused.length).toBeGreaterThan(150);
+  expect(granted.map(({ what }) => what)).toEqual([]);
+}, 120_000);
+
+function need<T>(value: T | undefined): T {
+  if (value === undefined) throw new Error("it is not there");
+  return value;
+}

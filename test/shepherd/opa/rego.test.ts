@@ -27,7 +27,7 @@ test("the Rego is formatted", async () => {
   expect(await opa("fmt", "--list", ...folders)).toBe("");
 });
 
-test("it passes the strict check with the input's schema and only the allowed built-ins", async () => {
+test("it passes the strict check with the schemas of input and data and only the allowed built-ins", async () => {
   const { path } = await findOpa();
   const folder = await mkdtemp(join(tmpdir(), "drover-check-"));
   try {
@@ -37,7 +37,7 @@ test("it passes the strict check with the input's schema and only the allowed bu
       "check",
       "--strict",
       "--schema",
-      "schemas/input.json",
+      "schemas",
       "--capabilities",
       join(folder, "capabilities.json"),
       ...ignored,
