@@ -19,6 +19,7 @@ import { machines } from "./lists/machine.ts";
 import { constraint } from "./resources/constraint.ts";
 import { environment } from "./resources/environment.ts";
 import { group } from "./resources/group.ts";
+import { host } from "./resources/host.ts";
 import { image } from "./resources/image.ts";
 import { link } from "./resources/link.ts";
 import { machine } from "./resources/machine.ts";
@@ -40,6 +41,7 @@ export const resources: readonly ResourceType[] = [
   group,
   link,
   constraint,
+  host,
 ];
 export const dataSources: readonly DataSourceType[] = [
   site,

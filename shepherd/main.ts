@@ -46,10 +46,12 @@ import type { Store } from "#ports/store";
 import { logWords } from "#ports/tracing";
 import { createObserver } from "#sensing/observer";
 import { openCheckpointFile, openSigningKeys } from "#store/checkpoint-file";
+import { openSnapshots } from "#store/snapshot-files";
 import { openSqliteStore } from "#store/sqlite";
 import { lockState } from "#store/state-lock";
 import { createIds, systemClock } from "#system";
 import { startTracing } from "#telemetry";
+import { Fleet } from "#worlds/fleet";
 import type { HostWorld } from "#worlds/host-world";
 import { connectLibvirt } from "#worlds/libvirt";
 import { connectSimulated } from "#worlds/simulated";
@@ -105,7 +107,8 @@ export function connectWorld(
 export async function startShepherd(
   configuration: Configuration,
   log: Logger,
-  connect: (claim: HostClaim) => HostWorld = (claim) => connectWorld(configuration, log, claim),
+  connect: (claim: HostClaim, whole: Configuration) => HostWorld = (claim, whole) =>
+    connectWorld(whole, log, claim),
 ): Promise<Shepherd> {
   const started: (() => Promise<void> | void)[] = [];
   const stop = async () => {
@@ -138,11 +141,11 @@ async function start(
     onStop,
   }: {
     readonly log: Logger;
-    readonly connect: (claim: HostClaim) => HostWorld;
+    readonly connect: (claim: HostClaim, whole: Configuration) => HostWorld;
     readonly onStop: (end: () => Promise<void> | void) => void;
   },
 ): Promise<string | undefined> {
-  const { stateDirectory, sites } = configuration;
+  const { stateDirectory } = configuration;
   // No timer of a room keeps the process: this one does, until everything is stopped.
   const alive = setInterval(() => undefined, longestTimerMs);
   onStop(() => clearInterval(alive));
@@ -154,12 +157,22 @@ async function start(
   }
   const store = withEvidence(openSqliteStore(join(stateDirectory, "journal.sqlite")));
   onStop(() => store.close());
-  const world = connect({ lineage: store.lineage, epoch: store.epoch, holder: randomUUID() });
+  // Hosts that were registered are hosts like those of drover.yaml, from the first look on.
+  const registered = await store.read((journal) => journal.objects.list("host"));
+  const lists = new Fleet(
+    configuration,
+    registered.map(({ spec }) => spec),
+    (fault) => log.error({ err: fault }, "a registered host is left out"),
+  );
+  const { sites, hosts: fleet } = lists;
+  const world = connect(
+    { lineage: store.lineage, epoch: store.epoch, holder: randomUUID() },
+    lists.configuration,
+  );
   onStop(() => world.close());
   const { clock } = world;
   const hosts = withSpans(world.hosts);
   const ids = createIds(clock);
-  const fleet = sites.flatMap((site) => site.hosts);
   const evidenceFolder = join(stateDirectory, "evidence");
   const { evidence, stop: stopEvidence } = keepEvidence({
     store,
@@ -173,13 +186,14 @@ async function start(
   });
   onStop(stopEvidence);
 
+  const generations = openGenerations(join(stateDirectory, "policies"));
   const policies = await openPolicies({
     sources: policySources(configuration),
     limits: {
       replayLast: configuration.policies.replayLast ?? standardPolicyLimits.replayLast,
       maxFlips: configuration.policies.maxFlips ?? standardPolicyLimits.maxFlips,
     },
-    generations: openGenerations(join(stateDirectory, "policies")),
+    generations,
     store,
     clock,
     ids,
@@ -217,10 +231,11 @@ async function start(
   const marks = await openHostMarks({
     store,
     clock,
-    hostIds: fleet.map(({ id }) => id),
+    hostIds: lists.hostIds,
     answers: observer.answers,
   });
   marked = marks;
+  lists.attach({ world, observer, clock });
   const operations = createOperations({
     store,
     hosts: withGraves(hosts, marks.isDead),
@@ -232,6 +247,12 @@ async function start(
     log: log.child({ room: "operations" }),
   });
   onStop(() => operations.stop());
+  const snapshots = openSnapshots({
+    folder: join(stateDirectory, "snapshots"),
+    keep: configuration.keptSnapshots,
+    log: log.child({ room: "snapshots" }),
+  });
+  onStop(() => snapshots.settled());
   const gate = await createGate({
     store,
     clock,
@@ -241,6 +262,7 @@ async function start(
     operations,
     engines,
     glassKeys,
+    record: snapshots.record,
   });
 
   // What a predecessor left is looked at before anything new may start.
@@ -361,12 +383,17 @@ async function start(
       gate,
       operations,
       sensing: observer,
+      fleet: lists,
       hostCare: { marks, drains, janitor, kick: () => operations.kick() },
       evidence,
       engines,
       policies,
       audit,
       ruleSources: policies.sources,
+      snapshots: {
+        read: snapshots.read,
+        policy: (of) => generations.decided(of.owner, of),
+      },
       paths: createPaths({ hosts, fleet, clock }),
       lanDoor: world.lanDoor,
       tunnels: { rotate: () => operations.rotateTunnels() },

@@ -2,6 +2,7 @@
  * Validators of single values. Each sees a known, non-null value and reports with the number that failed and the
  * nearest one that would pass. Anything that needs two attributes stands with its resource.
  */
+import { isIP } from "node:net";
 import type { Validator } from "#schema/attribute";
 import { Decimal } from "#schema/value";
 
@@ -79,6 +80,12 @@ export const ipv4Address: Validator = (value, report) => {
 };
 
 /** An IPv4 network whose host bits are zero, from /8 to /29. */
+/** An IP literal of either family; names do not do. */
+export const ipAddress: Validator = (value, report) => {
+  if (isIP(String(value)) === 0)
+    report.error("Not an IP address", `"${String(value)}" is no IPv4 or IPv6 address.`);
+};
+
 export const ipv4Cidr: Validator = (value, report) => {
   const [address = "", bits = ""] = String(value).split("/");
   const parsed = parseIpv4(address);

@@ -452,6 +452,10 @@ export interface RequestBody {
     peer?: string;
     rate_mbps?: number;
     site?: string;
+    /** move: this host and no other. Without machine and group the whole environment moves. */
+    host?: string;
+    /** move: it has to have ended so soon, or it does not begin. */
+    within_s?: number;
     /** scale: how many machines the group is to have. */
     machines?: number;
     /** topology: links to add or to change; those that guests added and that are not named go. */
@@ -474,6 +478,8 @@ export interface RequestAnswer {
   plan: Wire<Plan> | null;
   /** The plan in words, where people are to read it before they decide. */
   plan_text?: string[];
+  /** Dry run of a move: all that stands in its way at the hosts, each with its fix. Empty: it can begin. */
+  blockers?: { machine: string; check: string; problem: string; fix: string }[];
   /** Set when named people must approve it: verdict `pending`, no operation yet. */
   approval?: ApprovalView | null;
 }
@@ -575,6 +581,15 @@ export interface Explanation {
   obligations: Wire<OwedObligation>[];
   /** Rendered for a terminal, one fact a line. */
   text: string;
+}
+/** A policy and data that decided, as `drover replay` loads them. */
+export interface DecidedPolicy {
+  owner: string;
+  policy_digest: string;
+  data_digest: string;
+  /** The compiled policy, packed. */
+  wasm_gz_base64: string;
+  data: unknown;
 }
 export interface EvidenceReport {
   ok: boolean;

@@ -26,6 +26,7 @@ import { foreignRoutes } from "#api/routes/foreign-machines";
 import { groupRoutes } from "#api/routes/groups";
 import { holdRoutes } from "#api/routes/holds";
 import { hostMarkRoutes } from "#api/routes/host-marks";
+import { hostRegistrationRoutes } from "#api/routes/host-registrations";
 import { imageRoutes } from "#api/routes/images";
 import { linkRoutes } from "#api/routes/links";
 import { machineRoutes } from "#api/routes/machines";
@@ -207,6 +208,7 @@ export function createApi(
     holdRoutes(router, world);
     policyRoutes(router, world);
     hostMarkRoutes(router, world);
+    hostRegistrationRoutes(router, world);
     tokenRoutes(router, world);
     router.get("/metrics", { config: { access: "read" } }, async (_request, reply) =>
       reply.type("text/plain; version=0.0.4").send(await metrics.text()),

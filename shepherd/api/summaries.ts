@@ -91,6 +91,8 @@ export const summaries: Readonly<Record<string, string>> = {
   "GET /v1/audit": "What stands against the policies of now",
   "GET /v1/decisions": "Decisions",
   "GET /v1/decisions/:id": "One decision with all its findings and what policy saw",
+  "GET /v1/decisions/:id/snapshot": "What a decision was made of, to make it again elsewhere",
+  "GET /v1/decisions/:id/policies": "The compiled policies and data that made a decision",
   "GET /v1/decisions/:id/explanation": "The whole story of a decision, request or operation",
   "GET /v1/adaptations": "What is in force beyond the baselines",
   "GET /v1/adaptations/rows": "The lines of adaptations.json",

@@ -7,8 +7,11 @@ import type { BlobStore } from "#api/blobs";
 import type { ReadSources } from "#api/rule-source";
 import type { Turns } from "#api/turns";
 import type { EvidenceVerdict } from "#evidence/evidence";
-import type { Operation } from "#model/plan";
+import type { MachineBlocker } from "#model/blocker";
+import type { Operation, Plan } from "#model/plan";
+import type { Consent } from "#model/request";
 import type { Ms, OperationId, SiteId } from "#model/units";
+import type { Generations } from "#opa/generations";
 import type { Policies } from "#opa/policies";
 import type { HostMarks } from "#operations/host-marks";
 import type { Paths } from "#operations/paths";
@@ -21,6 +24,8 @@ import type { Clock, Ids } from "#ports/clock";
 import type { LanDoor } from "#ports/host";
 import type { Store } from "#ports/store";
 import type { Observer } from "#sensing/observer";
+import type { Snapshots } from "#store/snapshot-files";
+import type { Fleet } from "#worlds/fleet";
 
 export type { GateAnswer } from "#policy/gate";
 /** The one gate (policy/gate.ts). */
@@ -30,9 +35,13 @@ export interface ApiOperations {
   /** Resolves when it ended, at the timeout, or when the signal is aborted. */
   wait(id: OperationId, timeoutMs: Ms, signal?: AbortSignal): Promise<Operation>;
   cancel(id: OperationId): Promise<Operation>;
+  /** What stands in the way of a plan's moves, asked of the hosts; changes nothing. Absent: nobody can be asked. */
+  blockersOf?(plan: Plan): Promise<readonly MachineBlocker[]>;
   /** Asks a stuck one again. */
   retry(id: OperationId): Promise<Operation>;
 }
+/** The sites and hosts there are (worlds/fleet.ts). */
+export type ApiFleet = Pick<Fleet, "site" | "isInFile" | "hosts" | "admit" | "change" | "release">;
 /** What people say about hosts, and what follows. */
 export interface ApiHostCare {
   readonly marks: HostMarks;
@@ -62,6 +71,14 @@ export type ApiPolicies = Pick<
   "states" | "state" | "activate" | "rollback" | "trials" | "shadow" | "endShadow" | "verifyReplay"
 >;
 
+/** What decisions were made of, and the very policies that made them. */
+export interface ApiSnapshots {
+  read: Snapshots["read"];
+  policy(
+    of: Pick<Consent, "owner" | "policyDigest" | "dataDigest">,
+  ): ReturnType<Generations["decided"]>;
+}
+
 export interface ApiWorld {
   readonly store: Store;
   readonly gate: ApiGate;
@@ -73,12 +90,16 @@ export interface ApiWorld {
   readonly evidence?: ApiEvidence | undefined;
   /** Absent: the routes about policies are not there. */
   readonly policies?: ApiPolicies | undefined;
+  /** Absent: decisions cannot be taken along. */
+  readonly snapshots?: ApiSnapshots | undefined;
   /** Whose policies are asked outside of the gate: for roles, and for what would be. */
   readonly engines: Engines;
   /** Standing state against the policies of now. */
   readonly audit: Audit;
   /** Absent: explanations name rules without their lines. */
   readonly ruleSources?: ReadSources | undefined;
+  /** Hosts that come and go while the shepherd runs. Absent: its routes are not there. */
+  readonly fleet?: ApiFleet | undefined;
   /** Proves what paths carry before a network is admitted. Absent: nothing is measured (a world of records alone). */
   readonly paths?: Paths | undefined;
   /** Ways into LANs. Absent: its routes are not there. */

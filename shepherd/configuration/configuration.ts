@@ -62,6 +62,8 @@ export interface SiteConfiguration extends Site {
   readonly peerMigration: boolean;
   /** What machines at this site may set of their XML beside what drover models (model/xml-patch.ts). */
   readonly rawXmlPaths: readonly string[];
+  /** Folder whose files hosts that are registered at run time may name as their SSH key; absent: none may. */
+  readonly keyDirectory?: string | undefined;
   /** Address of the site's tunnel end, when its hosts are not reached one by one. */
   readonly tunnelAddress?: string | undefined;
   readonly depot?: string | undefined;
@@ -92,6 +94,10 @@ export interface Configuration {
   readonly breakGlass: { readonly publicKeyFiles: readonly string[] };
   /** What a host said longer ago is no ground for giving or moving anything. */
   readonly maxFactAgeMs: number;
+  /** Of how many of the newest decisions everything is kept that makes them again elsewhere. */
+  readonly keptSnapshots: number;
+  /** Where traces are sent; absent: nothing is followed. */
+  readonly tracing?: { readonly url: string; readonly samplePercent: number } | undefined;
   /** Only in the simulated world: wall-clock milliseconds become this many times as many. */
   readonly simulatedSpeed: number;
 }
@@ -134,6 +140,7 @@ export function readConfiguration(content: string, file: string): Configuration 
       depot: site.depot,
       peerMigration: site.peer_migration,
       rawXmlPaths: site.raw_xml_paths,
+      keyDirectory: site.key_dir,
       pathMbps: pathsOf(site.id, found.paths),
       hosts: site.hosts.map((host) => ({
         id: host.id,
@@ -160,6 +167,11 @@ export function readConfiguration(content: string, file: string): Configuration 
     policies: found.policies,
     tokens: found.tokens,
     breakGlass: { publicKeyFiles: found.break_glass.public_key_files },
+    keptSnapshots: found.snapshots.keep,
+    tracing:
+      found.tracing === undefined
+        ? undefined
+        : { url: found.tracing.url, samplePercent: found.tracing.sample_percent },
     maxFactAgeMs: found.facts.max_age_ms,
     simulatedSpeed: found.simulated_speed,
   };
@@ -267,6 +279,16 @@ function fileReader(path: Reader<string>) {
     break_glass: optional(object({ public_key_files: required(list(path)) }), {
       public_key_files: [],
     }),
+    snapshots: optional(
+      object({ keep: optional(integer({ unit: "count", min: 0, max: 10_000 }), 200) }),
+      { keep: 200 },
+    ),
+    tracing: optional(
+      object({
+        url: required(text({ pattern: /^https?:\/\/\S+$/, like: "an http or https URL" })),
+        sample_percent: optional(integer({ unit: "count", min: 0, max: 100 }), 100),
+      }),
+    ),
     // a look every 2 s, and up to 5 s for an answer: below 10 s a busy host would be refused now and then
     facts: optional(
       object({
@@ -286,6 +308,7 @@ function fileReader(path: Reader<string>) {
           peer_migration: optional(yesOrNo(), false),
           // `cpu/topology@sockets`, or with a slash at its end everything below; nothing by default
           raw_xml_paths: optional(list(text()), []),
+          key_dir: optional(path),
           hosts: required(
             list(
               object({

@@ -405,6 +405,12 @@ export const faultCatalogue = {
     "The layers of {machine}'s disk are not joined: nothing was written for {stalledMs} ms",
     "The machine runs on both layers, whole. Look at its host's disk; it is tried again.",
   ),
+  "migration.hopeless": entry(
+    409,
+    "later",
+    "{machine} cannot be moved live now: {why}",
+    "It goes on where it was. Move it when it writes less, over a faster line, or let policy allow another rung.",
+  ),
   "migration.switched": entry(
     409,
     "never",
@@ -969,6 +975,18 @@ export const faultCatalogue = {
     "never",
     "The stack wants advice only",
     "Put the advised values into the stack, or set the mode to auto or approve.",
+  ),
+  "snapshot.unreadable": entry(
+    422,
+    "never",
+    "{file} cannot be replayed: {problem}",
+    "Write one with `drover support FILE`, with this release of drover.",
+  ),
+  "snapshot.unknown": entry(
+    404,
+    "never",
+    "{file} holds no snapshot of decision {decision}",
+    "`drover replay FILE` without an id decides all that it holds again; `drover support --snapshots` takes more along.",
   ),
   "recall.unknown": entry(
     404,

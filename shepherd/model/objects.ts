@@ -2,6 +2,7 @@
  * What a user declares, and what is live: environments, networks, machines, links, images.
  * `spec` is the stack's word (baselines, envelopes); `effective` is what is in force now. Imports nothing but units.
  */
+import type { Lend } from "#model/site";
 import type {
   AdaptationId,
   ConstraintId,
@@ -308,6 +309,29 @@ export interface ForecastSpec {
   /** Untrusted text. */
   readonly reason: string;
 }
+/** A host that its site's owner registered while the shepherd runs; those of drover.yaml have no record. */
+export interface HostRegistrationSpec {
+  readonly name: HostId;
+  readonly siteId: SiteId;
+  /** Who owned the site then. */
+  readonly owner: string;
+  readonly pool: string;
+  readonly migrationAddress: string;
+  readonly lend: Lend;
+  readonly uplinkMbps?: Mbps | undefined;
+  /** Absent only in the simulated world. */
+  readonly ssh?: RegisteredSsh | undefined;
+  readonly libvirtSocket?: string | undefined;
+  readonly acceleration: "kvm" | "tcg";
+}
+export interface RegisteredSsh {
+  readonly address: string;
+  readonly port: number;
+  readonly user: string;
+  /** Name of a file in the site's key folder at the shepherd; keys themselves are never told. */
+  readonly key: string;
+  readonly hostKey: string;
+}
 /** Levels of a rule's instance, laxest first. */
 export const constraintLevels = ["off", "audit", "warn", "approve", "deny"] as const;
 export type ConstraintLevel = (typeof constraintLevels)[number];
@@ -329,6 +353,7 @@ interface ObjectTypes {
   group: { id: GroupId; spec: GroupSpec; effective: GroupEffective };
   volume: { id: VolumeId; spec: VolumeSpec; effective: VolumeEffective };
   forecast: { id: ForecastId; spec: ForecastSpec; effective: EnvironmentEffective };
+  host: { id: HostId; spec: HostRegistrationSpec; effective: EnvironmentEffective };
   constraint: { id: ConstraintId; spec: ConstraintSpec; effective: EnvironmentEffective };
 }
 export type ObjectKind = keyof ObjectTypes;
@@ -357,6 +382,7 @@ export type LinkRecord = ObjectRecord<"link">;
 export type GroupRecord = ObjectRecord<"group">;
 export type VolumeRecord = ObjectRecord<"volume">;
 export type ForecastRecord = ObjectRecord<"forecast">;
+export type HostRegistration = ObjectRecord<"host">;
 export type ConstraintRecord = ObjectRecord<"constraint">;
 export type AnyObjectRecord = { [Kind in ObjectKind]: ObjectRecord<Kind> }[ObjectKind];
 

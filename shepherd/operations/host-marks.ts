@@ -115,8 +115,8 @@ export async function openHostMarks(world: {
       return mark;
     },
     async lift(hostId, kind, by) {
-      needKnown(hostId);
-      if (!has(hostId, kind)) return;
+      // Of a host that was taken away a word may still stand.
+      if (!has(hostId, kind)) return needKnown(hostId);
       await change((journal) => journal.hostMarks.remove(hostId, kind), {
         hostId,
         kind,

@@ -43,6 +43,12 @@ export interface Observer {
   foreign(): readonly ForeignDomain[];
   start(): void;
   stop(): void;
+  /** A host that is new: watched from now on. */
+  add(record: HostRecord): void;
+  /** The same host with other words of its owner. */
+  change(record: HostRecord): void;
+  /** Forgotten, with what it said. */
+  remove(hostId: HostId): void;
   /** Looks at these hosts now, all when none is named; resolves when each has answered or used up its budget. Never rejects. */
   refresh(hostIds?: readonly HostId[]): Promise<void>;
   sites(): readonly SiteFacts[];
@@ -71,18 +77,19 @@ export interface ObserverOptions {
 
 export function createObserver(options: ObserverOptions): Observer {
   const listeners = new Set<(hostId: HostId) => void>();
-  const watches = new Map(
-    options.sites.flatMap((site) =>
-      site.hosts.map((record) => {
-        const changed = () => {
-          for (const listener of listeners) listener(record.id);
-        };
-        return [record.id, new HostWatch(record, options, changed)] as const;
-      }),
-    ),
-  );
+  const watches = new Map<HostId, HostWatch>();
+  const add = (record: HostRecord) => {
+    const changed = () => {
+      for (const listener of listeners) listener(record.id);
+    };
+    const watch = new HostWatch(record, options, changed);
+    watches.set(record.id, watch);
+    return watch;
+  };
+  for (const site of options.sites) site.hosts.forEach(add);
   // Views ask machine by machine: the join over hosts is made once a look.
   let joined: { looks: number; machines: ReturnType<typeof bestOf> } | undefined;
+  let started = false;
   const observed = () => {
     const all = [...watches.values()];
     const looks = all.reduce((total, watch) => total + watch.looks, 0);
@@ -93,10 +100,22 @@ export function createObserver(options: ObserverOptions): Observer {
   };
   return {
     start() {
+      started = true;
       for (const watch of watches.values()) watch.start();
     },
     stop() {
+      started = false;
       for (const watch of watches.values()) watch.stop();
+    },
+    add(record) {
+      const watch = add(record);
+      if (started) watch.start();
+    },
+    change: (record) => watches.get(record.id)?.become(record),
+    remove(hostId) {
+      watches.get(hostId)?.stop();
+      watches.delete(hostId);
+      joined = undefined;
     },
     async refresh(hostIds) {
       const asked = hostIds ?? [...watches.keys()];
@@ -125,7 +144,7 @@ export function createObserver(options: ObserverOptions): Observer {
 class HostWatch {
   /** Answers so far. */
   looks = 0;
-  readonly #record: HostRecord;
+  #record: HostRecord;
   readonly #options: ObserverOptions;
   readonly #changed: () => void;
   #host: Host | undefined;
@@ -150,6 +169,12 @@ class HostWatch {
     this.#record = record;
     this.#options = options;
     this.#changed = changed;
+  }
+
+  /** What it lends may change while it is watched; never which host it is. */
+  become(record: HostRecord): void {
+    this.#record = record;
+    this.#changed();
   }
 
   start(): void {

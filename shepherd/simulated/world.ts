@@ -56,6 +56,9 @@ export interface World {
   guestPort(machineId: MachineId, channel?: string): GuestPort | undefined;
   /** Called for each guest that boots, with its `dev.drover.0`; and at once for those that run. */
   onGuest(listener: (guest: { id: MachineId; name: string; port: GuestPort }) => void): () => void;
+  /** A host more, empty; the same again is no change. */
+  addHost(host: SimulatedHostOptions): void;
+  removeHost(hostId: HostId): void;
   /** How domain events arrive from now on. */
   setEvents(delivery: Delivery): void;
   /** Cuts a host off from the shepherd, or joins it again. Its guests run on. */
@@ -149,6 +152,15 @@ export function createWorld(options: WorldOptions): World {
         }
       }
       return () => guestListeners.delete(listener);
+    },
+    addHost(host) {
+      const fresh = emptyWorld([host]).hosts[host.id];
+      if (fresh !== undefined) data.hosts[host.id] ??= fresh;
+      machinery.changed();
+    },
+    removeHost(hostId) {
+      delete data.hosts[hostId];
+      machinery.changed();
     },
     setEvents(delivery) {
       machinery.events.delivery = delivery;

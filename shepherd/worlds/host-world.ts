@@ -1,4 +1,6 @@
 /** What a world is to main.ts: the ways to its hosts, and the time it runs in. */
+import type { HostConfiguration } from "#configuration/configuration";
+import type { HostId } from "#model/units";
 import type { Clock } from "#ports/clock";
 import type { Hosts, LanDoor } from "#ports/host";
 import type { Witness } from "#ports/witness";
@@ -10,5 +12,9 @@ export interface HostWorld {
   readonly witnesses?: readonly Witness[] | undefined;
   /** Absent in worlds without LANs that anybody could enter. */
   readonly lanDoor?: LanDoor | undefined;
+  /** From now on the host can be asked. Absent, with `remove`: the hosts of this world are given. */
+  add?(host: HostConfiguration): void;
+  /** Its connections end; what is asked of it later is asked of an unknown host. */
+  remove?(id: HostId): Promise<void>;
   close(): Promise<void>;
 }

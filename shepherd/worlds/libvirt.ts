@@ -15,6 +15,7 @@ import type { Clock } from "#ports/clock";
 import type { Host } from "#ports/host";
 import type { HostNetwork } from "#ports/host-network";
 import { claimHost } from "#shell/claim";
+import { digestsOnHost } from "#shell/file-digests";
 import { createHostNetwork } from "#shell/host-network";
 import { createSshShell, type SshShell, type SshTarget } from "#shell/ssh";
 import { createShellWitness } from "#shell/witness";
@@ -51,9 +52,10 @@ export function connectLibvirt(
   },
 ): HostWorld {
   const access = new Map<HostId, Access>();
-  for (const host of configuration.sites.flatMap((site) => site.hosts)) {
+  const add = (host: HostConfiguration) => {
     access.set(host.id, open(host, configuration.file, { clock, log, claim }));
-  }
+  };
+  for (const host of configuration.sites.flatMap((site) => site.hosts)) add(host);
   const get = (id: HostId): Access => {
     const found = access.get(id);
     if (found === undefined) throw new Fault("host.unknown", { host: id });
@@ -80,6 +82,13 @@ export function connectLibvirt(
         site.hosts.map(({ id }) => get(id).shell),
       ),
     ),
+    add,
+    async remove(id) {
+      const left = access.get(id);
+      access.delete(id);
+      await left?.host.close();
+      await left?.shell.close();
+    },
     async close() {
       for (const { host, shell } of access.values()) {
         await host.close();
@@ -117,6 +126,7 @@ function open(
       clock,
       acceleration: host.acceleration,
       channels: host.channels,
+      fileDigests: digestsOnHost(shell),
     }),
   };
 }

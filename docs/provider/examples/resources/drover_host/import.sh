@@ -1,0 +1,1 @@
+terraform import drover_host.north_3 north-3
