@@ -36,6 +36,8 @@ const flag = {
   changeProtection: 1 << 8,
   abortOnError: 1 << 12,
   autoConverge: 1 << 13,
+  postCopy: 1 << 15,
+  tls: 1 << 16,
 } as const;
 
 /** QEMU's own default; the policy may allow more or less. */
@@ -148,6 +150,23 @@ export async function openSource(
       await connection.call(remote.domainAbortJob, { domain }, { timeoutMs: phaseTimeoutMs });
     },
 
+    async setBandwidth(mbps) {
+      const bandwidthMibps = mbps === undefined ? noLimitMibps : mibpsOf(mbps);
+      await connection.call(
+        remote.domainMigrateSetMaxSpeed,
+        { domain, bandwidthMibps, flags: 0 },
+        { timeoutMs: phaseTimeoutMs },
+      );
+    },
+
+    async startPostCopy() {
+      await connection.call(
+        remote.domainMigrateStartPostCopy,
+        { domain, flags: 0 },
+        { timeoutMs: phaseTimeoutMs },
+      );
+    },
+
     async close() {
       await connection.close();
       // Rolled back by the loss of its connection, for instance: the guest may still be here.
@@ -224,22 +243,37 @@ function flagsOf(parameters: MigrationParameters): number {
     flag.undefineSource |
     flag.changeProtection |
     flag.abortOnError |
-    flag.autoConverge |
+    (parameters.mayThrottle === false ? 0 : flag.autoConverge) |
+    (parameters.mayPostCopy === true ? flag.postCopy : 0) |
+    (parameters.tls === undefined ? 0 : flag.tls) |
     (parameters.copyDisk ? flag.copyTopLayer : 0)
   );
 }
 
 function typedParametersOf(parameters: MigrationParameters): readonly TypedParameter[] {
   const mibps =
-    parameters.bandwidthMbps === undefined
-      ? undefined
-      : Math.max(1, Math.floor(parameters.bandwidthMbps / megabitsPerMebibyte));
+    parameters.bandwidthMbps === undefined ? undefined : mibpsOf(parameters.bandwidthMbps);
   return [
+    // Always said: a certificate's name is not what an address resolves to.
+    ...(parameters.tls === undefined
+      ? []
+      : [
+          {
+            field: "tls.destination",
+            type: "string",
+            value: parameters.tls.destinationName,
+          } as const,
+        ]),
     ...(mibps === undefined ? [] : [{ field: "bandwidth", type: "ullong", value: mibps } as const]),
     ...(parameters.copyDisk
       ? [{ field: "migrate_disks", type: "string", value: "vda" } as const]
       : []),
   ];
+}
+
+/** libvirt counts mebibytes. */
+function mibpsOf(mbps: number): number {
+  return Math.max(1, Math.floor(mbps / megabitsPerMebibyte));
 }
 
 /** Asks for figures until told to stop. Its answers decide nothing, so that errors of a passing job are no news. */
@@ -312,7 +346,7 @@ class Pacer {
     const limitMs = downtimeLimitMs({
       stopsForMemory: this.#standsStill,
       maxDowntimeMs: this.#parameters.maxDowntimeMs ?? defaultMaxDowntimeMs,
-      round,
+      round: this.#parameters.mayRaiseDowntime === false ? 0 : round,
     });
     if (limitMs === this.#limitMs) return;
     this.#limitMs = limitMs;
@@ -347,8 +381,18 @@ function progressOf(
     totalBytes: numberIn(figures, phase === "done" ? "data_processed" : "data_total") ?? 0,
     remainingBytes: phase === "done" ? 0 : (numberIn(figures, "data_remaining") ?? 0),
     elapsedMs: numberIn(figures, "time_elapsed") ?? 0,
+    iteration: numberIn(figures, "memory_iteration"),
+    bytesPerS: phase === "disk" ? numberIn(figures, "disk_bps") : numberIn(figures, "memory_bps"),
+    dirtyBytesPerS: dirtyBytesPerS(figures),
+    throttlePercent: numberIn(figures, "auto_converge_throttle"),
     downtimeMs: phase === "done" ? numberIn(figures, "downtime") : undefined,
   };
+}
+
+/** libvirt counts pages. */
+function dirtyBytesPerS(figures: readonly TypedParameter[]): number | undefined {
+  const pages = numberIn(figures, "memory_dirty_rate");
+  return pages === undefined ? undefined : pages * (numberIn(figures, "memory_page_size") ?? 4096);
 }
 
 /** The cap holds in either form; a host that does not answer now gets the usual form with the next change. */

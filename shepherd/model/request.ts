@@ -2,7 +2,15 @@
  * An ask, the verdict on it, and what an executed yes leaves behind. Plain data, journaled as it stands here.
  */
 import type { Vote } from "#model/consent";
-import type { Baseline, Envelope, GroupSpec, LinkSpec, MachineSpec, Sizing } from "#model/objects";
+import type {
+  Baseline,
+  Envelope,
+  GroupSpec,
+  LinkSpec,
+  MachineSpec,
+  Sizing,
+  VolumeSpec,
+} from "#model/objects";
 import type { Obligation } from "#model/obligation";
 import type {
   AdaptationId,
@@ -39,6 +47,8 @@ export interface Subject {
 export interface MachineAsk extends Partial<Sizing> {
   readonly machineId: MachineId;
   readonly siteId?: SiteId | undefined;
+  /** A move to this host and no other. */
+  readonly hostId?: HostId | undefined;
   /** It is to be destroyed, whatever the others of the request become. */
   readonly remove?: true | undefined;
   /** It is to be started anew where it is, with its specification as it then is. */
@@ -57,6 +67,8 @@ export interface Declared {
   readonly machines?: readonly { readonly id: MachineId; readonly spec: MachineSpec }[] | undefined;
   readonly links?: readonly { readonly id: LinkId; readonly spec: LinkSpec }[] | undefined;
   readonly group?: { readonly id: GroupId; readonly spec: GroupSpec } | undefined;
+  /** Of volumes that are there. */
+  readonly volumes?: readonly { readonly id: VolumeId; readonly spec: VolumeSpec }[] | undefined;
 }
 
 /**
@@ -95,6 +107,8 @@ export interface Request {
   readonly words?: Digest | undefined;
   /** How long the change is wanted; absent = until released. */
   readonly leaseMs?: Ms | undefined;
+  /** A move: it is to have ended so long after it was received, or not to begin. */
+  readonly withinMs?: Ms | undefined;
   /** Untrusted text of the asker, at most 200 characters, inert wherever it is shown. */
   readonly reason: string;
   /** The asker's own id; the same (subject, key) always gets the same answer. */
@@ -133,6 +147,8 @@ export interface Limits {
   readonly maxDowntimeMs?: Ms | undefined;
   readonly maxMbps?: Mbps | undefined;
   readonly ttlMs?: Ms | undefined;
+  /** What must not be done about a copy that does not end: `downtime`, `bandwidth`, `throttle`, `post_copy`, `abort`. */
+  readonly forbidRungs?: readonly string[] | undefined;
   /** Places that the planner must not choose for these machines; staying where they are is no choice. */
   readonly avoid?: readonly AvoidedPlace[] | undefined;
 }

@@ -10,9 +10,11 @@
  *   running              running              a human must look; nothing is touched
  *   a host is silent, or a copy is still arriving: unknown; keep everything, ask again
  */
-import { Fault, toFaultData } from "#model/fault";
-import type { Ms } from "#model/units";
+import { Fault } from "#model/fault";
+import type { Bytes, Ms } from "#model/units";
 import { withBudget } from "#operations/budget";
+import { attempt, callMs, stallMs, watchCopy } from "#operations/copy-watch";
+import { defaultRungs, type Rung } from "#operations/ladder";
 import { placeFreshDisk } from "#operations/layers";
 import { bothSuspected, type MoveAction } from "#operations/move-action";
 import { limitsOf } from "#operations/move-limits";
@@ -20,20 +22,23 @@ import { applyNetworks } from "#operations/networks";
 import { changeMachine, needMachine } from "#operations/records";
 import type { Look, Step, StepContext, StepData } from "#operations/step";
 import { askBoth, whereabouts } from "#operations/whereabouts";
-import type { MigrationDestination, MigrationProgress, MigrationSource } from "#ports/host";
+import type { MigrationDestination, MigrationParameters, MigrationSource } from "#ports/host";
 
-/** A copy that gets no further for so long is given up; so is one that takes ten times what was predicted. */
-const stallMs: Ms = 120_000;
+/** A copy that takes ten times what was predicted is given up. */
 const leastBudgetMs: Ms = 15 * 60_000;
 const overrun = 10;
-/** For the calls around the copy: starting and tearing down a QEMU under load. Left open, a session holds its guest. */
-const callMs: Ms = 120_000;
-
 /** Journaled on the step while it runs. */
 interface Handover extends StepData {
   readonly phase: "begun" | "prepared" | "handed_over" | "switched";
-  readonly bytes?: number;
+  /** From the copy's begin to the source's suspension. */
+  readonly copyMs?: Ms;
+  readonly bytes?: Bytes;
+  readonly diskBytes?: Bytes;
+  readonly memoryBytes?: Bytes;
   readonly downtimeMs?: Ms;
+  readonly iterations?: number;
+  readonly climbed?: readonly Rung[];
+  readonly encrypted?: boolean;
 }
 
 export function migrateStep(action: MoveAction, name: string): Step {
@@ -118,11 +123,18 @@ async function migrate(
   const { world } = context;
   const destinationAddress = world.fleet.find((host) => host.id === toHostId)?.migrationAddress;
   if (destinationAddress === undefined) throw new Fault("host.unknown", { host: toHostId });
-  const parameters = {
+  const limits = await limitsOf(context);
+  const may = (rung: Rung) => (limits.rungs ?? defaultRungs).includes(rung);
+  const parameters: MigrationParameters = {
     machineId,
     destinationAddress,
     copyDisk: true,
-    ...(await limitsOf(context)),
+    maxDowntimeMs: limits.maxDowntimeMs,
+    bandwidthMbps: limits.bandwidthMbps,
+    mayRaiseDowntime: may("downtime"),
+    mayThrottle: may("throttle"),
+    mayPostCopy: may("post_copy"),
+    tls: await world.migrationTls?.between(fromHostId, toHostId),
   };
 
   const within = <T>(what: string, work: () => Promise<T>) =>
@@ -138,23 +150,32 @@ async function migrate(
     const prepared = await within("prepare", () => there.prepare(begun));
     await context.mark({ phase: "prepared" });
 
-    const copied = createProgress(context, name);
-    const performed = await supervise(context, { source, budgetMs, copied }, () =>
-      source.perform(prepared, copied.follow),
-    ).catch(async (error: unknown) => {
-      // Both ends are told, so that neither waits for the other; the guest goes on at the source.
-      await attempt(world, () => destination?.finish({ cookie: prepared.cookie, cancelled: true }));
-      await attempt(world, () => source.confirm({ cookie: begun.cookie, cancelled: true }));
-      throw error;
-    });
+    const copied = watchCopy(context, { name, source, limits, budgetMs });
+    const copyFromMs = world.clock.nowMs();
+    const performed = await copied
+      .over(() => source.perform(prepared, copied.follow))
+      .catch(async (error: unknown) => {
+        // Both ends are told, so that neither waits for the other; the guest goes on at the source.
+        await attempt(world, () =>
+          destination?.finish({ cookie: prepared.cookie, cancelled: true }),
+        );
+        await attempt(world, () => source.confirm({ cookie: begun.cookie, cancelled: true }));
+        throw error;
+      });
     const suspendedAtMs = world.clock.nowMs();
     await context.mark({ phase: "handed_over" });
 
     const finished = await finish(context, action, { source, destination, cookie: performed });
-    const downtimeMs = copied.downtimeMs() ?? world.clock.nowMs() - suspendedAtMs;
-    const handover: Handover = { phase: "switched", bytes: copied.bytes(), downtimeMs };
+    const handoverOf = (): Handover => ({
+      phase: "switched",
+      copyMs: suspendedAtMs - copyFromMs,
+      ...copied.figures(),
+      downtimeMs: copied.figures().downtimeMs ?? switchedAtMs - suspendedAtMs,
+      encrypted: parameters.tls !== undefined,
+    });
+    const switchedAtMs = world.clock.nowMs();
     // In force before it is applied: forwarding is derived from the journal.
-    await context.mark(handover, (journal) =>
+    await context.mark(handoverOf(), (journal) =>
       changeMachine(journal, machineId, world.clock.nowMs(), {
         hostId: toHostId,
         siteId: toSiteId,
@@ -163,7 +184,7 @@ async function migrate(
     await attempt(world, () => flip(context, action));
     await attempt(world, () => source.confirm({ cookie: finished, cancelled: false }));
     // The hypervisor's own figures come with the confirmation.
-    return { ...handover, bytes: copied.bytes(), downtimeMs: copied.downtimeMs() ?? downtimeMs };
+    return handoverOf();
   } finally {
     await attempt(world, () => destination?.close());
     await attempt(world, () => source.close());
@@ -205,94 +226,4 @@ async function flip(context: StepContext, action: MoveAction): Promise<void> {
     required: [action.toHostId],
     networkIds: effective.nics.map((nic) => nic.networkId),
   });
-}
-
-/** Waits for the copy; aborts it when it is cancelled, stalls or overruns. The source then fails it by itself. */
-async function supervise<T>(
-  context: StepContext,
-  copy: {
-    readonly source: MigrationSource;
-    readonly budgetMs: Ms;
-    readonly copied: ReturnType<typeof createProgress>;
-  },
-  perform: () => Promise<T>,
-): Promise<T> {
-  const { clock } = context.world;
-  const startedAtMs = clock.nowMs();
-  const abort = () => void attempt(context.world, () => copy.source.abort());
-  const stalled = Promise.withResolvers<never>();
-  let cancelWatch: () => void = () => undefined;
-  let gaveUp = false;
-  const watch = () => {
-    const nowMs = clock.nowMs();
-    const stall = nowMs - copy.copied.movedAtMs() > stallMs;
-    if (stall || nowMs - startedAtMs > copy.budgetMs) {
-      if (gaveUp) {
-        // It did not even answer the abort: look at the hosts instead.
-        stalled.reject(new Fault("migration.stalled", { afterMs: nowMs - startedAtMs }));
-        return;
-      }
-      gaveUp = true;
-      abort();
-    }
-    cancelWatch = clock.at(nowMs + stallMs / 8, watch);
-  };
-  context.signal.addEventListener("abort", abort, { once: true });
-  watch();
-  try {
-    if (context.signal.aborted) throw new Fault("operation.cancelled", {});
-    return await Promise.race([perform(), stalled.promise]);
-  } catch (error) {
-    if (gaveUp) {
-      throw new Fault(
-        "migration.stalled",
-        { afterMs: clock.nowMs() - startedAtMs },
-        { cause: error },
-      );
-    }
-    throw error;
-  } finally {
-    cancelWatch();
-    context.signal.removeEventListener("abort", abort);
-  }
-}
-
-/** Follows the copy for people, for the measured cost and for the supervision. */
-function createProgress(context: StepContext, name: string) {
-  const { clock } = context.world;
-  const totals = new Map<MigrationProgress["phase"], number>();
-  let remaining = Number.POSITIVE_INFINITY;
-  let phase: MigrationProgress["phase"] | undefined;
-  let movedAtMs = clock.nowMs();
-  let downtimeMs: Ms | undefined;
-  return {
-    follow(progress: MigrationProgress): void {
-      if (progress.phase !== phase || progress.remainingBytes < remaining)
-        movedAtMs = clock.nowMs();
-      phase = progress.phase;
-      remaining = progress.remainingBytes;
-      downtimeMs = progress.downtimeMs ?? downtimeMs;
-      totals.set(phase, Math.max(totals.get(phase) ?? 0, progress.totalBytes));
-      const done = progress.totalBytes === 0 ? 1 : 1 - remaining / progress.totalBytes;
-      const share = phase === "disk" ? done / 2 : phase === "memory" ? 0.5 + done / 2 : 1;
-      context.progress(share, `${name}: copying ${phase}, ${Math.floor(done * 100)} %`);
-    },
-    movedAtMs: () => movedAtMs,
-    downtimeMs: () => downtimeMs,
-    // Each phase counts those before it too; the end knows what was really sent.
-    bytes: () => totals.get("done") ?? Math.max(0, ...totals.values()),
-  };
-}
-
-/** For calls whose failure changes nothing that is still to be decided: what is there is looked at afterwards. */
-async function attempt(
-  world: StepContext["world"],
-  work: () => Promise<unknown> | undefined,
-): Promise<void> {
-  try {
-    const limit = { what: "a closing call of a move", budgetMs: callMs };
-    await withBudget(world.clock, limit, async () => work());
-  } catch (error) {
-    world.log.warn({ fault: toFaultData(error) }, "a closing call of a move failed");
-  }
 }

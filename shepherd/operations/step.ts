@@ -29,6 +29,17 @@ export interface OperationWorld {
   /** Fencing epoch of this shepherd, stamped on operations and domains. */
   readonly epoch: number;
   readonly log: Log;
+  /** How memory and disks are encrypted on their way; absent: they go in the clear. */
+  readonly migrationTls?: MigrationTls | undefined;
+}
+
+/** Certificates of hosts, by which they prove to each other who they are. */
+export interface MigrationTls {
+  /** Sees to it that both have one that is good for long enough; undefined where encryption is switched off. */
+  between(
+    fromHostId: HostId,
+    toHostId: HostId,
+  ): Promise<{ readonly destinationName: string } | undefined>;
 }
 
 /** Plain data, journaled. */

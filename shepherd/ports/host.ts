@@ -206,6 +206,15 @@ export interface MigrationParameters {
   readonly copyDisk: boolean;
   readonly maxDowntimeMs?: Ms | undefined;
   readonly bandwidthMbps?: number | undefined;
+  /** What may be done when the copy does not end: a longer stop, slowing the guest, post-copy. Default: the first two. */
+  readonly mayRaiseDowntime?: boolean | undefined;
+  readonly mayThrottle?: boolean | undefined;
+  readonly mayPostCopy?: boolean | undefined;
+  /**
+   * Memory and disk go through TLS, with the certificates that lie on both hosts; the destination proves to be this name.
+   * Absent: they go in the clear.
+   */
+  readonly tls?: { readonly destinationName: string } | undefined;
 }
 /** Opaque to the core; carried from phase to phase. */
 export type MigrationCookie = Uint8Array;
@@ -215,6 +224,13 @@ export interface MigrationProgress {
   readonly totalBytes: Bytes;
   readonly remainingBytes: Bytes;
   readonly elapsedMs: Ms;
+  /** Rounds of dirty tracking so far; 1 is the first pass over all memory. */
+  readonly iteration?: number | undefined;
+  /** What the copy carries now, and what the guest dirties meanwhile. */
+  readonly bytesPerS?: Bytes | undefined;
+  readonly dirtyBytesPerS?: Bytes | undefined;
+  /** How much the hypervisor slows the guest down, 0 to 99. */
+  readonly throttlePercent?: number | undefined;
   /** Final downtime as the hypervisor measured it; only at the end. */
   readonly downtimeMs?: Ms | undefined;
 }
@@ -231,6 +247,10 @@ export interface MigrationSource {
   confirm(end: { readonly cookie: MigrationCookie; readonly cancelled: boolean }): Promise<void>;
   /** Cancels a running perform; the guest goes on here. */
   abort(): Promise<void>;
+  /** Of a running perform; undefined: all there is. */
+  setBandwidth(mbps: number | undefined): Promise<void>;
+  /** The guest goes on at the destination and fetches what it lacks. Fault `libvirt.unsupported` where it was not begun so. */
+  startPostCopy(): Promise<void>;
   close(): Promise<void>;
 }
 export interface MigrationDestination {

@@ -37,7 +37,12 @@ export function migrateFrom({ machinery, caller, hostId, parameters }: Side): Mi
     }
     return domain;
   };
-  const state = { aborted: false, begun: false };
+  const state = {
+    aborted: false,
+    begun: false,
+    postCopy: false,
+    bandwidthMbps: parameters.bandwidthMbps,
+  };
 
   return {
     begin: () =>
@@ -59,7 +64,8 @@ export function migrateFrom({ machinery, caller, hostId, parameters }: Side): Mi
         const startedAtMs = machinery.clock.nowMs();
         const volume = domain.spec && host().volumes[domain.top ?? domain.spec.diskVolume];
         const diskBytes = parameters.copyDisk ? (volume?.allocatedBytes ?? 0) : 0;
-        const rate = ratesOf(machinery, parameters);
+        const rate = () => ratesOf(machinery, state.bandwidthMbps);
+        let iteration: number | undefined;
 
         let before = 0;
         const copy = async (phase: MigrationProgress["phase"], bytes: number): Promise<void> => {
@@ -74,12 +80,15 @@ export function migrateFrom({ machinery, caller, hostId, parameters }: Side): Mi
               const message = `migration to ${uri} was cut off`;
               throw new Fault("libvirt.operation_failed", { procedure: "perform", message });
             }
-            const remainingBytes = Math.max(0, Math.round(bytes - rate.bytesPerMs * doneMs));
+            const remainingBytes = Math.max(0, Math.round(bytes - rate().bytesPerMs * doneMs));
             onProgress({
               phase,
               totalBytes: before + bytes,
               remainingBytes,
               elapsedMs: machinery.clock.nowMs() - startedAtMs,
+              iteration,
+              bytesPerS: Math.round(rate().bytesPerMs * 1000),
+              dirtyBytesPerS: machinery.speeds.dirtyMibPerS * mib,
             });
             if (remainingBytes === 0) {
               before += bytes;
@@ -87,7 +96,7 @@ export function migrateFrom({ machinery, caller, hostId, parameters }: Side): Mi
             }
             const stepMs = Math.max(
               1,
-              Math.ceil(Math.min(progressEveryMs, remainingBytes / rate.bytesPerMs)),
+              Math.ceil(Math.min(progressEveryMs, remainingBytes / rate().bytesPerMs)),
             );
             await caller.pause(hostId, stepMs);
             doneMs += stepMs;
@@ -95,9 +104,14 @@ export function migrateFrom({ machinery, caller, hostId, parameters }: Side): Mi
         };
         try {
           await copy("disk", diskBytes);
-          await copy("memory", Math.ceil(machinery.memoryOf(domain) * mib * rate.rounds));
+          iteration = 1;
+          const memoryBytes = machinery.memoryOf(domain) * mib;
           // A guest that dirties faster than the wire carries never gets there by itself.
-          while (rate.rounds === Number.POSITIVE_INFINITY) await copy("memory", mib);
+          while (rate().rounds === Number.POSITIVE_INFINITY && !state.postCopy) {
+            await copy("memory", memoryBytes);
+            iteration += 1;
+          }
+          await copy("memory", state.postCopy ? 0 : Math.ceil(memoryBytes * rate().rounds));
           await copy("switch", 0);
         } catch (error) {
           if (domain.job === "performing") domain.job = "none";
@@ -130,6 +144,18 @@ export function migrateFrom({ machinery, caller, hostId, parameters }: Side): Mi
     abort: () =>
       call("abort", () => {
         state.aborted = true;
+      }),
+    setBandwidth: (mbps) =>
+      call("setBandwidth", () => {
+        state.bandwidthMbps = mbps;
+      }),
+    startPostCopy: () =>
+      call("startPostCopy", () => {
+        if (parameters.mayPostCopy !== true) {
+          const message = "post-copy was not asked for at the start";
+          throw new Fault("libvirt.unsupported", { procedure: "startPostCopy", message });
+        }
+        state.postCopy = true;
       }),
     async close() {
       if (!state.begun) return;
@@ -220,9 +246,9 @@ export function migrateTo({ machinery, caller, hostId, parameters }: Side): Migr
 }
 
 /** Bytes a millisecond, and how often the memory goes over the wire until the rest fits into the switch. */
-function ratesOf(machinery: Machinery, parameters: MigrationParameters) {
+function ratesOf(machinery: Machinery, bandwidthMbps: number | undefined) {
   const { speeds } = machinery;
-  const mbps = Math.min(speeds.copyMbps, parameters.bandwidthMbps ?? speeds.copyMbps);
+  const mbps = Math.min(speeds.copyMbps, bandwidthMbps ?? speeds.copyMbps);
   const bytesPerMs = (mbps * 1000) / 8;
   const dirtyShare = (speeds.dirtyMibPerS * mib) / 1000 / bytesPerMs;
   return { bytesPerMs, rounds: dirtyShare < 1 ? 1 / (1 - dirtyShare) : Number.POSITIVE_INFINITY };
