@@ -19,6 +19,7 @@ import {
 import { basename, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { type CpioEntry, cpioArchive } from "#lab/cpio";
+import { fetchSshd, type GuestSshd } from "#lab/guest-sshd";
 import { fetchKernel, type GuestKernel } from "#lab/kernel";
 import { must } from "#lab/process";
 
@@ -26,7 +27,7 @@ import { must } from "#lab/process";
 export const defaultCacheDirectory = "/var/cache/drover";
 
 /** Counts changes of this builder that its inputs do not show. */
-const builderVersion = 2;
+const builderVersion = 3;
 /** What the base disk offers; an overlay is as large. */
 const diskMib = 128;
 /** Data that a moved disk is checked by. */
@@ -72,12 +73,14 @@ export async function buildImage(
 ): Promise<string> {
   const cacheDirectory = options.cacheDirectory ?? defaultCacheDirectory;
   mkdirSync(cacheDirectory, { recursive: true });
-  const kernel = await fetchKernel({
+  const from = {
     cacheDirectory,
     ...(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
-  });
+  };
+  const kernel = await fetchKernel(from);
+  const sshd = await fetchSshd(from);
   const busybox = await findBusybox();
-  const hash = inputsHash(kernel, busybox);
+  const hash = inputsHash({ kernel, sshd, busybox });
   const directory = join(cacheDirectory, `image-${hash}`);
   if (existsSync(directory)) return directory;
   options.onProgress?.(`guest image: building ${directory} (${kernel.version})`);
@@ -85,7 +88,10 @@ export async function buildImage(
   const fresh = mkdtempSync(`${directory}.new-`);
   try {
     copyFileSync(kernel.file, join(fresh, "kernel"));
-    writeFileSync(join(fresh, "initrd"), await buildInitrd({ kernel, busybox, scratch: fresh }));
+    writeFileSync(
+      join(fresh, "initrd"),
+      await buildInitrd({ kernel, sshd, busybox, scratch: fresh }),
+    );
     await buildDisk(fresh);
     writeFileSync(
       join(fresh, "image.json"),
@@ -111,9 +117,15 @@ async function findBusybox(): Promise<string> {
   return (await must(["sh", "-c", "command -v busybox"])).trim();
 }
 
-function inputsHash(kernel: GuestKernel, busybox: string): string {
+interface Parts {
+  readonly kernel: GuestKernel;
+  readonly sshd: GuestSshd | undefined;
+  readonly busybox: string;
+}
+
+function inputsHash({ kernel, sshd, busybox }: Parts): string {
   const hash = createHash("sha256").update(
-    `${builderVersion} ${kernel.version} ${diskMib} ${seedMib}\n`,
+    `${builderVersion} ${kernel.version} ${diskMib} ${seedMib} ${sshd?.version ?? ""}\n`,
   );
   for (const file of [
     busybox,
@@ -123,22 +135,21 @@ function inputsHash(kernel: GuestKernel, busybox: string): string {
     ...programs.map((program) => program.source),
   ])
     hash.update(`${basename(file)}\n`).update(readFileSync(file));
+  for (const { path, data } of sshd?.files ?? []) hash.update(`${path}\n`).update(data);
   return hash.digest("hex").slice(0, 16);
 }
 
-async function buildInitrd(parts: {
-  kernel: GuestKernel;
-  busybox: string;
-  scratch: string;
-}): Promise<Buffer> {
+async function buildInitrd(parts: Parts & { readonly scratch: string }): Promise<Buffer> {
   const folders = [
     "bin",
     "dev",
     "etc",
     "etc/acpi",
     "etc/acpi/PWRF",
+    "etc/dropbear",
     "lib",
     "lib/modules",
+    "lib64",
     "proc",
     "root",
     "run",
@@ -147,6 +158,7 @@ async function buildInitrd(parts: {
     "tmp",
     "usr",
     "usr/bin",
+    "usr/sbin",
     "work",
   ];
   const applets = (await must([parts.busybox, "--list"]))
@@ -194,6 +206,7 @@ async function buildInitrd(parts: {
       file(`lib/modules/${basename(path)}`, readFileSync(path)),
     ),
     file("usr/bin/drover-guest", readFileSync(guestScript), true),
+    ...(parts.sshd?.files ?? []).map(({ path, data }) => file(path, data, true)),
     ...compiled,
   ]);
   return gzipSync(archive, { level: 9 });

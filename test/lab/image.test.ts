@@ -10,6 +10,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import { fetchSshd } from "@drover/shepherd/lab/guest-sshd";
 import { buildImage, defaultCacheDirectory } from "@drover/shepherd/lab/image";
 import { fetchKernel } from "@drover/shepherd/lab/kernel";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
@@ -17,16 +18,19 @@ import { afterAll, beforeAll, expect, test } from "@jest/globals";
 let folder: string;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "drover-image-"));
-  await fetchKernel({ cacheDirectory: defaultCacheDirectory }); // the package is fetched once, not for each cache
+  // the packages are fetched once, not for each cache
+  await fetchKernel({ cacheDirectory: defaultCacheDirectory });
+  await fetchSshd({ cacheDirectory: defaultCacheDirectory });
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 async function buildIn(name: string): Promise<{ directory: string; description: string }> {
   const cacheDirectory = join(folder, name);
   mkdirSync(cacheDirectory, { recursive: true });
-  cpSync(join(defaultCacheDirectory, "kernel"), join(cacheDirectory, "kernel"), {
-    recursive: true,
-  });
+  for (const packages of ["kernel", "sshd"])
+    cpSync(join(defaultCacheDirectory, packages), join(cacheDirectory, packages), {
+      recursive: true,
+    });
   const directory = await buildImage({ cacheDirectory });
   return { directory, description: readFileSync(join(directory, "image.json"), "utf8") };
 }
@@ -50,6 +54,6 @@ test("what a killed build left an hour ago is removed by the next build", async 
   utimesSync(left, 1, 1);
   const { directory } = await buildIn("third");
   expect(new Set(readdirSync(join(folder, "third")))).toEqual(
-    new Set([basename(directory), "kernel"]),
+    new Set([basename(directory), "kernel", "sshd"]),
   );
 });

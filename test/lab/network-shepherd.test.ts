@@ -111,26 +111,18 @@ test("another network of the environment may not overlap; a larger packet than t
   });
 }, 120_000);
 
-test("drover ssh brings this computer's ssh to the machine's port 22", async () => {
-  await rank(0).read(
-    "(printf 'SSH-2.0-guest\\r\\n'; sleep 3) | nc -l -p 22 > /run/said 2>/dev/null &",
-  );
-  const ssh = drover(
-    "ssh",
-    "ring/rank-0",
-    "--",
-    "-o",
-    "BatchMode=yes",
-    "-o",
-    "StrictHostKeyChecking=no",
-    "-o",
-    "ConnectTimeout=20",
-  );
-  await once(ssh, "exit");
-  expect(await rank(0).read("cat /run/said")).toMatch(/^SSH-2\.0-OpenSSH/);
+test("drover ssh runs a command in the machine, with its output and exit code", async () => {
+  expect(await login(0, "hostname; exit 7")).toEqual({ code: 7, said: "rank-0\n" });
 }, 120_000);
 
-test("a forwarded connection survives a live move to the other site; who entered stands in the feed", async () => {
+test("a login and a forwarded connection survive a live move to the other site; who entered stands in the feed", async () => {
+  await rank(1).read("rm -f /run/enough");
+  const session = ssh(
+    1,
+    "n=0; while [ ! -e /run/enough ]; do n=$((n+1)); echo $n; sleep 0.2; done",
+  );
+  const counted = () => session.said().trim().split("\n").map(Number);
+  await until(() => counted().length > 5);
   await rank(1).read("nc -l -p 9000 -e cat > /dev/null 2>&1 &");
   const forward = drover("forward", "ring/rank-1", "0:9000", "--once");
   let told = "";
@@ -152,6 +144,12 @@ test("a forwarded connection survives a live move to the other site; who entered
   const now = await client.get<MachineView>(`/v1/machines/${moving?.id}`);
   expect(now.effective.site).toBe("north");
   expect(await echo(socket, "after the move")).toBe("after the move");
+  const arrived = counted().length;
+  await until(() => counted().length > arrived + 5);
+  await rank(1).read("touch /run/enough");
+  expect(await session.ended).toBe(0);
+  const numbers = counted();
+  expect(numbers).toEqual(numbers.map((_, index) => index + 1)); // none lost, none twice
   socket.destroy();
   expect((await rank(1).run("nslookup rank-0.ring.internal 10.42.0.254")).stdout).toContain(
     "10.42.0.10",
@@ -207,6 +205,38 @@ function drover(...argv: readonly string[]): ChildProcess {
   });
   children.push(child);
   return child;
+}
+/** One session of `drover ssh`, with host keys of this test alone. */
+function ssh(index: number, text: string) {
+  const options = {
+    BatchMode: "yes",
+    StrictHostKeyChecking: "accept-new",
+    UserKnownHostsFile: join(lab.layout.stateDirectory, "known-hosts"),
+    ConnectTimeout: "60",
+  };
+  const given = Object.entries(options).flatMap(([option, value]) => ["-o", `${option}=${value}`]);
+  const child = drover("ssh", `ring/rank-${index}`, "--", ...given, text);
+  let said = "";
+  let complained = "";
+  child.stdout?.on("data", (chunk: Buffer) => {
+    said += chunk.toString();
+  });
+  child.stderr?.on("data", (chunk: Buffer) => {
+    complained += chunk.toString();
+  });
+  const ended = once(child, "close").then(([code]: unknown[]) => {
+    if (code === 255) throw new Error(complained);
+    return code;
+  });
+  return { said: () => said, ended };
+}
+async function login(index: number, text: string) {
+  const session = ssh(index, text);
+  const code = await session.ended;
+  return { code, said: session.said() };
+}
+async function until(isTrue: () => boolean): Promise<void> {
+  while (!isTrue()) await pause(50);
 }
 async function echo(socket: Socket, text: string): Promise<string> {
   socket.write(text);

@@ -53,9 +53,9 @@ export function addDoors(program: Command, streams: Streams): void {
         // The key belongs to the machine, whatever address another environment's machine has.
         "-o",
         `HostKeyAlias=drover-${id}`,
-        ...(given[0] === "--" ? given.slice(1) : []),
         `${options.user ?? "root"}@${where.name}.${where.environment}.internal`,
-        ...(given[0] === "--" ? [] : given),
+        // ssh itself tells its options from a command, also after the destination.
+        ...(given[0] === "--" ? given.slice(1) : given),
       ];
       const child = spawn("ssh", argv, { stdio: "inherit" });
       return await new Promise<ExitCode>((resolve, reject) => {
