@@ -32,6 +32,8 @@ export interface ClientOptions {
   /** PEM of the authority that signed the shepherd's certificate. */
   readonly caFile?: string | undefined;
   readonly userAgent?: string | undefined;
+  /** Of the process that calls (TRACEPARENT): its changes are followed in that trace. */
+  readonly traceparent?: string | undefined;
 }
 export interface CallOptions {
   readonly query?: Readonly<Record<string, string | number | undefined>>;
@@ -42,6 +44,8 @@ export interface CallOptions {
   readonly idempotencyKey?: string | undefined;
   /** How long the shepherd was asked to wait before it answers. */
   readonly waitMs?: number;
+  /** W3C trace context of the caller's own trace: what comes of the call is followed in it. */
+  readonly traceparent?: string | undefined;
 }
 
 /** The shepherd answered with an error. */
@@ -77,6 +81,7 @@ export class ShepherdClient {
   readonly endpoint: string;
   private readonly token: string | undefined;
   private readonly userAgent: string;
+  private readonly traceparent: string | undefined;
   private readonly target: Target;
 
   /** @throws UnreachableError when the endpoint is malformed or the CA file cannot be read. */
@@ -84,6 +89,7 @@ export class ShepherdClient {
     this.endpoint = options.endpoint;
     this.token = options.token;
     this.userAgent = options.userAgent ?? "drover-client";
+    this.traceparent = options.traceparent;
     this.target = parseEndpoint(options.endpoint, options.caFile);
   }
 
@@ -246,6 +252,8 @@ export class ShepherdClient {
     };
     if (this.token !== undefined) headers["authorization"] = `Bearer ${this.token}`;
     if (idempotencyKey !== undefined) headers["idempotency-key"] = idempotencyKey;
+    const traceparent = options.traceparent ?? this.traceparent;
+    if (traceparent !== undefined && method !== "GET") headers["traceparent"] = traceparent;
     if (body !== undefined) {
       headers["content-type"] = json ? "application/json" : "application/octet-stream";
       if (payload instanceof Uint8Array) headers["content-length"] = payload.length;

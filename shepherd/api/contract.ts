@@ -499,6 +499,8 @@ export interface ApprovalView {
   needs: number;
   /** Whose policies want it: `operator`, `owner:alice`, `site:north`. */
   wanted_by: string[];
+  /** How many people each of them wants, of which, and whose yes it has. */
+  demands: { owner: string; needs: number; approvers: string[] | null; said_yes: string[] }[];
   decision: string;
   /** What would be done; `plan_text` says it in words, one line an action. */
   plan: Wire<Plan>;
@@ -506,7 +508,14 @@ export interface ApprovalView {
   plan_digest: string;
   /** Why it waits, and anything else that rules said. */
   findings: Wire<Finding>[];
-  votes: { by: string; verdict: "approve" | "reject"; reason: string; at_ms: number }[];
+  /** `by` names the token, `human` the person. */
+  votes: {
+    by: string;
+    human: string;
+    verdict: "approve" | "reject";
+    reason: string;
+    at_ms: number;
+  }[];
   asked_at_ms: number;
   expires_at_ms: number;
   /** Set once approved; the operation that carries it out. */
@@ -558,6 +567,8 @@ export interface HoldBody {
 export interface TokenBody {
   name: string;
   role: "operator" | "approver" | "security" | "reader" | "stack";
+  /** Who uses it: two tokens of one human are one person where people must agree. Absent: the token's name. */
+  human?: string;
 }
 export interface TokenAnswer extends TokenBody {
   /** Goes into DROVER_TOKEN. The shepherd keeps only its hash. */

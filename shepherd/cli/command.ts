@@ -100,6 +100,7 @@ function contextOf(options: SharedOptions, streams: Streams): Context {
         token: options.token ?? env("DROVER_TOKEN"),
         caFile: options.caFile ?? env("DROVER_CA_FILE"),
         userAgent: "drover",
+        traceparent: env("TRACEPARENT"),
       });
       return client;
     },

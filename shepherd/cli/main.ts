@@ -15,6 +15,7 @@ import { addHold } from "#cli/commands/holds";
 import { addHosts } from "#cli/commands/hosts";
 import { addImage } from "#cli/commands/images";
 import { addLab } from "#cli/commands/lab";
+import { addMove } from "#cli/commands/move";
 import { addNetwork } from "#cli/commands/network";
 import { addObligations } from "#cli/commands/obligations";
 import { addOperation } from "#cli/commands/operation";
@@ -25,7 +26,7 @@ import { addRecords } from "#cli/commands/records";
 import { addRequests } from "#cli/commands/requests";
 import { addShepherd } from "#cli/commands/shepherd";
 import { addStatus } from "#cli/commands/status";
-import { addSupport } from "#cli/commands/support";
+import { addReplay, addSupport } from "#cli/commands/support";
 import { type ExitCode, exitCodes } from "#cli/output";
 
 /** Runs one command line. Never throws for what a user did; resolves to the exit code. */
@@ -64,6 +65,7 @@ function build(streams: Streams): Command {
     );
   addStatus(program, streams);
   addRequests(program, streams);
+  addMove(program, streams);
   addApprovals(program, streams);
   addObligations(program, streams);
   addQuestions(program, streams);
@@ -74,6 +76,7 @@ function build(streams: Streams): Command {
   addOperation(program, streams);
   addHosts(program, streams);
   addSupport(program, streams);
+  addReplay(program, streams);
   addBackup(program, streams);
   addDoors(program, streams);
   addNetwork(program, streams);

@@ -33,6 +33,8 @@ export type Role = (typeof roles)[number];
 export interface TokenRecord {
   readonly name: string;
   readonly role: Role;
+  /** The person who uses it; two tokens of one human are one person where people must agree. Absent: its name. */
+  readonly human?: string | undefined;
   /** Hex SHA-256 of the token. */
   readonly sha256: string;
 }
@@ -269,6 +271,7 @@ function fileReader(path: Reader<string>) {
         object({
           name: required(nameText),
           role: required(oneOf(...roles)),
+          human: optional(nameText),
           sha256: required(
             text({ pattern: /^[0-9a-f]{64}$/, like: "the token's SHA-256 as 64 hex digits" }),
           ),

@@ -921,6 +921,12 @@ export const faultCatalogue = {
     "{by} asked for request {request}; another person must approve it",
     "Ask a colleague whose token has the role approver.",
   ),
+  "approval.not_counted": entry(
+    403,
+    "never",
+    "The yes of {by} counts for none of those who want request {request} approved: {wanted}",
+    "Ask one of the people whom their policies name (`approvers` in their data).",
+  ),
   "obligation.unknown": entry(
     404,
     "never",

@@ -27,6 +27,23 @@ export interface Cost {
   readonly durationMs: Ms;
   readonly bytes: Bytes;
   readonly downtimeMs: Ms;
+  /** Of a prediction: from and to where each figure is expected to lie. */
+  readonly band?: Band | undefined;
+}
+export interface Band {
+  readonly durationMs: readonly [Ms, Ms];
+  readonly bytes: readonly [Bytes, Bytes];
+  readonly downtimeMs: readonly [Ms, Ms];
+}
+
+/** What a move was predicted from; kept with it, so that the next prediction learns from what it took. */
+export interface MoveBasis {
+  readonly memoryMib: Mib;
+  readonly diskBytes: Bytes;
+  readonly dirtyMibPerS: number;
+  readonly rateMbps: Mbps;
+  /** Earlier moves that the prediction rests on. */
+  readonly samples: number;
 }
 
 /** In a plan the order is: create, move, memory, rate, vcpus, CPU last, destroy. */
@@ -52,6 +69,7 @@ export type PlanAction =
       readonly toSiteId: SiteId;
       /** Of several moves of one plan: those of one number switch at once, lower numbers first. Absent: the only move. */
       readonly wave?: number | undefined;
+      readonly basis?: MoveBasis | undefined;
       readonly cost: Cost;
     }
   | {
@@ -106,6 +124,15 @@ export type PlanAction =
       readonly kind: "sweep_host";
       readonly hostId: HostId;
       readonly litter: readonly LitterItem[];
+      readonly cost: Cost;
+    }
+  | {
+      /** A data volume, while its machine runs or not. */
+      readonly kind: "grow_volume";
+      readonly volumeId: VolumeId;
+      readonly hostId: HostId;
+      readonly fromGib: number;
+      readonly toGib: number;
       readonly cost: Cost;
     }
   | {
@@ -164,6 +191,7 @@ export interface PlanRefusal {
     | "placement.ceiling"
     | "placement.site_unavailable"
     | "placement.machine_not_running"
+    | "placement.deadline"
     | "envelope.machine_count"
     | "envelope.links";
   readonly message: string;

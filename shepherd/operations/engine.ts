@@ -17,6 +17,7 @@ import {
   type StepContext,
   type StepData,
 } from "#operations/step";
+import { inChildSpan, inSpan, outsideSpans, tell } from "#ports/tracing";
 
 /** Waiting for a host: soon at first, then at an easy pace. */
 const firstWaitMs = 500;
@@ -51,8 +52,17 @@ class Stuck extends Error {
 
 export function runOperation(world: OperationWorld, exclusives: Exclusives, work: Work): Run {
   const engine = new Engine(world, exclusives, work);
+  const { id, kind, requestId, planId, environmentId, traceparent } = work.operation;
+  const words = {
+    operation: id,
+    kind,
+    request: requestId,
+    plan: planId,
+    environment: environmentId,
+  };
   return {
-    ended: engine.run(),
+    // Under the ask that it came from, however long ago and in whichever shepherd that was.
+    ended: outsideSpans(() => inSpan(`operation ${kind}`, words, () => engine.run(), traceparent)),
     cancel: () => engine.cancelled.abort(new Fault("operation.cancelled", {})),
     wake: () => engine.wake(),
     stop: () => engine.stop(),
@@ -198,7 +208,12 @@ class Engine {
     );
   }
 
-  async #runStep(n: number, step: Step): Promise<void> {
+  #runStep(n: number, step: Step): Promise<void> {
+    const words = { operation: this.#operation.id, step: n, machine: step.machine?.id };
+    return inChildSpan(`step ${step.name}`, words, () => this.#tryStep(n, step));
+  }
+
+  async #tryStep(n: number, step: Step): Promise<void> {
     const resumed = this.#rows.records.get(n)?.state === "doing";
     const attempts = attemptsOf[step.onFault ?? "undo"];
     for (let attempt = 1; ; attempt += 1) {
@@ -378,7 +393,12 @@ class Engine {
     }
   }
 
-  async #undoStep(n: number, step: Step, undo: NonNullable<Step["undo"]>): Promise<void> {
+  #undoStep(n: number, step: Step, undo: NonNullable<Step["undo"]>): Promise<void> {
+    const words = { operation: this.#operation.id, step: n, machine: step.machine?.id };
+    return inChildSpan(`undo ${step.name}`, words, () => this.#tryUndo(n, step, undo));
+  }
+
+  async #tryUndo(n: number, step: Step, undo: NonNullable<Step["undo"]>): Promise<void> {
     await this.#rows.record(n, { state: "undoing" });
     let refusals = 0;
     for (let attempt = 1; ; attempt += 1) {

@@ -9,6 +9,7 @@ import { forgetGroup, forgetUndone, recordAdaptations } from "#operations/adapta
 import { changeMachine } from "#operations/records";
 import type { OperationWorld, Step } from "#operations/step";
 import type { Journal } from "#ports/store";
+import { tell } from "#ports/tracing";
 
 const progressEveryMs = 1_000;
 
@@ -75,6 +76,7 @@ export class OperationRows {
   }
 
   async end(state: OperationState, fault: FaultData | undefined): Promise<void> {
+    tell({ state, code: fault?.code });
     await this.#write(async (journal) => {
       const nowMs = this.nowMs();
       const operation = await this.#patch(journal, {
@@ -212,7 +214,8 @@ export class OperationRows {
     for (const { outcome, startedAtMs: at } of this.records.values()) {
       const measured = (outcome ?? {}) as { bytes?: number; downtimeMs?: number };
       bytes += measured.bytes ?? 0;
-      downtimeMs += measured.downtimeMs ?? 0;
+      // Of different machines, as it was predicted: the longest.
+      downtimeMs = Math.max(downtimeMs, measured.downtimeMs ?? 0);
       startedAtMs = Math.min(startedAtMs, at ?? nowMs);
     }
     return { durationMs: nowMs - startedAtMs, bytes, downtimeMs };

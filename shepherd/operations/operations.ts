@@ -3,6 +3,7 @@
  * in order, one operation per machine at a time. Knows grants and rows; engine.ts knows how one operation runs.
  */
 
+import type { MachineBlocker } from "#model/blocker";
 import { canonicalJson } from "#model/canonical";
 import { Fault, toFaultData } from "#model/fault";
 import type { Operation, OperationKind, OperationState, Plan } from "#model/plan";
@@ -12,12 +13,14 @@ import { declare } from "#operations/declare";
 import { type Run, runOperation } from "#operations/engine";
 import { createExclusives } from "#operations/exclusives";
 import { expand } from "#operations/expand";
+import { blockersOfMoves } from "#operations/preflight";
 import { tellChange } from "#operations/records";
 import { reservationsOf } from "#operations/reservations";
 import { schedule, type Work, workOf } from "#operations/schedule";
 import type { OperationWorld } from "#operations/step";
 import { rotateTunnels } from "#operations/tunnels";
 import type { Journal } from "#ports/store";
+import { tell } from "#ports/tracing";
 
 export type { OperationWorld } from "#operations/step";
 
@@ -26,6 +29,8 @@ export interface Order {
   readonly plan: Plan;
   readonly request: Request;
   readonly kind: OperationKind;
+  /** The trace that it belongs to; absent: one of its own. */
+  readonly traceparent?: string | undefined;
 }
 
 export interface Operations {
@@ -39,6 +44,8 @@ export interface Operations {
   kick(): void;
   /** Resolves when it ended, at the timeout, or when the signal is aborted: with what it is then. Fault `operation.unknown`. */
   wait(id: OperationId, timeoutMs: Ms, signal?: AbortSignal): Promise<Operation>;
+  /** What stands in the way of a plan's moves, asked of the hosts; changes nothing. */
+  blockersOf(plan: Plan): Promise<readonly MachineBlocker[]>;
   /** Asks it to end: what can be undone is, a switch that happened stays. No effect on one that ended. */
   cancel(id: OperationId): Promise<Operation>;
   /**
@@ -187,6 +194,12 @@ export function createOperations(world: OperationWorld): Operations {
       }
       return find(id);
     },
+    async blockersOf(plan) {
+      const moves = plan.actions.filter((action) => action.kind === "move_machine");
+      const machines = await world.store.read((journal) => journal.objects.list("machine"));
+      const names = new Map(machines.map((machine) => [machine.id, machine.spec.name]));
+      return blockersOfMoves(world, moves, ({ machineId }) => names.get(machineId) ?? machineId);
+    },
     async cancel(id) {
       const operation = await world.store.transaction(async (journal) => {
         const stored = await journal.operations.get(id);
@@ -270,8 +283,10 @@ async function admit(world: OperationWorld, journal: Journal, order: Order): Pro
     epoch: world.epoch,
     progress: { percent: 0, message: "waiting for its turn" },
     cancelRequested: false,
+    traceparent: order.traceparent,
     createdAtMs: nowMs,
   };
+  tell({ operation: operation.id });
   await journal.grants.use(grant.id, operation.id);
   await declare(journal, request, nowMs);
   if (kind === "update") await storeSpec(journal, request, nowMs);

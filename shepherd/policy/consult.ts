@@ -8,6 +8,7 @@ import type { PolicyInput } from "#policy/input";
 import { withoutPace } from "#policy/pace";
 import { inputFor } from "#policy/visible";
 import type { PolicyAnswer, PolicyEngine, PolicyEntrypoint } from "#ports/policy-engine";
+import { inChildSpan, tell } from "#ports/tracing";
 
 /** By owner: `operator`, `site:north`, `owner:alice`; `owner:*` speaks for environments' owners without one of their own. */
 export type Engines = ReadonlyMap<string, PolicyEngine>;
@@ -31,7 +32,11 @@ export async function consult(
     owners.map(async (owner): Promise<PolicyAnswer> => {
       const engine = engineOf(engines, owner);
       if (engine === undefined) return noPolicy(owner, entrypoint);
-      const answer = await engine.evaluate(entrypoint, inputFor(owner, input));
+      const answer = await inChildSpan("policy", { owner, point: entrypoint }, async () => {
+        const said = await engine.evaluate(entrypoint, inputFor(owner, input));
+        tell({ effect: said.effect });
+        return said;
+      });
       return { ...answer, owner, findings: answer.findings.map((one) => ({ ...one, owner })) };
     }),
   );

@@ -35,6 +35,7 @@ import {
 } from "#policy/judge";
 import { owe } from "#policy/obligations";
 import { operationsOn, unfinished } from "#policy/refusals";
+import { type Recorder, snapshotFormat } from "#policy/snapshot";
 import type { Journal } from "#ports/store";
 import { inChildSpan, inSpan, tell, traceparent } from "#ports/tracing";
 
@@ -107,6 +108,8 @@ export interface GateOptions extends JudgeOptions {
   /** Public keys whose documents break the glass; none by default. */
   readonly glassKeys?: readonly KeyObject[] | undefined;
   readonly operations: GateOperations;
+  /** Keeps what a decision was made of; must not wait. Absent: decisions cannot be made again elsewhere. */
+  readonly record?: Recorder | undefined;
 }
 
 /** Requests that may wait for their turn; a decision takes milliseconds, so more than this is an attack or a fault. */
@@ -339,15 +342,41 @@ class SerialGate implements Gate {
     const [running] = await operationsOn(store, request, unfinished);
     if (running !== undefined && clock.nowMs() < patience.idleUntilMs) return "busy";
     for (let attempt = 0; ; attempt++) {
+      const looks: Facts[] = [];
       const judged = await inChildSpan("judge", { request: request.id }, () =>
-        this.#judge.judge(request, terms),
+        this.#judge.judge(request, { ...terms, onFacts: (facts) => looks.push(facts) }),
       );
       if (roomIsOnItsWay(judged) && clock.nowMs() < patience.roomUntilMs) return "room_on_its_way";
       const answer = await this.#commit(request, judged, terms);
-      if (answer !== undefined) return answer;
+      if (answer !== undefined) {
+        await this.#record(request, judged, { looks, terms });
+        return answer;
+      }
       if (attempt < maxRetries) continue;
       return mustStand(await this.#commit(request, this.#judge.contended(request, judged), terms));
     }
+  }
+
+  /** What the decision was made of, for somebody who decides it again elsewhere. */
+  async #record(
+    request: Request,
+    { decisions, plan }: Judged,
+    { looks, terms }: { readonly looks: readonly Facts[]; readonly terms: JudgeTerms },
+  ): Promise<void> {
+    const { record, clock, store } = this.#options;
+    if (record === undefined) return;
+    const byWork = decisions.some(({ code }) => code.startsWith("operation."));
+    const { approved } = terms;
+    record({
+      format: snapshotFormat,
+      takenAtMs: clock.nowMs(),
+      request,
+      looks,
+      operations: byWork ? await operationsOn(store, request, [...unfinished, "stuck"]) : [],
+      ...(approved === undefined ? {} : { approved }),
+      decisions,
+      plan,
+    });
   }
 
   /** Runs one at a time, in the order of arrival. */

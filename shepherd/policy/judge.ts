@@ -12,7 +12,8 @@ import { withDeclared } from "#planner/declared";
 import { plan as planOf, sealPlan } from "#planner/plan";
 import { hasSettled, memoryToleranceMib } from "#planner/target";
 import { factAges, tooOldFor } from "#policy/ages";
-import { samePlan, wantedOf } from "#policy/approvals";
+import { samePlan } from "#policy/approvals";
+import { isMet, wantedOf } from "#policy/approvers";
 import { type BuiltIn, builtInFor } from "#policy/built-in";
 import { combineEffects, meet, union } from "#policy/combine";
 import { consult, type Engines } from "#policy/consult";
@@ -55,6 +56,8 @@ export interface JudgeTerms {
   readonly approved?: { readonly approval: Approval; readonly plan: Plan } | undefined;
   /** Facts as they would be: for plan checks and what-if, never with a grant to follow. */
   readonly assume?: ((facts: Facts) => Facts) | undefined;
+  /** Hears of each gathering of facts, before anything is assumed or declared. */
+  readonly onFacts?: ((facts: Facts) => void) | undefined;
 }
 
 /** A granted plan that was not started by then is void; it starts in the same transaction, so this is for crashes. */
@@ -180,7 +183,7 @@ export class Judge {
     return { ...judged, ...none, decisions: [denied] };
   }
 
-  async #facts(request: Request, { assume }: JudgeTerms): Promise<Facts> {
+  async #facts(request: Request, { assume, onFacts }: JudgeTerms): Promise<Facts> {
     const { store, sensed, clock } = this.#options;
     const facts = await store.read((journal) =>
       gatherFacts(journal, {
@@ -190,6 +193,7 @@ export class Judge {
         environmentId: request.environmentId,
       }),
     );
+    onFacts?.(facts);
     return withDeclared(assume === undefined ? facts : assume(facts), request);
   }
 
@@ -406,8 +410,8 @@ function coversAll(
   { approval }: NonNullable<JudgeTerms["approved"]>,
   { findings }: { readonly findings: readonly Finding[] },
 ): boolean {
-  const { needs, by } = wantedOf(findings);
-  return approval.votes.length >= needs && by.every((owner) => approval.wantedBy.includes(owner));
+  const { by, demands } = wantedOf(findings);
+  return isMet(demands, approval.votes) && by.every((owner) => approval.wantedBy.includes(owner));
 }
 
 /** Hosts whose words decide: all that answer when nothing fits, otherwise those that are to hold more than now. */

@@ -1,17 +1,19 @@
 /** Decisions, their explanation, and the adaptations they left behind; also the evidence log. Reading only. */
 
+import { gzipSync } from "node:zlib";
 import { Type } from "typebox";
-import type { AdaptationView, EvidenceReport, Explanation } from "#api/contract";
+import type { AdaptationView, DecidedPolicy, EvidenceReport, Explanation } from "#api/contract";
 import { explain } from "#api/explanation";
 import { environmentOf } from "#api/records";
 import { byId } from "#api/routes/environments";
 import type { ApiRouter } from "#api/server";
 import { adaptationView } from "#api/views";
-import type { ApiEvidence, ApiWorld } from "#api/world";
+import type { ApiEvidence, ApiSnapshots, ApiWorld } from "#api/world";
 import { adaptationRows } from "#intake/write-back";
 import { Fault } from "#model/fault";
 import { nameOfLink } from "#model/objects";
 import { toWire } from "#model/wire";
+import { policiesOf } from "#policy/snapshot";
 
 const defaultLimit = 100;
 const Page = Type.Object({
@@ -102,6 +104,38 @@ export function decisionRoutes(router: ApiRouter, world: ApiWorld): void {
   );
 
   if (evidence !== undefined) evidenceRoutes(router, evidence);
+  if (world.snapshots !== undefined) snapshotRoutes(router, world.snapshots);
+}
+
+/** What a decision was made of, to be made again elsewhere: the whole fleet stands in it, so operators only. */
+function snapshotRoutes(router: ApiRouter, snapshots: ApiSnapshots): void {
+  const find = async (id: string) => {
+    const snapshot = await snapshots.read(id);
+    if (snapshot === undefined) throw new Fault("object.unknown", { kind: "snapshot", id });
+    return snapshot;
+  };
+  router.get("/v1/decisions/:id/snapshot", byId("operate"), async ({ params }) => find(params.id));
+  router.get(
+    "/v1/decisions/:id/policies",
+    byId("operate"),
+    async ({ params }): Promise<{ items: readonly DecidedPolicy[] }> => {
+      const wanted = policiesOf(await find(params.id));
+      const found = await Promise.all(wanted.map((one) => snapshots.policy(one)));
+      return {
+        items: found.flatMap((one) =>
+          one === undefined
+            ? []
+            : {
+                owner: one.owner,
+                policy_digest: one.policyDigest,
+                data_digest: one.dataDigest,
+                wasm_gz_base64: gzipSync(one.wasm).toString("base64"),
+                data: one.data,
+              },
+        ),
+      };
+    },
+  );
 }
 
 function evidenceRoutes(router: ApiRouter, evidence: ApiEvidence): void {

@@ -179,7 +179,7 @@ async function passOn(journal: Journal, environment: EnvironmentRecord, nowMs: M
 
 export const Params = Type.Object({ id: Type.String({ minLength: 1, maxLength: 128 }) });
 /** Options of a route that names one object. */
-export function byId(access: "read" | "declare") {
+export function byId(access: "declare" | "operate" | "read") {
   return { config: { access }, schema: { params: Params } } as const;
 }
 

@@ -1,10 +1,15 @@
-/** `drover support`: everything that helps to understand a shepherd elsewhere, in one file, without secrets. */
-import { writeFileSync } from "node:fs";
+/**
+ * `drover support`: everything that helps to understand a shepherd elsewhere, in one file, without secrets; `drover
+ * replay`: decides again, elsewhere and offline, what that file holds.
+ */
+import { readFileSync, writeFileSync } from "node:fs";
 import type { Command } from "commander";
-import { path } from "#api/client";
-import type { EventView, OperationView, Status, StepView } from "#api/contract";
+import { ProblemError, path } from "#api/client";
+import type { DecidedPolicy, EventView, OperationView, Status, StepView } from "#api/contract";
 import { type Context, define, exitCodes, type Streams, wholeNumber } from "#cli/command";
 import { clean, show } from "#cli/output";
+import { type Bundle, keyOf, type Replayed, replayBundle } from "#cli/replay-bundle";
+import { type DecisionSnapshot, policiesOf } from "#policy/snapshot";
 
 /** Never leaves the machine: by its name, wherever it stands. What is called a digest or a hash is none. */
 const secretName =
@@ -13,18 +18,21 @@ const removed = "[removed]";
 const pageSize = 5_000;
 
 export function addSupport(program: Command, streams: Streams): void {
-  define<[string], { readonly events: number }>(program, streams, {
+  define<[string], { readonly events: number; readonly snapshots: number }>(program, streams, {
     name: "support",
     summary:
       "write a support bundle: status, operations, questions, decisions with their inputs, events, numbers",
     description:
-      "One JSON file. Decisions in it can be decided again elsewhere: they carry exactly what policy saw.",
+      "One JSON file. The newest decisions in it carry the facts and policies that made them: `drover replay` decides\nthem again elsewhere, without this shepherd and its hosts.",
     setUp: (command) =>
       command
         .argument("<file>")
-        .option("--events <count>", "how many of the newest events", wholeNumber, 2_000),
+        .option("--events <count>", "how many of the newest events", wholeNumber, 2_000)
+        .option("--snapshots <count>", "how many decisions can be decided again", wholeNumber, 20),
     async action(context, options, file) {
-      const bundle = withoutSecrets(await collect(context, options.events));
+      const told = withoutSecrets(await collect(context, options.events));
+      // Secrets never were in these; their digests would not be those of a changed text.
+      const bundle = { ...(told as object), ...(await snapshotsOf(context, options.snapshots)) };
       const text = `${JSON.stringify(bundle, undefined, 1)}\n`;
       writeFileSync(file, text, { mode: 0o600, flag: "wx" });
       const shown = { file, bytes: text.length };
@@ -37,6 +45,69 @@ export function addSupport(program: Command, streams: Streams): void {
       return exitCodes.ok;
     },
   });
+}
+
+export function addReplay(program: Command, streams: Streams): void {
+  define<[string, string | undefined], Record<string, never>>(program, streams, {
+    name: "replay",
+    remote: false,
+    summary: "decide again what a support bundle holds, offline, and compare",
+    description:
+      "Plans and judges with the facts and policies of then. Without a decision's id: all of them. Exit 1 when an answer\nor a plan is another one now. What is asked for is only this file: no shepherd, no host.",
+    setUp: (command) =>
+      command.argument("<bundle>", "what `drover support` wrote").argument("[decision]", "its id"),
+    async action(context, _options, file, decision) {
+      const replayed = await replayBundle(readFileSync(file, "utf8"), { file, decision });
+      show(context, { replayed }, () => replayed.map(inWords).join("\n"));
+      return replayed.every(({ same }) => same) ? exitCodes.ok : exitCodes.fault;
+    },
+  });
+}
+
+function inWords({ request, kind, effect, code, plan, same, differences }: Replayed): string {
+  const head = `${same ? "same   " : "differs"} ${clean(request)} ${kind}: ${effect} (${code})`;
+  const planned =
+    plan === undefined ? "no plan" : `plan ${plan.digest.slice(0, 12)}: ${plan.actions}`;
+  return [`${head}, ${planned}`, ...differences.map((line) => `        ${clean(line)}`)].join("\n");
+}
+
+/** The newest decisions that the shepherd still can tell whole, and each policy once. */
+async function snapshotsOf(
+  { client }: Context,
+  count: number,
+): Promise<Pick<Bundle, "snapshots" | "policies">> {
+  const { items } = await client.get<{ items: { id: string }[] }>("/v1/decisions", {
+    query: { limit: 1_000 },
+  });
+  const snapshots: DecisionSnapshot[] = [];
+  const policies = new Map<string, DecidedPolicy>();
+  for (const { id } of items) {
+    if (snapshots.length >= count) break;
+    if (snapshots.some(({ decisions }) => decisions.some((one) => one.id === id))) continue;
+    const snapshot = await orNothing(
+      client.get<DecisionSnapshot>(path`/v1/decisions/${id}/snapshot`),
+    );
+    if (snapshot === undefined) continue;
+    snapshots.push(snapshot);
+    if (policiesOf(snapshot).every((one) => policies.has(keyOf(one)))) continue;
+    const used = await client.get<{ items: DecidedPolicy[] }>(path`/v1/decisions/${id}/policies`);
+    for (const one of used.items) {
+      const of = { owner: one.owner, policyDigest: one.policy_digest, dataDigest: one.data_digest };
+      policies.set(keyOf(of), one);
+    }
+  }
+  return { snapshots, policies: [...policies.values()] };
+}
+
+/** What is not kept, or not for this caller's eyes, is left out. */
+async function orNothing<T>(asked: Promise<T>): Promise<T | undefined> {
+  try {
+    return await asked;
+  } catch (error) {
+    if (error instanceof ProblemError && (error.status === 404 || error.status === 403))
+      return undefined;
+    throw error;
+  }
 }
 
 async function collect({ client }: Context, events: number): Promise<unknown> {

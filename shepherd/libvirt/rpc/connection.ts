@@ -22,6 +22,7 @@ import { RpcStream, type RpcStreamOptions } from "#libvirt/rpc/streams";
 import { XdrReader, XdrWriter } from "#libvirt/rpc/xdr";
 import { Fault } from "#model/fault";
 import type { Ms } from "#model/units";
+import { inChildSpan } from "#ports/tracing";
 
 export interface ConnectionOptions {
   /** The server-side URI, such as `qemu:///system`. */
@@ -137,7 +138,9 @@ export class RpcConnection {
     args: Args,
     options: CallOptions = {},
   ): Promise<Result> {
-    return this.#enqueue(procedure, args, options, undefined);
+    return inChildSpan(`libvirt ${procedure.name}`, {}, () =>
+      this.#enqueue(procedure, args, options, undefined),
+    );
   }
 
   /**
