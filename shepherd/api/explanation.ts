@@ -15,6 +15,8 @@ import type { OwedObligation } from "#model/obligation";
 import type { Cost, Operation, Plan, StepRecord } from "#model/plan";
 import type { Consent, Decision, Finding, Request } from "#model/request";
 import { toWire } from "#model/wire";
+import { demandsOf, demandText, saidYes } from "#policy/approvers";
+import { tookOf } from "#policy/move-samples";
 import type { Journal } from "#ports/store";
 
 interface Story {
@@ -173,6 +175,11 @@ function renderApproval({ approval }: Story): string[] {
   return [
     `Approval  ${state}${outcome === undefined ? "" : `: ${inert(outcome)}`}`,
     `${label("wanted")}${needs} of ${wantedBy.join(", ")}, for plan ${short(approval.planDigest)}, until ${time(expiresAtMs)}`,
+    ...demandsOf(approval).map((demand) => {
+      const people = saidYes(demand, votes);
+      const who = people.length === 0 ? "nobody yet" : people.join(", ");
+      return `${label("for")}${inert(demandText(demand))}; it has ${inert(who)}`;
+    }),
     ...votes.map(
       ({ by, verdict, reason, atMs }) =>
         `${label(verdict === "approve" ? "yes" : "no")}${inert(by)} at ${time(atMs)}: ${inert(reason)}`,
@@ -254,7 +261,7 @@ function renderFinding(finding: Finding, sources: ReadonlyMap<string, RuleSource
   ].join("");
 }
 
-function renderPlan({ plan, operation, names }: Story): string[] {
+function renderPlan({ plan, operation, steps, names }: Story): string[] {
   if (plan === undefined) return ["Plan      none: nothing was changed"];
   const measured = operation?.measured;
   const { runnersUp, refusedBy } = plan.explanation;
@@ -263,10 +270,26 @@ function renderPlan({ plan, operation, names }: Story): string[] {
     ...plan.actions.map((action) => `          ${renderAction(action, names)}`),
     `predicted ${cost(plan.cost)}`,
     `measured  ${measured === undefined ? "not yet" : cost(measured)}`,
+    ...renderMoves(plan, steps, names),
     ...runnersUp.map((other) => `not       ${other.hostId} (score ${other.score.toFixed(3)})`),
     ...Object.entries(refusedBy).map(([reason, count]) => `refused   ${count} hosts: ${reason}`),
     "",
   ];
+}
+
+/** Of several machines each by itself: what it was predicted to take, and what its own steps took. */
+function renderMoves(plan: Plan, steps: Story["steps"], names: Story["names"]): string[] {
+  const moves = plan.actions.filter((action) => action.kind === "move_machine");
+  if (moves.length < 2) return [];
+  return moves.flatMap((move) => {
+    const name = names.get(move.machineId) ?? short(move.machineId);
+    const took = tookOf(steps.filter((step) => step.name.startsWith(`${name}: `)));
+    const wave = move.wave === undefined ? "" : `wave ${move.wave + 1}, `;
+    return [
+      `          ${name}: ${wave}predicted ${cost(move.cost)}`,
+      ...(took === undefined ? [] : [`          ${name}: measured ${cost(took)}`]),
+    ];
+  });
 }
 
 function renderOperation({ operation, steps }: Story): string[] {
@@ -303,8 +326,16 @@ function consentTime(consent: Consent): string {
   return `${consent.durationMs.toFixed(1)} ms`;
 }
 
-function cost({ durationMs, bytes, downtimeMs }: Cost): string {
-  return `${duration(durationMs)}, ${(bytes / 2 ** 20).toFixed(1)} MiB copied, ${Math.round(downtimeMs)} ms down`;
+function cost({ durationMs, bytes, downtimeMs, band }: Cost): string {
+  const mib = (count: number) => (count / 2 ** 20).toFixed(1);
+  const ms = (count: number) => String(Math.round(count));
+  const span = (of: readonly [number, number] | undefined, text: (value: number) => string) =>
+    of === undefined ? "" : ` (${text(of[0])} to ${text(of[1])})`;
+  return [
+    `${duration(durationMs)}${span(band?.durationMs, duration)}`,
+    `${mib(bytes)} MiB copied${span(band?.bytes, mib)}`,
+    `${ms(downtimeMs)} ms down${span(band?.downtimeMs, ms)}`,
+  ].join(", ");
 }
 
 function duration(ms: number): string {

@@ -338,6 +338,8 @@ export const RequestBody = Type.Object(
         peer: Type.Optional(Name),
         rate_mbps: Type.Optional(RateMbps),
         site: Type.Optional(Label),
+        host: Type.Optional(Label),
+        within_s: Type.Optional(Type.Integer({ minimum: 1, maximum: 2_592_000 })),
         machines: Type.Optional(MachineCount),
         links: Type.Optional(
           Type.Array(
@@ -378,6 +380,7 @@ export const TokenBody = Type.Object(
       Type.Literal("reader"),
       Type.Literal("stack"),
     ]),
+    human: Type.Optional(Name),
   },
   closed,
 );

@@ -173,3 +173,40 @@ function cut(text: string, width: number): string {
 function sum(numbers: readonly number[]): number {
   return numbers.reduce((total, number) => total + number, 0);
 }
+
+type Span = readonly [number, number];
+/** A predicted or measured cost, as the API gives it. */
+export interface ShownCost {
+  readonly duration_ms: number;
+  readonly bytes: number;
+  readonly downtime_ms: number;
+  readonly band?:
+    | { readonly duration_ms: Span; readonly bytes: Span; readonly downtime_ms: Span }
+    | undefined;
+}
+
+/** `3.20 s (2.81 s to 4.02 s), 120 MiB copied (101 to 140), 61 ms down (40 to 90)`; without a band the middles alone. */
+export function predictedText({ duration_ms, bytes, downtime_ms, band }: ShownCost): string {
+  const mib = (count: number) => String(Math.round(count / 2 ** 20));
+  const ms = (count: number) => String(Math.round(count));
+  const span = (of: Span | undefined, text: (value: number) => string) =>
+    of === undefined ? "" : ` (${text(of[0])} to ${text(of[1])})`;
+  return [
+    `${seconds(duration_ms)}${span(band?.duration_ms, seconds)}`,
+    `${mib(bytes)} MiB copied${span(band?.bytes, mib)}`,
+    `${ms(downtime_ms)} ms down${span(band?.downtime_ms, ms)}`,
+  ].join(", ");
+}
+
+/** Which measured figures lie outside of the band that was told; "within the band" when none does. */
+export function comparedText(predicted: ShownCost, measured: ShownCost): string {
+  const { band } = predicted;
+  if (band === undefined) return "";
+  const figures = { duration_ms: "time", bytes: "bytes", downtime_ms: "downtime" } as const;
+  const outside = Object.entries(figures).flatMap(([figure, word]) => {
+    const [low, high] = band[figure as keyof typeof figures];
+    const value = measured[figure as keyof typeof figures];
+    return value < low ? [`${word} below`] : value > high ? [`${word} above`] : [];
+  });
+  return outside.length === 0 ? "within the band" : `outside the band: ${outside.join(", ")}`;
+}

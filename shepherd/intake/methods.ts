@@ -41,6 +41,7 @@ export type Ask = Pick<
   | "declares"
   | "words"
   | "leaseMs"
+  | "withinMs"
   | "reason"
 >;
 
@@ -98,6 +99,8 @@ const fields = {
   /** Thirty days (docs/guest-protocol.md). */
   lease_s: { type: "integer", min: 1, max: 2_592_000 },
   in_s: { type: "integer", min: 0, max: 31_536_000 },
+  /** A move has to have ended by then, or it does not begin. */
+  within_s: { type: "integer", min: 1, max: 2_592_000 },
   for_s: { type: "integer", min: 1, max: 31_536_000 },
   machines: { type: "integer", min: 0, max: 1_024 },
   /** At most so many links in one call. */
@@ -107,6 +110,7 @@ const fields = {
   peer: { type: "text", min: 1, max: 128 },
   network: { type: "text", min: 1, max: 128 },
   site: { type: "text", min: 1, max: 128 },
+  host: { type: "text", min: 1, max: 128 },
   /** Cut, not refused. */
   reason: { type: "text", min: 0, max: Number.POSITIVE_INFINITY },
 } as const satisfies Record<string, FieldRule>;
@@ -117,7 +121,7 @@ const sizes = ["vcpus", "cpu_percent", "memory_mib"] as const;
 const known: Record<Method, readonly FieldName[]> = {
   resize: [...sizes, "group", "lease_s", "reason"],
   rate: ["peer", "network", "rate_mbps", "lease_s", "reason"],
-  move: ["site", "group", "lease_s", "reason"],
+  move: ["site", "host", "group", "within_s", "lease_s", "reason"],
   scale: ["group", "machines", "lease_s", "reason"],
   topology: ["group", "links", "lease_s", "reason"],
   release: ["group", "reason"],
@@ -149,6 +153,8 @@ export function guestCall(
   scope: Scope,
 ): Call {
   const read = readParams(method, params);
+  // Hosts are nothing that guests know of.
+  if (read.host !== undefined) throw invalid("host", "is not for guests; name a site");
   if (read.group !== undefined) {
     if (read.group !== self.spec.group) {
       throw new Fault("request.not_yours", {
@@ -182,6 +188,8 @@ export function operatorCall(
   const read = readParams(method, params);
   const { machine } = about;
   const group = about.group ?? read.group;
+  const isWhole = method === "move" && machine === undefined && group === undefined;
+  if (isWhole) return callFor(method, read, movable(scope), scope);
   if ((machine === undefined) === (group === undefined)) {
     throw invalid("machine", "name either a machine or a group");
   }
@@ -196,6 +204,15 @@ export function operatorCall(
     );
   }
   return callFor(method, read, [found], scope);
+}
+
+/** The whole environment, as far as it is anywhere yet. */
+function movable({ environment, machines }: Scope): readonly MachineRecord[] {
+  const placed = machines.filter(({ effective }) => effective.hostId !== "");
+  if (placed.length === 0) {
+    throw invalid("environment", `${environment.spec.name} has no machine that could move`);
+  }
+  return placed;
 }
 
 function callFor(
@@ -215,10 +232,11 @@ function callFor(
       });
     }
     case "move": {
-      const siteId = params.site;
-      if (siteId === undefined) throw invalid("site", "is missing");
+      const { site: siteId, host: hostId } = params;
+      if (siteId === undefined && hostId === undefined) throw invalid("site", "is missing");
+      const to = { ...(siteId && { siteId }), ...(hostId && { hostId }) };
       return requestFor("move", params, scope, {
-        machines: machines.map(({ id }) => ({ machineId: id, siteId })),
+        machines: machines.map(({ id }) => ({ machineId: id, ...to })),
       });
     }
     case "rate":
@@ -269,6 +287,7 @@ function requestFor(
       ...(about.words === undefined ? {} : { words: about.words }),
       ...(params.group === undefined ? {} : { group: params.group }),
       ...(params.lease_s === undefined ? {} : { leaseMs: params.lease_s * 1_000 }),
+      ...(params.within_s === undefined ? {} : { withinMs: params.within_s * 1_000 }),
       reason: inert(params.reason ?? ""),
     },
   };

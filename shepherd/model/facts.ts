@@ -15,7 +15,7 @@ import type {
   Sizing,
   VolumeRecord,
 } from "#model/objects";
-import type { Reservation } from "#model/plan";
+import type { MoveBasis, Reservation } from "#model/plan";
 import type { Decision, RequestKind, SubjectType } from "#model/request";
 import type { Lend } from "#model/site";
 import type {
@@ -105,6 +105,16 @@ export interface RecentMove {
   readonly downtimeMs: Ms;
   readonly outcome: "running" | "done" | "failed";
 }
+/** What a move took, beside what it was predicted from. */
+export interface MoveSample {
+  readonly machineId: MachineId;
+  readonly fromSiteId: SiteId;
+  readonly toSiteId: SiteId;
+  readonly basis: MoveBasis;
+  readonly bytes: Bytes;
+  readonly durationMs: Ms;
+  readonly downtimeMs: Ms;
+}
 export interface Hold {
   readonly scope: "everything" | { readonly siteId: SiteId } | { readonly environmentId: string };
   readonly by: string;
@@ -145,4 +155,6 @@ export interface Facts {
   readonly constraints?: readonly ConstraintRecord[] | undefined;
   /** Measured rate between two sites (or inside one), key `a>b`; absent = the default of the planner. */
   readonly siteRates: Readonly<Record<string, Mbps>>;
+  /** What moves lately took, newest first; absent: none was measured. */
+  readonly moveSamples?: readonly MoveSample[] | undefined;
 }

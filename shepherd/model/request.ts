@@ -38,6 +38,8 @@ export interface Subject {
   readonly type: SubjectType;
   /** Name of the token or socket principal (`local-root`), or the machine's name for a guest. */
   readonly name: string;
+  /** The person behind the token, where it names one. */
+  readonly human?: string | undefined;
   /** The machine whose channel it came through. */
   readonly machineId?: MachineId | undefined;
   readonly roles: readonly string[];

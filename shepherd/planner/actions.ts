@@ -5,6 +5,7 @@
  */
 import type { Facts } from "#model/facts";
 import type { PlanAction } from "#model/plan";
+import type { Declared } from "#model/request";
 import type { VolumeId } from "#model/units";
 import type { Placed } from "#planner/assignment";
 import { fixedCost, measured } from "#planner/cost";
@@ -18,11 +19,12 @@ const order: Record<PlanAction["kind"], number> = {
   set_memory: 4,
   apply_network: 5,
   set_rate: 6,
-  set_vcpus: 7,
-  set_cpu_percent: 8,
-  sweep_host: 9,
-  destroy_machine: 10,
-  remove_volume: 11,
+  grow_volume: 7,
+  set_vcpus: 8,
+  set_cpu_percent: 9,
+  sweep_host: 10,
+  destroy_machine: 11,
+  remove_volume: 12,
 };
 
 /** Stable: actions of one kind keep the order of their machines' names. */
@@ -56,7 +58,8 @@ export function placementActions({ target, host, move }: Placed): readonly PlanA
       fromSiteId: machine.effective.siteId,
       toHostId: host.id,
       toSiteId: host.siteId,
-      cost: move,
+      ...(move.basis === undefined ? {} : { basis: move.basis }),
+      cost: move.cost,
     },
     ...cardActions(target, host.id),
     ...restartActions(target, host.id),
@@ -166,6 +169,22 @@ export function destroyActions(targets: readonly Target[]): readonly PlanAction[
     ...stopOf(machine),
     cost: fixedCost(machine.effective.hostId === "" ? 0 : measured.destroyMs),
   }));
+}
+
+/** Volumes whose new word is larger than what lies on their host; one that lies nowhere yet is made as large as that. */
+export function growActions(
+  words: NonNullable<Declared["volumes"]>,
+  facts: Pick<Facts, "volumes">,
+): readonly PlanAction[] {
+  return words.flatMap(({ id: volumeId, spec }) => {
+    const effective = facts.volumes.find(({ id }) => id === volumeId)?.effective;
+    if (effective === undefined || effective.hostId === "") return [];
+    const { hostId, sizeGib: fromGib } = effective;
+    const toGib = spec.sizeGib;
+    if (toGib <= fromGib) return [];
+    const cost = fixedCost(measured.growVolumeMs);
+    return [{ kind: "grow_volume" as const, volumeId, hostId, fromGib, toGib, cost }];
+  });
 }
 
 /** Volumes that facts do not know are gone already. */

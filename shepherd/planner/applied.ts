@@ -32,7 +32,14 @@ export function applied(facts: Facts, request: Request, plan: Pick<Plan, "action
         version: Math.max(1, link.version),
       }))
       .filter(({ id }) => rates.get(id) !== 0),
-    volumes: declared.volumes.filter(({ id }) => !gone.has(id)),
+    volumes: declared.volumes
+      .filter(({ id }) => !gone.has(id))
+      .map((volume) => {
+        const word = request.declares?.volumes?.find(({ id }) => id === volume.id);
+        if (word === undefined) return volume;
+        const { sizeGib } = word.spec;
+        return { ...volume, spec: word.spec, effective: { ...volume.effective, sizeGib } };
+      }),
     groups: declared.groups.map((group) => {
       const word = request.declares?.group;
       const spec = word?.id === group.id ? word.spec : group.spec;

@@ -7,7 +7,8 @@ import type { Facts, HostFacts } from "#model/facts";
 import type { Cost, RunnerUp } from "#model/plan";
 import type { Limits } from "#model/request";
 import type { HostId, MachineId, SiteId } from "#model/units";
-import { defaultSiteRateMbps, moveCost, noCost, siteRateKey } from "#planner/cost";
+import { noCost, siteRateKey } from "#planner/cost";
+import { type PredictedMove, predictMove } from "#planner/prediction";
 import {
   type Amounts,
   add,
@@ -26,6 +27,7 @@ import { compareText, type Target } from "#planner/target";
 
 /** Why a host was not taken; the words of `refusedBy`. */
 export type RefusalReason =
+  | "not_asked_for"
   | "volume_elsewhere"
   | "degraded"
   | "draining"
@@ -46,8 +48,9 @@ export interface Placed {
   readonly target: Target;
   readonly host: HostFacts;
   /** Undefined: it stays, or is new. */
-  readonly move: Cost | undefined;
+  readonly move: Predicted | undefined;
 }
+type Predicted = Pick<PredictedMove, "cost"> & Partial<PredictedMove>;
 export type Assignment =
   | {
       readonly kind: "assigned";
@@ -74,7 +77,7 @@ const reasonOf: Record<Dimension, RefusalReason> = {
 interface Option {
   readonly target: Target;
   readonly room: HostRoom;
-  readonly cost: Cost;
+  readonly predicted: Predicted;
   readonly score: number;
 }
 
@@ -110,7 +113,7 @@ class Search {
   readonly #options: PlacementOptions;
   readonly #rooms: ReadonlyMap<HostId, HostRoom>;
   readonly #hostOf = new Map<MachineId, HostId>();
-  readonly #moves = new Map<MachineId, Cost>();
+  readonly #moves = new Map<MachineId, Predicted>();
   readonly #chosen: RunnerUp[] = [];
   #runnersUp: RunnerUp[] = [];
   #refusals = new Map<HostId, RefusalReason>();
@@ -125,8 +128,9 @@ class Search {
     }
   }
 
-  mustBePlaced({ machine, siteId, leaves }: Target): boolean {
+  mustBePlaced({ machine, siteId, hostId, leaves }: Target): boolean {
     if (machine.effective.hostId === "" || leaves === true) return true;
+    if (hostId !== undefined && hostId !== machine.effective.hostId) return true;
     return siteId !== undefined && siteId !== this.#siteOf(machine.effective.hostId);
   }
 
@@ -163,7 +167,7 @@ class Search {
     if (best === undefined) return false;
     const { machine } = best.target;
     this.#hostOf.set(machine.id, best.room.host.id);
-    if (machine.effective.hostId !== "") this.#moves.set(machine.id, best.cost);
+    if (machine.effective.hostId !== "") this.#moves.set(machine.id, best.predicted);
     this.#chosen.push({ hostId: best.room.host.id, score: best.score });
     this.#runnersUp = others
       .slice(0, maxRunnersUp)
@@ -217,10 +221,11 @@ class Search {
     const options: Option[] = [];
     for (const room of this.#rooms.values()) {
       if (room.host.id === this.#hostOf.get(target.machine.id)) continue;
-      const cost = this.#costTo(target, room.host);
+      const predicted = this.#costTo(target, room.host);
+      const { cost } = predicted;
       const reason = this.#refuses(target, room, cost);
       if (reason === undefined) {
-        options.push({ target, room, cost, score: this.#scoreAt(target, room, cost) });
+        options.push({ target, room, predicted, score: this.#scoreAt(target, room, cost) });
       } else if (record) {
         this.#refusals.set(room.host.id, reason);
       }
@@ -230,6 +235,7 @@ class Search {
 
   #refuses(target: Target, room: HostRoom, cost: Cost): RefusalReason | undefined {
     const { host } = room;
+    if (target.hostId !== undefined && target.hostId !== host.id) return "not_asked_for";
     if (!this.#allowedSites(target).has(host.siteId)) return "site_not_allowed";
     if (this.#options.deniedSites.has(host.siteId)) return "owner_denied";
     if (this.#isAvoided(target, host)) return "policy_avoids";
@@ -332,17 +338,21 @@ class Search {
     return subtract(this.#sizeOf(target), this.#takenBy(target));
   }
 
-  #costTo(target: Target, host: HostFacts): Cost {
+  #costTo(target: Target, host: HostFacts): Predicted {
     const { machine } = target;
-    if (machine.effective.hostId === "") return noCost;
+    if (machine.effective.hostId === "") return { cost: noCost };
     const { limits } = this.#options;
     const from = this.#siteOf(machine.effective.hostId) ?? machine.effective.siteId;
-    const rate = this.#facts.siteRates[siteRateKey(from, host.siteId)] ?? defaultSiteRateMbps;
-    return moveCost({
+    return predictMove({
+      machineId: machine.id,
+      fromSiteId: from,
+      toSiteId: host.siteId,
       memoryMib: target.live.memoryMib,
       load: this.#facts.loads[machine.id],
-      rateMbps: Math.min(rate, limits.maxMbps ?? rate),
+      siteRateMbps: this.#facts.siteRates[siteRateKey(from, host.siteId)],
+      maxMbps: limits.maxMbps,
       maxDowntimeMs: limits.maxDowntimeMs,
+      samples: this.#facts.moveSamples ?? [],
     });
   }
 

@@ -4,7 +4,7 @@
  * downtime limit. Every constant names where it was measured; sensing replaces them as soon as it knows better.
  */
 import type { MachineLoad } from "#model/facts";
-import type { Cost } from "#model/plan";
+import type { Band, Cost } from "#model/plan";
 import type { Mbps, Mib, Ms } from "#model/units";
 
 /**
@@ -25,6 +25,7 @@ export const measured = {
   /** Powered off and started again; the guest's own boot is not counted (destroy and create, put together). */
   restartMs: 4_300,
   removeVolumeMs: 100,
+  growVolumeMs: 200,
   /** Plugging or unplugging one card, with its bridge and port. */
   setNetworksMs: 700,
   /** Connections, the five phases and the disk mirror's start, apart from the bytes: fastest whole move seen (lab.md). */
@@ -52,14 +53,33 @@ export function fixedCost(durationMs: Ms): Cost {
 
 /** Actions run one after the other; downtimes of different machines are not added but the worst is shown. */
 export function totalCost(costs: readonly Cost[]): Cost {
-  return costs.reduce<Cost>(
-    (total, cost) => ({
-      durationMs: total.durationMs + cost.durationMs,
-      bytes: total.bytes + cost.bytes,
-      downtimeMs: Math.max(total.downtimeMs, cost.downtimeMs),
+  const total = costs.reduce<Cost>(
+    (sum, cost) => ({
+      durationMs: sum.durationMs + cost.durationMs,
+      bytes: sum.bytes + cost.bytes,
+      downtimeMs: Math.max(sum.downtimeMs, cost.downtimeMs),
     }),
     noCost,
   );
+  if (costs.every(({ band }) => band === undefined)) return total;
+  // What has no band of its own takes what it takes.
+  const ends = (end: 0 | 1) => {
+    const at = (cost: Cost, figure: keyof Band) => cost.band?.[figure][end] ?? cost[figure];
+    return {
+      durationMs: costs.reduce((sum, cost) => sum + at(cost, "durationMs"), 0),
+      bytes: costs.reduce((sum, cost) => sum + at(cost, "bytes"), 0),
+      downtimeMs: costs.reduce((most, cost) => Math.max(most, at(cost, "downtimeMs")), 0),
+    };
+  };
+  const [low, high] = [ends(0), ends(1)];
+  return {
+    ...total,
+    band: {
+      durationMs: [low.durationMs, high.durationMs],
+      bytes: [low.bytes, high.bytes],
+      downtimeMs: [low.downtimeMs, high.downtimeMs],
+    },
+  };
 }
 
 /** A live move of memory and of the machine's own disk layer. Without convergence the downtime says so. */

@@ -11,6 +11,7 @@ import type { Limits, Request } from "#model/request";
 import type { Digest, Ms, PlanId, SiteId } from "#model/units";
 import {
   destroyActions,
+  growActions,
   inOrder,
   networkActions,
   placementActions,
@@ -21,6 +22,9 @@ import {
 import { assign } from "#planner/assignment";
 import { boundsRefusal } from "#planner/bounds";
 import { totalCost } from "#planner/cost";
+import { costOfWaves, inWaves } from "#planner/move-order";
+import { latestMs } from "#planner/prediction";
+import { roomOf } from "#planner/room";
 import { linkTargetsOf, type Target, targetsOf } from "#planner/target";
 import { uplinkRefusal } from "#planner/uplinks";
 
@@ -73,7 +77,13 @@ export function plan(
     case "move":
     case "scale":
     case "topology":
-      return planPlaced(targets, rateActions(links), facts, options);
+      return planPlaced(
+        request,
+        targets,
+        [...rateActions(links), ...growActions(request.declares?.volumes ?? [], facts)],
+        facts,
+        options,
+      );
   }
 }
 
@@ -108,15 +118,18 @@ export function sealPlan(
 }
 
 function planPlaced(
+  request: Request,
   all: readonly Target[],
-  rates: readonly PlanAction[],
+  others: readonly PlanAction[],
   facts: Facts,
   options: PlanOptions,
 ): PlanDraft | PlanRefusal {
   const targets = all.filter(({ remove }) => remove !== true);
   const leaving = destroyActions(all.filter(({ remove }) => remove === true));
   const refusal =
-    firstOf(targets, ceilingRefusal) ?? firstOf(targets, (t) => stateRefusal(t, facts));
+    firstOf(targets, ceilingRefusal) ??
+    firstOf(targets, (t) => stateRefusal(t, facts)) ??
+    growRefusal(others, facts);
   if (refusal !== undefined) return refusal;
   const assignment = assign(targets, facts, {
     limits: options.limits ?? {},
@@ -124,16 +137,42 @@ function planPlaced(
   });
   if (assignment.kind === "nowhere") return nowhere(assignment.target, assignment.refusedBy);
   const { chosen, runnersUp, refusedBy } = assignment;
-  const full = uplinkRefusal(
-    [...assignment.placed.flatMap(placementActions), ...rates, ...leaving],
-    facts,
-  );
+  const placing = assignment.placed.flatMap(placementActions);
+  const full = uplinkRefusal([...placing, ...others, ...leaving], facts);
   if (full !== undefined) return full;
-  return draft([...assignment.placed.flatMap(placementActions), ...rates, ...leaving], {
+  const moves = inWaves(placing.filter(isMove), facts);
+  const staying = placing.filter((action) => !isMove(action));
+  const drafted = draft([...moves, ...staying, ...others, ...leaving], {
     chosen,
     runnersUp,
     refusedBy,
   });
+  return deadlineRefusal(drafted, request, facts.nowMs) ?? drafted;
+}
+
+/** It would begin now; what its band says at the worst has to have ended in time. */
+function deadlineRefusal(
+  { cost }: PlanDraft,
+  { withinMs, receivedAtMs }: Request,
+  nowMs: Ms,
+): PlanRefusal | undefined {
+  if (withinMs === undefined) return undefined;
+  const leftMs = receivedAtMs + withinMs - nowMs;
+  const neededMs = latestMs(cost);
+  if (neededMs <= leftMs) return undefined;
+  const text = (ms: Ms) => `${(ms / 1_000).toFixed(1)} s`;
+  const fromMs = cost.band?.durationMs[0] ?? cost.durationMs;
+  return {
+    kind: "refused",
+    code: "placement.deadline",
+    message: `It would take ${text(cost.durationMs)}, between ${text(fromMs)} and ${text(neededMs)}, and ${text(Math.max(0, leftMs))} are left; nothing was begun.`,
+    nearest: { within_s: Math.ceil((neededMs + nowMs - receivedAtMs) / 1_000) },
+    refusedBy: { deadline: 1 },
+  };
+}
+
+function isMove(action: PlanAction): action is Extract<PlanAction, { kind: "move_machine" }> {
+  return action.kind === "move_machine";
 }
 
 function draft(
@@ -141,10 +180,15 @@ function draft(
   explanation: Plan["explanation"] = { chosen: [], runnersUp: [], refusedBy: {} },
 ): PlanDraft {
   const ordered = inOrder(actions);
+  const moves = ordered.filter(isMove);
+  const others = ordered.filter((action) => !isMove(action));
   return {
     kind: "planned",
     actions: ordered,
-    cost: totalCost(ordered.map((action) => action.cost)),
+    cost: totalCost([
+      ...(moves.length > 1 ? [costOfWaves(moves)] : moves.map((move) => move.cost)),
+      ...others.map((action) => action.cost),
+    ]),
     explanation,
   };
 }
@@ -198,7 +242,29 @@ function stateRefusal({ machine }: Target, facts: Facts): PlanRefusal | undefine
   };
 }
 
+/** A volume grows where it lies, or not at all. */
+function growRefusal(actions: readonly PlanAction[], facts: Facts): PlanRefusal | undefined {
+  const rooms = roomOf(facts);
+  for (const action of actions) {
+    if (action.kind !== "grow_volume") continue;
+    const { volumeId, hostId, fromGib, toGib } = action;
+    const freeBytes = rooms.get(hostId)?.free.diskBytes ?? 0;
+    const freeGib = Math.max(0, Math.floor(freeBytes / 2 ** 30));
+    if (toGib - fromGib <= freeGib) continue;
+    const name = facts.volumes.find(({ id }) => id === volumeId)?.spec.name ?? volumeId;
+    return {
+      kind: "refused",
+      code: "placement.no_host_fits",
+      message: `Volume ${name} cannot grow from ${fromGib} to ${toGib} GiB: its host has room for ${freeGib} GiB more.`,
+      nearest: { size_gib: fromGib + freeGib },
+      refusedBy: { lacks_disk: 1 },
+    };
+  }
+  return undefined;
+}
+
 const reasonWords: Record<string, string> = {
+  not_asked_for: "not the one asked for",
   degraded: "not answering",
   draining: "draining",
   site_not_allowed: "outside its sites",

@@ -5,7 +5,7 @@
 import type { Facts, ObservedMachine } from "#model/facts";
 import type { LinkRecord, MachineRecord, MachineSpec, NicSpec, Sizing } from "#model/objects";
 import type { Request } from "#model/request";
-import type { Mbps, SiteId, VolumeId } from "#model/units";
+import type { HostId, Mbps, SiteId, VolumeId } from "#model/units";
 import { hasCards } from "#planner/cards";
 
 export const sizingAttributes = ["vcpus", "cpuPercent", "memoryMib"] as const;
@@ -21,6 +21,8 @@ export interface Target {
   readonly touched: readonly SizingAttribute[];
   /** The site it must be at; undefined = wherever it may live. */
   readonly siteId: SiteId | undefined;
+  /** The host it must be on; undefined = any. */
+  readonly hostId?: HostId | undefined;
   /** A move that names no site: anywhere but where it is. */
   readonly leaves?: true;
   /** It is to be destroyed. */
@@ -114,7 +116,8 @@ export function targetsOf(request: Request, facts: Facts): readonly Target[] {
             wanted: askedOver(ask, granted),
             touched: sizingAttributes.filter((attribute) => ask[attribute] !== undefined),
             siteId: ask.siteId,
-            ...(request.kind === "move" && ask.siteId === undefined
+            ...(ask.hostId === undefined ? {} : { hostId: ask.hostId }),
+            ...(request.kind === "move" && ask.siteId === undefined && ask.hostId === undefined
               ? { leaves: true as const }
               : {}),
           };

@@ -58,6 +58,7 @@ export async function gatherFacts(
     exemptions: (await journal.exemptions.list()).filter((one) => isInForce(one, nowMs)),
     constraints: await journal.objects.list("constraint", { environmentId }),
     siteRates: await history.siteRates(journal, nowMs),
+    moveSamples: await history.moveSamples(journal, nowMs),
   };
 }
 

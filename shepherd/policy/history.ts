@@ -9,6 +9,7 @@ import type { Decision, Request } from "#model/request";
 import type { Bytes, EnvironmentId, MachineId, Mbps, Ms, PlanId } from "#model/units";
 import { measured, siteRateKey } from "#planner/cost";
 import { sizingOf } from "#planner/target";
+import { MoveSamples } from "#policy/move-samples";
 import { Moves } from "#policy/moves";
 import type { Journal } from "#ports/store";
 
@@ -34,6 +35,7 @@ export class History {
   readonly #rows = new Map<string, RecentRequest[]>();
   readonly #plans = new Map<PlanId, Plan>();
   readonly #moves = new Moves();
+  readonly #samples = new MoveSamples();
   #rates: Readonly<Record<string, Mbps>> = {};
   #ratesAtMs: Ms = Number.NEGATIVE_INFINITY;
 
@@ -98,6 +100,11 @@ export class History {
   /** Moves of the last 24 hours in the whole fleet, oldest first. */
   moves(journal: Journal, nowMs: Ms): Promise<readonly RecentMove[]> {
     return this.#moves.recent(journal, nowMs);
+  }
+
+  /** What moves lately took, newest first: what predictions learn from. */
+  moveSamples(journal: Journal, nowMs: Ms): ReturnType<MoveSamples["recent"]> {
+    return this.#samples.recent(journal, nowMs);
   }
 
   /** What moves lately really reached between two sites, over the whole fleet; the median of the newest ones of each pair. */

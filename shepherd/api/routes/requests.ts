@@ -46,11 +46,25 @@ export function requestRoutes(router: ApiRouter, world: ApiWorld): void {
         return {
           ...newRequest(world, { call, principal, kind: "resize", environmentId: environment.id }),
           subject: subjectOf(principal, "operator"),
-          ...(await askOf(journal, environment, body, () => world.ids.next())),
+          ...atSites(world, await askOf(journal, environment, body, () => world.ids.next())),
         };
       });
       if (query.dry_run === "1" || query.dry_run === "true") {
-        return answerOf(request, await gate.preview(request));
+        const given = await gate.preview(request);
+        const { plan } = given;
+        const answer = answerOf(request, given);
+        if (plan === undefined || !plan.actions.some(({ kind }) => kind === "move_machine"))
+          return answer;
+        const blockers = (await operations.blockersOf?.(plan)) ?? [];
+        return {
+          ...answer,
+          blockers: blockers.map(({ machine, check, problem, fix }) => ({
+            machine,
+            check,
+            problem,
+            fix,
+          })),
+        };
       }
       const given = await gate.submit(request);
       const waitMs = Math.min(Number(query.wait_ms ?? 0), maxWaitMs);
@@ -77,6 +91,23 @@ export function requestRoutes(router: ApiRouter, world: ApiWorld): void {
       throw new Fault("object.unknown", { kind: "request", id: call.params.id });
     return toWire(found);
   });
+}
+
+/** A host that is asked for is at a site, whose owner is asked like for any other move there. */
+function atSites(world: ApiWorld, ask: Ask): Ask {
+  const hosts = world.sensing.sites().flatMap((site) => site.hosts);
+  return {
+    ...ask,
+    machines: ask.machines.map((one) => {
+      if (one.hostId === undefined) return one;
+      const host = hosts.find(({ id }) => id === one.hostId);
+      if (host === undefined) {
+        const problem = "no site has such a host";
+        throw new Fault("request.invalid", { where: "params.host", problem });
+      }
+      return { ...one, siteId: host.siteId };
+    }),
+  };
 }
 
 /** What happened, in the words of a guest's answer. */

@@ -4,7 +4,15 @@ import { path } from "#api/client";
 import type { Explanation, OperationView, StepView } from "#api/contract";
 import { type Context, define, exitCodes, type Streams } from "#cli/command";
 import { exitCodeOf, follow } from "#cli/commands/operations";
-import { clean, clockTime, seconds, show } from "#cli/output";
+import {
+  clean,
+  clockTime,
+  comparedText,
+  predictedText,
+  type ShownCost,
+  seconds,
+  show,
+} from "#cli/output";
 
 const mib = 2 ** 20;
 
@@ -81,9 +89,7 @@ export function renderStuck(operation: OperationView): string {
 export function renderOne(
   operation: OperationView,
   steps: readonly StepView[],
-  predicted: Explanation["plan"] extends infer P
-    ? (P extends { cost: infer C } ? C : never) | undefined
-    : never,
+  predicted: ShownCost | undefined,
   nowMs: number,
 ): string {
   const startedAtMs = steps.find((step) => step.started_at_ms !== undefined)?.started_at_ms;
@@ -101,11 +107,14 @@ export function renderOne(
     `${operation.kind} ${operation.id}: ${operation.state}, ${percent} % after ${seconds(tookMs)}`,
     `now        ${clean(current === undefined ? message : `${current.state} ${current.name}: ${message}`)}`,
     ...(leftMs === undefined ? [] : [`time left  about ${seconds(leftMs)}`]),
-    ...(predicted === undefined ? [] : [`predicted  ${cost(predicted)}`]),
+    ...(predicted === undefined ? [] : [`predicted  ${predictedText(predicted)}`]),
     ...(measured === undefined
       ? []
       : [
           `measured   ${cost(measured)}${measured.duration_ms > 0 ? `, ${((measured.bytes / mib / measured.duration_ms) * 1000).toFixed(1)} MiB/s` : ""}`,
+          ...(predicted?.band === undefined
+            ? []
+            : [`           ${comparedText(predicted, measured)}`]),
         ]),
     `recovery   ${recoveryOf(operation, current)}`,
     ...steps.map((step) => {

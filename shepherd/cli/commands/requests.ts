@@ -13,9 +13,9 @@ import {
 } from "#cli/command";
 import { renderApproval } from "#cli/commands/approvals";
 import { follow } from "#cli/commands/operations";
-import { clean, clockTime, type ExitCode, show, table } from "#cli/output";
+import { clean, clockTime, type ExitCode, predictedText, show, table } from "#cli/output";
 
-interface AskOptions {
+export interface AskOptions {
   readonly group?: boolean;
   readonly for?: number;
   readonly reason?: string;
@@ -29,15 +29,17 @@ interface ResizeOptions extends AskOptions {
 }
 type Target = ReturnType<typeof target>;
 
-export function addRequests(program: Command, streams: Streams): void {
-  const askOptions = (command: Command) =>
-    command
-      .option("--group", "NAME is a group: ask for all of its machines at once")
-      .option("--for <duration>", "how long it is wanted: 90s, 15m, 1h, 2d", durationMs)
-      .option("--reason <text>", "why; kept with the decision")
-      .option("--dry-run", "decide and plan, change nothing")
-      .option("--no-wait", "do not wait until it is done");
+/** What every ask may say. */
+export function askOptions(command: Command): Command {
+  return command
+    .option("--group", "NAME is a group: ask for all of its machines at once")
+    .option("--for <duration>", "how long it is wanted: 90s, 15m, 1h, 2d", durationMs)
+    .option("--reason <text>", "why; kept with the decision")
+    .option("--dry-run", "decide and plan, change nothing")
+    .option("--no-wait", "do not wait until it is done");
+}
 
+export function addRequests(program: Command, streams: Streams): void {
   define<[Target], ResizeOptions>(program, streams, {
     name: "resize",
     summary: "ask for another size of a machine or group",
@@ -51,7 +53,7 @@ export function addRequests(program: Command, streams: Streams): void {
           .option("--memory-mib <mib>", "memory in MiB", wholeNumber),
       ),
     action: (context, options, asked) =>
-      ask(context, asked, options, {
+      ask(context, aboutOf(asked, options), options, {
         method: "resize",
         params: {
           ...(options.vcpus === undefined ? {} : { vcpus: options.vcpus }),
@@ -59,19 +61,6 @@ export function addRequests(program: Command, streams: Streams): void {
           ...(options.memoryMib === undefined ? {} : { memory_mib: options.memoryMib }),
         },
       }),
-  });
-
-  define<[Target], AskOptions & { to: string }>(program, streams, {
-    name: "move",
-    summary: "ask to move a machine or group to another site, live",
-    setUp: (command) =>
-      askOptions(
-        command
-          .argument("<environment/name>", "the machine, or with --group the group", target)
-          .requiredOption("--to <site>", "the site"),
-      ),
-    action: (context, options, asked) =>
-      ask(context, asked, options, { method: "move", params: { site: options.to } }),
   });
 
   define<[Target], AskOptions>(program, streams, {
@@ -82,7 +71,7 @@ export function addRequests(program: Command, streams: Streams): void {
         command.argument("<environment/name>", "the machine, or with --group the group", target),
       ),
     action: (context, options, asked) =>
-      ask(context, asked, options, { method: "release", params: {} }),
+      ask(context, aboutOf(asked, options), options, { method: "release", params: {} }),
   });
 
   define<[], { environment?: string; refused?: boolean; last: number }>(program, streams, {
@@ -129,16 +118,20 @@ export function addRequests(program: Command, streams: Streams): void {
   });
 }
 
-async function ask(
+function aboutOf({ environment, name }: Target, { group }: AskOptions) {
+  return { environment, ...(group === true ? { group: name } : { machine: name }) };
+}
+
+/** Asks, follows what was granted, tells the answer and why. */
+export async function ask(
   context: Context,
-  asked: Target,
+  about: Pick<RequestBody, "environment" | "machine" | "group">,
   options: AskOptions,
   body: Pick<RequestBody, "method" | "params">,
 ): Promise<ExitCode> {
   const request: RequestBody = {
     ...body,
-    environment: asked.environment,
-    ...(options.group === true ? { group: asked.name } : { machine: asked.name }),
+    ...about,
     params: {
       ...body.params,
       ...(options.for === undefined ? {} : { lease_s: Math.ceil(options.for / 1000) }),
@@ -191,11 +184,22 @@ function renderAnswer(
     }),
     ...(answer.plan === null
       ? []
-      : [
-          `plan:  ${actionsOf(answer.plan)}; predicted ${(answer.plan.cost.duration_ms / 1000).toFixed(2)} s`,
-        ]),
+      : [`plan:  ${actionsOf(answer.plan)}; predicted ${predictedText(answer.plan.cost)}`]),
+    ...(answer.blockers ?? []).flatMap((one) => [
+      `stop:  ${clean(one.machine)}: ${clean(one.problem)} (${one.check})`,
+      `       ${clean(one.fix)}`,
+    ]),
+    ...blockersIn(operation).map(
+      (one) => `fix:   ${clean(one.machine)}: ${clean(one.fix)} (${one.check})`,
+    ),
     `next:  drover explain ${answer.decision}`,
   ].join("\n");
+}
+
+/** What stopped a move before its first byte, as its fault carries it. */
+function blockersIn(operation: OperationView | undefined): NonNullable<RequestAnswer["blockers"]> {
+  const { blockers } = operation?.fault?.details ?? {};
+  return Array.isArray(blockers) ? (blockers as NonNullable<RequestAnswer["blockers"]>) : [];
 }
 
 /** `set memory (4), move machine`. */

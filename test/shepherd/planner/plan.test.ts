@@ -29,6 +29,8 @@ function told(answer: ReturnType<typeof plan>): readonly string[] {
         return `rate ${action.linkId} ${action.fromMbps} -> ${action.toMbps}`;
       case "apply_network":
         return `network ${action.hostIds.join(",")}`;
+      case "grow_volume":
+        return `grow ${action.volumeId} at ${action.hostId} ${action.fromGib} -> ${action.toGib}`;
       case "remove_volume":
         return `remove ${action.volumeId} at ${action.hostId}`;
       case "sweep_host":
