@@ -10,9 +10,9 @@
  *   PUT    /v1/policies/:owner/shadow      a bundle's bytes, ?for_ms= -> PolicyView            DELETE ends it
  *   GET    /v1/policy-replay?last=         ExactnessView
  */
-import type { FlipReport } from "#policy/flips";
+import type { FlipReport, UnfitCount } from "#policy/flips";
 
-export type { Flip, FlipCounts, FlipReport } from "#policy/flips";
+export type { Flip, FlipCounts, FlipReport, UnfitCount } from "#policy/flips";
 
 export interface GenerationView {
   n: number;
@@ -93,4 +93,7 @@ export interface ExactnessView {
   replayed: number;
   differing: { decision: string; owner: string; recorded: string; replayed: string }[];
   missing: number;
+  unanswered: number;
+  unfit: number;
+  unfit_by: readonly UnfitCount[];
 }

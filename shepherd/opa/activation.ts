@@ -124,7 +124,8 @@ export async function checkBundle(options: {
     const flips = await stepped(
       "replay",
       () => replay(options, { bundle, engine }),
-      (report) => `${report.flips} of ${report.replayed} decisions would flip`,
+      (report) =>
+        `${report.flips} of ${report.replayed} decisions would flip${report.unfit === 0 ? "" : `, ${report.unfit} could not be asked again`}`,
     );
     const tooMany = flips.flips > limit.maxFlips;
     if (tooMany && override === undefined) throw flipFault(owner, flips, limit);
@@ -158,11 +159,14 @@ async function replay(
 }
 
 function flipFault(owner: string, report: FlipReport, limit: FlipLimit): Fault {
-  const { flips, replayed, by_rule, by_environment, by_subject, examples } = report;
+  const { flips, replayed, unfit, unfit_by, by_rule, by_environment, by_subject, examples } =
+    report;
   return new Fault("policy.flips", {
     owner,
     flips,
     replayed,
+    unfit,
+    unfit_by,
     limit: limit.maxFlips,
     by_rule,
     by_environment,

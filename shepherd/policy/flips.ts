@@ -50,8 +50,10 @@ export interface FlipReport {
   readonly flips: number;
   /** Of these, where all owners together would have decided otherwise. */
   readonly outcomes: number;
-  /** Inputs of another contract version or shape: they cannot be asked again. */
+  /** Recorded questions that cannot be asked again: their input is of another contract version, or of an older shape. */
   readonly unfit: number;
+  /** Of these, how many for which reason. */
+  readonly unfit_by: readonly UnfitCount[];
   /** The candidate gave no verdict (time, memory, contradiction); counted as denials too. */
   readonly undecided: number;
   readonly by_rule: readonly FlipCounts[];
@@ -59,6 +61,44 @@ export interface FlipReport {
   readonly by_subject: readonly FlipCounts[];
   /** The newest ones. */
   readonly examples: readonly Flip[];
+}
+
+export interface UnfitCount {
+  readonly why: string;
+  readonly count: number;
+}
+
+/** Counts what cannot be asked again, by reason. */
+export class UnfitTally {
+  #total = 0;
+  readonly #byReason = new Map<string, number>();
+
+  get total(): number {
+    return this.#total;
+  }
+
+  add(why: string): void {
+    this.#total += 1;
+    const known = this.#byReason.has(why) || this.#byReason.size < maxReasons;
+    const key = known ? why : "(others)";
+    this.#byReason.set(key, (this.#byReason.get(key) ?? 0) + 1);
+  }
+
+  rows(): readonly UnfitCount[] {
+    return [...this.#byReason]
+      .map(([why, count]) => ({ why, count }))
+      .toSorted((left, right) => right.count - left.count || (left.why < right.why ? -1 : 1));
+  }
+}
+
+const maxReasons = 20;
+
+/** Why the door refused this answer's input: the first place that does not fit, the same for every row of a list. */
+export function unfitReason({ findings }: Pick<PolicyAnswer, "findings">): string | undefined {
+  const refused = findings.find(({ code }) => code === "policy.input_invalid");
+  if (refused === undefined) return undefined;
+  const [first = ""] = refused.msg.split("; ");
+  return first.replaceAll(/\.\d+(?=[.:]|$)/g, ".*");
 }
 
 const maxExamples = 50;
@@ -81,7 +121,7 @@ export class FlipTally {
   #replayed = 0;
   #flips = 0;
   #outcomes = 0;
-  #unfit = 0;
+  readonly #unfit = new UnfitTally();
   #undecided = 0;
   readonly #byRule = new Map<string, FlipCounts>();
   readonly #byEnvironment = new Map<string, FlipCounts>();
@@ -99,10 +139,8 @@ export class FlipTally {
   add(comparison: Comparison): void {
     const { input, before, after, others } = comparison;
     const codes = after.findings.map(({ code }) => code ?? "");
-    if (codes.includes("policy.input_invalid")) {
-      this.#unfit += 1;
-      return;
-    }
+    const unfit = unfitReason(after);
+    if (unfit !== undefined) return this.skip(unfit);
     this.#replayed += 1;
     if (codes.some((code) => undecidedCodes.has(code))) this.#undecided += 1;
     const now = effectOf(after, input.request.kind);
@@ -132,12 +170,18 @@ export class FlipTally {
     });
   }
 
+  /** A question that cannot even be put. */
+  skip(why: string): void {
+    this.#unfit.add(why);
+  }
+
   report(): FlipReport {
     return {
       replayed: this.#replayed,
       flips: this.#flips,
       outcomes: this.#outcomes,
-      unfit: this.#unfit,
+      unfit: this.#unfit.total,
+      unfit_by: this.#unfit.rows(),
       undecided: this.#undecided,
       by_rule: rows(this.#byRule),
       by_environment: rows(this.#byEnvironment),

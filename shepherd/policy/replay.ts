@@ -6,8 +6,15 @@
 import { canonicalJson, digestOf } from "#model/canonical";
 import type { Consent, Decision, Finding } from "#model/request";
 import type { Digest, Ms } from "#model/units";
-import { effectOf, type FlipReport, FlipTally } from "#policy/flips";
-import type { PolicyInput } from "#policy/input";
+import {
+  effectOf,
+  type FlipReport,
+  FlipTally,
+  type UnfitCount,
+  UnfitTally,
+  unfitReason,
+} from "#policy/flips";
+import { contractVersion, type PolicyInput } from "#policy/input";
 import { inputFor } from "#policy/visible";
 import type { PolicyEngine, PolicyEntrypoint } from "#ports/policy-engine";
 import type { Store } from "#ports/store";
@@ -48,14 +55,11 @@ export async function replayHistory(options: {
   let asked = 0;
   await eachDecision(options.store, range, async (page) => {
     if (signal?.aborted === true) return "stop";
-    const questions = page.flatMap((decision) =>
-      judgedInputs(decision, speaksFor).map((consent) => ({ decision, consent })),
-    );
     const left = (range.last ?? Infinity) - asked;
-    const taken = questions.slice(0, left);
+    const taken = questionsOf(page, speaksFor).slice(0, left);
     asked += taken.length;
-    await inParallel(taken, async ({ decision, consent }) => {
-      const input = decision.input as PolicyInput;
+    await inParallel(taken, async ({ decision, consent, input, unfit }) => {
+      if (input === undefined) return tally.skip(unfit);
       tally.add({
         input,
         decisionId: decision.id,
@@ -85,6 +89,11 @@ export interface ExactnessReport {
   }[];
   /** Answers whose policy or data is not kept any more. */
   readonly missing: number;
+  /** Answers that no policy gave: none was loaded, or its time or memory ran out. */
+  readonly unanswered: number;
+  /** Answers to questions that cannot be asked again, and why. */
+  readonly unfit: number;
+  readonly unfit_by: readonly UnfitCount[];
 }
 
 /** Differences told in full; more of them say nothing new. */
@@ -99,27 +108,29 @@ export async function verifyReplay(options: {
   readonly range: ReplayRange;
   readonly onProgress?: ((replayed: number) => void) | undefined;
 }): Promise<ExactnessReport> {
-  let [replayed, missing, read] = [0, 0, 0];
+  let [replayed, missing, unanswered, read] = [0, 0, 0, 0];
+  const skipped = new UnfitTally();
   const differing: ExactnessReport["differing"][number][] = [];
   const last = options.range.last ?? Infinity;
   await eachDecision(options.store, options.range, async (page) => {
-    const questions = page
-      .slice(0, last - read)
-      .flatMap((decision) =>
-        judgedInputs(decision, () => true).map((consent) => ({ decision, consent })),
-      );
+    const questions = questionsOf(page.slice(0, last - read), () => true);
     read += page.length;
-    await inParallel(questions, async ({ decision, consent }) => {
-      // no policy had been loaded, or its time ran out: there was no answer to repeat
-      if (consent.policyDigest === "" || gaveUp(decision, consent)) return;
+    await inParallel(questions, async ({ decision, consent, input, unfit }) => {
+      if (consent.policyDigest === "" || gaveUp(decision, consent)) {
+        unanswered += 1;
+        return;
+      }
+      if (input === undefined) return skipped.add(unfit);
       const engine = await options.engineFor(consent);
       if (engine === undefined) {
         missing += 1;
         return;
       }
-      const input = decision.input as PolicyInput;
       const seen = inputFor(consent.owner, input);
       const answer = await engine.evaluate(entrypointOf(decision), seen);
+      // the door has become narrower since: the same policy cannot be asked this any more
+      const refused = unfitReason(answer);
+      if (refused !== undefined && !wasRefused(decision, consent)) return skipped.add(refused);
       replayed += 1;
       const findings = answer.findings.map((finding) => ({ ...finding, owner: consent.owner }));
       const now = answerDigest(effectOf(answer, input.request.kind), findings);
@@ -140,7 +151,14 @@ export async function verifyReplay(options: {
     options.onProgress?.(replayed);
     return read >= last ? "stop" : "go on";
   });
-  return { replayed, differing, missing };
+  return {
+    replayed,
+    differing,
+    missing,
+    unanswered,
+    unfit: skipped.total,
+    unfit_by: skipped.rows(),
+  };
 }
 
 /** Verdicts of the clock and the machine, not of the policy. */
@@ -148,6 +166,11 @@ const gaveUpCodes = new Set(["policy.timeout", "policy.overloaded", "policy.trap
 
 function gaveUp({ findings }: Decision, { owner }: Consent): boolean {
   return findings.some((one) => one.owner === owner && gaveUpCodes.has(one.code ?? ""));
+}
+
+/** The door refused it then, too: that is its answer. */
+function wasRefused({ findings }: Decision, { owner }: Consent): boolean {
+  return unfitReason({ findings: findings.filter((one) => one.owner === owner) }) !== undefined;
 }
 
 /** What an answer comes to, whatever order its findings stand in. */
@@ -159,14 +182,38 @@ function entrypointOf({ point }: Decision): PolicyEntrypoint {
   return point === "plan" ? "plan_check" : "decision";
 }
 
-/** Answers that a policy gave about a whole input; built-in grants and refusals by code asked nobody. */
-function judgedInputs(
-  { input, consents }: Decision,
+type Question = { readonly decision: Decision; readonly consent: Consent } & (
+  | { readonly input: PolicyInput; readonly unfit?: undefined }
+  | { readonly input?: undefined; readonly unfit: string }
+);
+
+/** One for each consent; built-in grants and refusals by code asked nobody. */
+function questionsOf(
+  page: readonly Decision[],
   speaksFor: (owner: string) => boolean,
-): readonly Consent[] {
-  // an input from before exemptions were part of it cannot be cut for its owners, nor pass the door
-  const isInput = typeof input === "object" && input !== null && "exemptions" in input;
-  return isInput ? consents.filter(({ owner }) => speaksFor(owner)) : [];
+): readonly Question[] {
+  return page.flatMap((decision) => {
+    const consents = decision.consents.filter(({ owner }) => speaksFor(owner));
+    if (consents.length === 0) return [];
+    const unfit = shapeProblem(decision.input);
+    return consents.map(
+      (consent): Question =>
+        unfit === undefined
+          ? // the rest of its shape the door looks at
+            { decision, consent, input: decision.input as PolicyInput }
+          : { decision, consent, unfit },
+    );
+  });
+}
+
+/** Why an input cannot even be cut for its owners; undefined = it can. */
+function shapeProblem(input: unknown): string | undefined {
+  if (typeof input !== "object" || input === null) return "no input is recorded";
+  const fields = input as Readonly<Record<string, unknown>>;
+  if (fields["contract"] !== contractVersion)
+    return `it is of contract ${JSON.stringify(fields["contract"]) ?? "none"}, this is contract ${contractVersion}`;
+  const lacking = ["exemptions", "sites"].filter((name) => !Array.isArray(fields[name]));
+  return lacking.length === 0 ? undefined : `an older shape, without ${lacking.join(" and ")}`;
 }
 
 /** Newest first, until there are no more, they are too old, or `work` says stop. */

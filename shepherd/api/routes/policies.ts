@@ -161,11 +161,11 @@ function trialRoutes(router: ApiRouter, world: ApiWorld, policies: ApiPolicies):
       // it asks of this shepherd as much as a day's requests
       checkRollsOut(world, request.principal, "operator");
       const { last, since_ms } = request.query;
-      const { replayed, differing, missing } = await policies.verifyReplay({
+      const { differing, ...counted } = await policies.verifyReplay({
         last: Number(last ?? 10_000),
         sinceMs: since_ms === undefined ? undefined : Number(since_ms),
       });
-      return { replayed, differing: [...differing], missing };
+      return { ...counted, differing: [...differing] };
     },
   );
 }

@@ -157,7 +157,7 @@ function addActivate(policy: Command, streams: Streams): void {
         // what the route puts into `details` of this code
         const report = problem.details as unknown as FlipReport & { readonly limit: number };
         show(context, problem, () =>
-          renderFlips({ ...report, outcomes: report.flips, unfit: 0, undecided: 0 }),
+          renderFlips({ ...report, outcomes: report.flips, undecided: 0 }),
         );
         context.tell(
           `error: ${clean(problem.title)}\nnext:  ${clean(problem.hint)}\ncode:  ${problem.code}\n`,
@@ -287,6 +287,12 @@ function addReplay(policy: Command, streams: Streams): void {
       show(context, report, () =>
         [
           `${report.replayed} answers repeated, ${report.differing.length} differ, ${report.missing} by policies that are not kept`,
+          ...(report.unanswered === 0
+            ? []
+            : [
+                `${report.unanswered} were no policy's word (none was loaded, or its time ran out)`,
+              ]),
+          ...renderUnfit(report),
           ...report.differing.map(
             ({ decision, owner }) => `decision ${decision}: ${owner} answers otherwise now`,
           ),
@@ -322,9 +328,7 @@ export function renderFlips(report: FlipReport): string {
   ] as const;
   return [
     `${report.flips} of ${report.replayed} decisions would flip, ${report.outcomes} with the other owners counted`,
-    ...(report.unfit === 0
-      ? []
-      : [`${report.unfit} are of another contract and could not be asked`]),
+    ...renderUnfit(report),
     ...(report.undecided === 0 ? [] : [`${report.undecided} got no verdict, which denies`]),
     ...(report.flips === 0
       ? []
@@ -351,6 +355,18 @@ export function renderFlips(report: FlipReport): string {
           )}`,
         ]),
   ].join("\n");
+}
+
+/** What could not be asked again, and why. */
+function renderUnfit({
+  unfit,
+  unfit_by,
+}: Pick<FlipReport, "unfit" | "unfit_by">): readonly string[] {
+  if (unfit === 0) return [];
+  return [
+    `${unfit} recorded ${unfit === 1 ? "question" : "questions"} could not be asked again:`,
+    ...unfit_by.map(({ why, count }) => `  ${count}: ${clean(why)}`),
+  ];
 }
 
 function renderRules(rules: readonly RuleView[]): string {

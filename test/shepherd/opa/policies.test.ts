@@ -464,7 +464,14 @@ describe("history", () => {
       await clock.advance(1);
     }
     expect((await policies.state(owner)).generations.map(({ n }) => n)).toEqual([5, 4, 3]);
-    expect(await policies.verifyReplay({})).toEqual({ replayed: 24, differing: [], missing: 0 });
+    expect(await policies.verifyReplay({})).toEqual({
+      replayed: 24,
+      differing: [],
+      missing: 0,
+      unanswered: 0,
+      unfit: 0,
+      unfit_by: [],
+    });
 
     // and it would notice: one answer is not what the policy gives
     const [newest] = await store.read((journal) => journal.decisions.page({ limit: 1 }));
@@ -481,6 +488,53 @@ describe("history", () => {
     });
     rmSync(join(root, "state/decided"), { recursive: true });
     expect((await policies.verifyReplay({})).missing).toBe(25);
+  });
+
+  test("questions of an older contract are counted with their reason, never as flips", async () => {
+    await publish("mining");
+    const policies = await open(bundleSource());
+    await decide(policies, reasons);
+    const [newest] = await store.read((journal) => journal.decisions.page({ limit: 1 }));
+    const recorded = newest?.decision as Decision;
+    const input = recorded.input as PolicyInput;
+    const { exemptions: _, ...young } = input;
+    const { owner: __, ...narrower } = input;
+    const [consent] = recorded.consents;
+    const older: Record<string, Partial<Decision>> = {
+      "contract 0": { input: { ...input, contract: 0 } },
+      "no exemptions yet": { input: young },
+      "no owner yet": { input: narrower },
+      "nothing recorded": { input: undefined },
+      "a decision by code": { input: {}, consents: [] },
+      "no policy was loaded": { consents: consent ? [{ ...consent, policyDigest: "" }] : [] },
+    };
+    await store.transaction(async (journal) => {
+      for (const [id, change] of Object.entries(older))
+        await journal.decisions.add({ ...recorded, ...change, id });
+    });
+    const candidate = packBundle(await buildBundle({ owner, folder: folderFor("science") }));
+    const trial = await policies.trials.start({ owner, packed: candidate, by: "sue", range: {} });
+    await until(() => policies.trials.get(trial?.id ?? "")?.state !== "running");
+    const unfit_by = [
+      { why: "an older shape, without exemptions", count: 1 },
+      { why: "it is of contract 0, this is contract 1", count: 1 },
+      { why: "must have required properties owner (owner)", count: 1 },
+      { why: "no input is recorded", count: 1 },
+    ];
+    const asked = reasons.length + 1;
+    expect(policies.trials.get(trial?.id ?? "")?.report).toMatchObject({
+      replayed: asked,
+      unfit: 4,
+      unfit_by,
+    });
+    expect(await policies.verifyReplay({})).toMatchObject({
+      replayed: reasons.length,
+      differing: [],
+      missing: 0,
+      unanswered: 1,
+      unfit: 4,
+      unfit_by,
+    });
   });
 });
 
