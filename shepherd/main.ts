@@ -44,6 +44,7 @@ import type { HostClaim } from "#ports/claim";
 import type { Clock } from "#ports/clock";
 import type { Store } from "#ports/store";
 import { logWords } from "#ports/tracing";
+import { createDirtyRates } from "#sensing/dirty-rates";
 import { createObserver } from "#sensing/observer";
 import { openCheckpointFile, openSigningKeys } from "#store/checkpoint-file";
 import { openSnapshots } from "#store/snapshot-files";
@@ -219,7 +220,14 @@ async function start(
     onStop(() => reports.stop());
   }
   let marked: HostMarks | undefined;
+  const dirtyRates = createDirtyRates({
+    hosts,
+    hostIds: () => lists.hostIds,
+    observed: () => observer.observed(),
+    clock,
+  });
   const observer = createObserver({
+    dirtyRateOf: dirtyRates.of,
     hosts,
     sites,
     clock,
@@ -245,6 +253,7 @@ async function start(
     images: imageFiles,
     epoch: store.epoch,
     log: log.child({ room: "operations" }),
+    migrationTls: world.migrationTls,
   });
   onStop(() => operations.stop());
   const snapshots = openSnapshots({
@@ -268,6 +277,8 @@ async function start(
   // What a predecessor left is looked at before anything new may start.
   observer.start();
   onStop(() => observer.stop());
+  dirtyRates.start();
+  onStop(async () => dirtyRates.stop());
   await observer.refresh();
   await store.transaction((journal) =>
     journal.events.append({
@@ -415,11 +426,17 @@ async function start(
   );
 }
 
-/** Traffic in the clear between sites is the operator's word, never a default: it stands in the log and the evidence. */
+/** Traffic in the clear is the operator's word, never a default: it stands in the log and the evidence. */
 async function tellClearPairs(
-  { clearPairs }: Configuration,
+  { clearPairs, encryptMoves }: Configuration,
   { store, clock, log }: { readonly store: Store; readonly clock: Clock; readonly log: Logger },
 ): Promise<void> {
+  if (!encryptMoves) {
+    log.warn({}, "memory and disks of moves are not encrypted, as drover.yaml says");
+    await store.transaction((journal) =>
+      journal.events.append({ kind: "moves.clear", atMs: clock.nowMs(), data: {} }),
+    );
+  }
   for (const sites of clearPairs) {
     log.warn({ sites }, "LANs between these sites are not encrypted, as drover.yaml says");
     await store.transaction((journal) =>

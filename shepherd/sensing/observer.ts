@@ -71,6 +71,8 @@ export interface ObserverOptions {
   readonly log: Logger;
   /** See `Observer.maxAgeMs`; two minutes when not given. */
   readonly maxAgeMs?: Ms | undefined;
+  /** How fast a machine writes its memory, where somebody measures it (dirty-rates.ts). */
+  readonly dirtyRateOf?: ((id: MachineId) => number | undefined) | undefined;
   /** What people said about hosts; a dead one is degraded whatever it answers. */
   readonly markOf?: ((hostId: HostId) => HostFacts["mark"]) | undefined;
 }
@@ -276,12 +278,14 @@ class HostWatch {
   /** Own disk layers are called `drover-<machine id>.qcow2`. */
   loads(): Record<MachineId, MachineLoad> {
     const ours = new Set(this.machines().map(({ id }) => id));
+    const { dirtyRateOf } = this.#options;
     return Object.fromEntries(
       this.#volumes.flatMap(({ name, allocatedBytes }) => {
         const id = /^drover-(.+)\.qcow2$/.exec(name)?.[1];
-        return id !== undefined && ours.has(id)
-          ? [[id, { diskAllocatedBytes: allocatedBytes }]]
-          : [];
+        if (id === undefined || !ours.has(id)) return [];
+        const dirtyMibPerS = dirtyRateOf?.(id);
+        const rate = dirtyMibPerS === undefined ? {} : { dirtyMibPerS };
+        return [[id, { diskAllocatedBytes: allocatedBytes, ...rate }]];
       }),
     );
   }
