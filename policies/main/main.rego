@@ -180,8 +180,18 @@ findings := [finding |
 		verdict,
 		exemption,
 		{"rule": name, "id": id, "level": level, "disclose": disclose_of(name)},
+		_approvers_of(level, verdict),
 	])
 ]
+
+# whose yes counts, where the owner names anybody and the rule did not
+default _approvers_of(_, _) := {}
+
+_approvers_of("approve", verdict) := {"params": {"approvers": approvers}} if {
+	verdict.code == "policy.denied"
+	approvers := data.drover.approvers
+	not "approvers" in object.keys(verdict.params)
+}
 
 # anything but a known level denies; of several overrides that apply the strictest counts
 default level_of(_) := "deny"

@@ -236,3 +236,36 @@ test_what_does_not_exist_yet_may_be_nowhere if {
 	request := example.with_machine("rank-0", object.union(nothing, {"proposed": {"site": "", "host": ""}}))
 	decide(object.union(request, example.kind("create")), constraints("deny")).effect == "allow"
 }
+
+quota_approves := {"environment_quota": {"default": {"level": "approve", "params": {
+	"max_machines": 1,
+	"max_vcpus": 9,
+	"max_cpu_percent": 30,
+	"max_memory_mib": 9999,
+	"max_disk_gib": 99,
+	"max_rate_mbps": 999,
+}}}}
+
+waiting_finding := finding if {
+	answer := main.decision with input as example.proposing("rank-0", {"cpu_percent": 21})
+		with data.drover.constraints as quota_approves
+		with data.drover.approvers as ["ada", "tom"]
+	answer.effect == "approve"
+	some finding in answer.findings
+}
+
+test_the_owners_approvers_stand_in_what_waits if waiting_finding.params.approvers == ["ada", "tom"]
+
+test_a_list_that_is_none_stands_there_too if {
+	answer := main.decision with input as example.proposing("rank-0", {"cpu_percent": 21})
+		with data.drover.constraints as quota_approves
+		with data.drover.approvers as null
+	answer.effect == "approve"
+	answer.findings[0].params.approvers == null
+}
+
+test_nobody_is_named_where_nobody_is if {
+	answer := main.decision with input as example.proposing("rank-0", {"cpu_percent": 21})
+		with data.drover.constraints as quota_approves
+	not "approvers" in object.keys(answer.findings[0].params)
+}

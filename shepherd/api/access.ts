@@ -33,6 +33,8 @@ const allowed: Readonly<Record<AnyRole, readonly Access[]>> = {
 export interface Principal {
   readonly name: string;
   readonly role: AnyRole;
+  /** The person behind the token, where it names one. */
+  readonly human?: string | undefined;
 }
 export const localRoot: Principal = { name: "local-root", role: "local-root" };
 
@@ -118,15 +120,16 @@ function roleVerdictOf(value: unknown): boolean | undefined {
 
 /** The principal as policy sees it. Declarations come from the stack, asks from an operator. */
 export function subjectOf(principal: Principal, type: "stack" | "operator"): Subject {
-  return { type, name: principal.name, roles: [principal.role] };
+  const { name, role, human } = principal;
+  return { type, name, roles: [role], ...(human === undefined ? {} : { human }) };
 }
 
 export interface TokenStore {
   /** Fault `access.token_unknown`. */
   find(token: string): Principal;
   /** The new token, shown this once. Fault `access.token_exists` when the name is taken. */
-  create(request: { readonly name: string; readonly role: Role }): string;
-  list(): readonly { readonly name: string; readonly role: Role }[];
+  create(request: Omit<TokenRecord, "sha256">): string;
+  list(): readonly Omit<TokenRecord, "sha256">[];
 }
 
 /** 32 random bytes: long enough that a plain hash of it cannot be searched. */
@@ -145,14 +148,15 @@ export function createTokenStore(options: {
       const sha256 = hashOf(token);
       const found = all().find((record) => record.sha256 === sha256);
       if (found === undefined) throw new Fault("access.token_unknown");
-      return { name: found.name, role: found.role };
+      return withoutHash(found);
     },
-    create({ name, role }) {
+    create({ name, role, human }) {
       if (name === localRoot.name || all().some((record) => record.name === name)) {
         throw new Fault("access.token_exists", { name });
       }
       const token = `${tokenPrefix}${randomBytes(tokenBytes).toString("base64url")}`;
-      const next = [...created, { name, role, sha256: hashOf(token) }];
+      const named = human === undefined ? {} : { human };
+      const next = [...created, { name, role, ...named, sha256: hashOf(token) }];
       mkdirSync(dirname(options.file), { recursive: true, mode: 0o700 });
       writeFileSync(`${options.file}.new`, `${JSON.stringify(next, undefined, 2)}\n`, {
         mode: 0o600,
@@ -162,8 +166,12 @@ export function createTokenStore(options: {
       created = next;
       return token;
     },
-    list: () => all().map(({ name, role }) => ({ name, role })),
+    list: () => all().map(withoutHash),
   };
+}
+
+function withoutHash({ name, role, human }: TokenRecord): Omit<TokenRecord, "sha256"> {
+  return { name, role, ...(human === undefined ? {} : { human }) };
 }
 
 function readTokens(file: string): readonly TokenRecord[] {

@@ -4,6 +4,7 @@ import { planText } from "#api/plan-text";
 import type { Approval } from "#model/consent";
 import type { Decision } from "#model/request";
 import { toWire } from "#model/wire";
+import { demandsOf, demandText, personOf, saidYes } from "#policy/approvers";
 import { disclosedTo } from "#policy/disclose";
 import type { Journal } from "#ports/store";
 
@@ -26,13 +27,20 @@ export async function approvalView(journal: Journal, approval: Approval): Promis
     state: approval.state,
     needs: approval.needs,
     wanted_by: [...approval.wantedBy],
+    demands: demandsOf(approval).map((demand) => ({
+      owner: demand.owner,
+      needs: demand.needs,
+      approvers: demand.approvers === undefined ? null : [...demand.approvers],
+      said_yes: [...saidYes(demand, approval.votes)],
+    })),
     decision: approval.decisionId,
     plan: toWire(plan),
     plan_text: await planText(journal, plan),
     plan_digest: approval.planDigest,
     findings: findingsOf(decision, request.subject),
-    votes: approval.votes.map(({ by, verdict, reason, atMs }) => ({
+    votes: approval.votes.map(({ by, human, verdict, reason, atMs }) => ({
       by,
+      human: human ?? by,
       verdict,
       reason,
       at_ms: atMs,
@@ -53,9 +61,13 @@ function findingsOf(
   return disclosedTo(subject, open).map((one) => toWire(one)) as ApprovalView["findings"];
 }
 
-function messageOf({ state, votes, needs, wantedBy, outcome }: Approval): string {
+function messageOf(approval: Approval): string {
+  const { state, votes, needs, wantedBy, outcome } = approval;
   if (state !== "pending") return outcome ?? state;
   const people = needs === 1 ? "a named person" : `${needs} named people`;
-  const given = votes.length === 0 ? "" : `; ${votes.map(({ by }) => by).join(", ")} said yes`;
-  return `Waits for ${people} to approve it (wanted by ${wantedBy.join(", ")})${given}.`;
+  const named = demandsOf(approval).filter(({ approvers }) => approvers !== undefined);
+  const wanted =
+    named.length === 0 ? wantedBy.join(", ") : demandsOf(approval).map(demandText).join("; ");
+  const given = votes.length === 0 ? "" : `; ${votes.map(personOf).join(", ")} said yes`;
+  return `Waits for ${people} to approve it (wanted by ${wanted})${given}.`;
 }

@@ -308,7 +308,12 @@ export interface GroupView {
   name: string;
   template: GroupTemplate;
   machine_count: number;
-  adaptation: { mode: Envelope["mode"]; machine_count: RangeBody | null };
+  /** `mode`: its own word; `mode_in_force`: that, or its environment's. */
+  adaptation: {
+    mode: Envelope["mode"] | null;
+    mode_in_force: Envelope["mode"];
+    machine_count: RangeBody | null;
+  };
   topology: GroupTopology;
   topology_rate_mbps: number | null;
   coupling: "independent" | "bulk_synchronous" | "pipeline";

@@ -92,6 +92,8 @@ export interface Configuration {
   readonly tokens: readonly TokenRecord[];
   /** Pairs of sites whose traffic is not encrypted, because the operator said so; told at every start. */
   readonly clearPairs: readonly (readonly [string, string])[];
+  /** Memory and disks of moves go through TLS. False only because the operator said so; told at every start. */
+  readonly encryptMoves: boolean;
   /** PEM files of the Ed25519 keys whose documents break the glass; none = nobody can. */
   readonly breakGlass: { readonly publicKeyFiles: readonly string[] };
   /** What a host said longer ago is no ground for giving or moving anything. */
@@ -166,6 +168,7 @@ export function readConfiguration(content: string, file: string): Configuration 
       })),
     })),
     clearPairs: found.tunnels.clear,
+    encryptMoves: found.moves.encrypted,
     policies: found.policies,
     tokens: found.tokens,
     breakGlass: { publicKeyFiles: found.break_glass.public_key_files },
@@ -279,6 +282,7 @@ function fileReader(path: Reader<string>) {
       ),
       [],
     ),
+    moves: optional(object({ encrypted: optional(yesOrNo(), true) }), { encrypted: true }),
     break_glass: optional(object({ public_key_files: required(list(path)) }), {
       public_key_files: [],
     }),

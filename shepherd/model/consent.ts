@@ -17,6 +17,8 @@ import type {
 export interface Vote {
   /** Name of the token; never local-root, never who asked. */
   readonly by: string;
+  /** The person behind it, where the token names one. */
+  readonly human?: string | undefined;
   readonly verdict: "approve" | "reject";
   readonly reason: string;
   readonly atMs: Ms;
@@ -31,6 +33,15 @@ export type ApprovalState =
   | "withdrawn"
   | "denied";
 
+/** What one owner wants before a plan is granted. */
+export interface ApprovalDemand {
+  readonly owner: string;
+  /** Distinct people. */
+  readonly needs: number;
+  /** Whose yes counts; absent: anybody's who may approve. */
+  readonly approvers?: readonly string[] | undefined;
+}
+
 /** A request that waits for named people. Votes are for one plan's digest and for nothing else. */
 export interface Approval {
   readonly requestId: RequestId;
@@ -43,6 +54,8 @@ export interface Approval {
   readonly needs: number;
   /** Owners whose policy wants it: `operator`, `site:north`. */
   readonly wantedBy: readonly string[];
+  /** What each of them wants; absent in records of before. */
+  readonly demands?: readonly ApprovalDemand[] | undefined;
   readonly votes: readonly Vote[];
   readonly state: ApprovalState;
   readonly askedAtMs: Ms;
@@ -85,6 +98,8 @@ export interface Exemption {
   readonly ticket: string;
   readonly reason: string;
   readonly proposedBy: string;
+  /** The person behind that token, where it names one. */
+  readonly proposedByHuman?: string | undefined;
   readonly proposedAtMs: Ms;
   readonly approvedBy?: string | undefined;
   readonly approvedAtMs?: Ms | undefined;

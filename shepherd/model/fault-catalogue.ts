@@ -405,6 +405,12 @@ export const faultCatalogue = {
     "The layers of {machine}'s disk are not joined: nothing was written for {stalledMs} ms",
     "The machine runs on both layers, whole. Look at its host's disk; it is tried again.",
   ),
+  "tls.foreign_certificates": entry(
+    409,
+    "never",
+    "{folder} on {host} holds certificates that are not the shepherd's: they are not touched",
+    "Let libvirt take those of moves from a folder of their own (migrate_tls_x509_cert_dir in qemu.conf), or switch encryption off in drover.yaml.",
+  ),
   "migration.hopeless": entry(
     409,
     "later",

@@ -37,7 +37,7 @@ export interface OwedObligation {
   readonly decisionId: DecisionId;
   readonly operationId: OperationId;
   readonly machineIds: readonly MachineId[];
-  /** Who asked: nobody reviews their own request. */
+  /** The person or program that asked: nobody reviews their own request. */
   readonly askedBy: string;
   /** As the rule's: `operator` = the environment's owner and its guests do not know of it. */
   readonly disclose: "owner" | "operator";

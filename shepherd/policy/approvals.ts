@@ -10,37 +10,22 @@ import type { Facts } from "#model/facts";
 import { Fault } from "#model/fault";
 import { nameOfLink } from "#model/objects";
 import type { Plan, PlanAction } from "#model/plan";
-import type { Decision, Finding, Request } from "#model/request";
+import type { Decision, Request } from "#model/request";
 import type { Digest, Ms } from "#model/units";
+import {
+  counts,
+  demandsOf,
+  demandText,
+  isAsker,
+  isMet,
+  personOf,
+  wantedOf,
+} from "#policy/approvers";
 import type { Clock } from "#ports/clock";
 import type { Journal, Store } from "#ports/store";
 
 /** A working day: who is to decide may be asleep, and a plan is made anew when the world has changed anyway. */
 export const approvalMs: Ms = 24 * 3_600_000;
-/** More people than this is a mistyped parameter. */
-const mostPeople = 5;
-
-/** What a plan lacks to be granted; `undefined` when nobody has to be asked. */
-export interface Wanted {
-  readonly needs: number;
-  readonly by: readonly string[];
-}
-
-/** The most that any rule wants. A rule that does not say how many wants one. */
-export function wantedOf(findings: readonly Finding[]): Wanted {
-  const open = findings.filter(
-    ({ ok, level, code }) => !ok && level === "approve" && code !== "policy.exempt",
-  );
-  const needs = open.map(({ params }) => {
-    const { approvals } = params as { readonly approvals?: unknown };
-    return typeof approvals === "number" && Number.isInteger(approvals) ? approvals : 1;
-  });
-  return {
-    needs: Math.min(mostPeople, Math.max(1, ...needs)),
-    by: [...new Set(open.map(({ owner }) => owner))].toSorted(),
-  };
-}
-
 /** The asker's own words, and what they declare: the same ask again finds the approval that waits. */
 export function askDigestOf(request: Request): Digest {
   const { subject, kind, environmentId, machines, links, group, leaseMs, update } = request;
@@ -108,7 +93,7 @@ export function newApproval(of: {
   readonly facts: Facts;
 }): Approval {
   const { request, decision, plan, facts } = of;
-  const { needs, by } = wantedOf(decision.findings);
+  const { needs, by, demands } = wantedOf(decision.findings);
   return {
     requestId: request.id,
     environmentId: request.environmentId,
@@ -117,6 +102,7 @@ export function newApproval(of: {
     planDigest: plan.digest,
     needs,
     wantedBy: by,
+    demands,
     votes: [],
     state: "pending",
     askedAtMs: decision.decidedAtMs,
@@ -142,8 +128,8 @@ export async function mustBePending(
 }
 
 /**
- * Adds one person's word. A no ends it. Faults `approval.own_request`, `approval.plan_changed`, `approval.voted`, and
- * those of mustBePending.
+ * Adds one person's word. A no ends it. Faults `approval.own_request`, `approval.plan_changed`, `approval.voted`,
+ * `approval.not_counted`, and those of mustBePending.
  */
 export async function vote(
   journal: Journal,
@@ -154,7 +140,7 @@ export async function vote(
   const request = await journal.requests.get(requestId);
   const { planDigest, ...word } = given;
   if (request === undefined) throw new Fault("approval.unknown", { request: requestId });
-  if (word.verdict === "approve" && request.subject.name === word.by) {
+  if (word.verdict === "approve" && isAsker(request, word)) {
     throw new Fault("approval.own_request", { request: requestId, by: word.by });
   }
   if (planDigest !== undefined && planDigest !== approval.planDigest) {
@@ -164,14 +150,22 @@ export async function vote(
       now: approval.planDigest,
     });
   }
-  if (word.verdict === "approve" && approval.votes.some(({ by }) => by === word.by)) {
-    throw new Fault("approval.voted", { request: requestId, by: word.by, needs: approval.needs });
+  const person = personOf(word);
+  if (word.verdict === "approve" && approval.votes.some((vote) => personOf(vote) === person)) {
+    throw new Fault("approval.voted", { request: requestId, by: person, needs: approval.needs });
+  }
+  const countsFor = demandsOf(approval).filter((demand) => counts(demand, person));
+  if (word.verdict === "approve" && countsFor.length === 0) {
+    const wanted = demandsOf(approval).map(demandText).join("; ");
+    throw new Fault("approval.not_counted", { request: requestId, by: person, wanted });
   }
   const voted: Approval = { ...approval, votes: [...approval.votes, word] };
   await journal.approvals.put(voted);
   await journal.events.append(
     approvalEvent("approval.voted", voted, word.atMs, {
       by: word.by,
+      human: word.human,
+      countsFor: countsFor.map(({ owner }) => owner),
       verdict: word.verdict,
       reason: word.reason,
       planDigest: voted.planDigest,
@@ -186,10 +180,8 @@ export async function vote(
 }
 
 /** True when enough people said yes and nobody has decided on it yet. */
-export function isComplete({ state, votes, needs }: Approval): boolean {
-  return (
-    state === "pending" && votes.filter(({ verdict }) => verdict === "approve").length >= needs
-  );
+export function isComplete(approval: Approval): boolean {
+  return approval.state === "pending" && isMet(demandsOf(approval), approval.votes);
 }
 
 /** Another plan would be made now: the votes were for the old one and are void. */
@@ -198,7 +190,7 @@ export async function renew(
   approval: Approval,
   now: { readonly decision: Decision; readonly plan: Plan },
 ): Promise<Approval> {
-  const { needs, by } = wantedOf(now.decision.findings);
+  const { needs, by, demands } = wantedOf(now.decision.findings);
   const renewed: Approval = {
     ...approval,
     decisionId: now.decision.id,
@@ -206,6 +198,7 @@ export async function renew(
     planDigest: now.plan.digest,
     needs,
     wantedBy: by,
+    demands,
     votes: [],
   };
   await journal.approvals.put(renewed);

@@ -76,7 +76,8 @@ function groupOf(
 function converges(action: PlanAction, facts: Facts): boolean {
   if (action.kind === "apply_network") return true;
   // The janitor orders these itself (janitor.ts); through the gate nobody may.
-  if (action.kind === "sweep_host" || action.kind === "remove_volume") return false;
+  if (action.kind === "sweep_host") return false;
+  if (action.kind === "grow_volume" || action.kind === "remove_volume") return false;
   if (action.kind === "set_rate") {
     const link = facts.links.find(({ id }) => id === action.linkId);
     return action.toMbps === link?.effective.rateMbps;

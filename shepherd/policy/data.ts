@@ -74,6 +74,8 @@ export const PolicyData = Type.Object(
         roles: Type.Optional(
           Type.Record(name, Type.Array(Type.Enum([...accessActions])), { minProperties: 1 }),
         ),
+        /** People whose yes counts where this bundle wants an approval; absent: everybody who may approve. */
+        approvers: Type.Optional(Type.Array(name, { minItems: 1 })),
         /** JSON pointers into a decision's event that decision logs leave out, beside those that ship. */
         mask: Type.Optional(Type.Array(Type.String({ pattern: "^/(input|result)/." }))),
       },

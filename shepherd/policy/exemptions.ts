@@ -6,6 +6,7 @@
 import type { Exemption } from "#model/consent";
 import { Fault } from "#model/fault";
 import type { Ms } from "#model/units";
+import { personOf } from "#policy/approvers";
 import type { Clock, Ids } from "#ports/clock";
 import type { Journal, Store } from "#ports/store";
 
@@ -27,7 +28,7 @@ export async function proposeExemption(
   asked: Pick<
     Exemption,
     "owner" | "rule" | "instance" | "environments" | "expiresAtMs" | "ticket" | "reason"
-  > & { readonly by: string },
+  > & { readonly by: string; readonly human?: string | undefined },
 ): Promise<Exemption> {
   const nowMs = world.clock.nowMs();
   const refuse = (where: string, problem: string) =>
@@ -38,11 +39,12 @@ export async function proposeExemption(
   }
   if (asked.ticket.trim() === "") throw refuse("ticket", "name where this was agreed");
   if (asked.environments.length === 0) throw refuse("environments", "name at least one");
-  const { by, ...terms } = asked;
+  const { by, human, ...terms } = asked;
   const exemption: Exemption = {
     ...terms,
     id: world.ids.next(),
     proposedBy: by,
+    ...(human === undefined ? {} : { proposedByHuman: human }),
     proposedAtMs: nowMs,
   };
   await world.store.transaction((journal) =>
@@ -52,10 +54,16 @@ export async function proposeExemption(
 }
 
 /** Faults `exemption.unknown`, `exemption.own_proposal`. */
-export async function approveExemption(world: World, id: string, by: string): Promise<Exemption> {
+export async function approveExemption(
+  world: World,
+  id: string,
+  { by, human }: { readonly by: string; readonly human?: string | undefined },
+): Promise<Exemption> {
   return await world.store.transaction(async (journal) => {
     const exemption = await mustExist(journal, id);
-    if (exemption.proposedBy === by) {
+    const { proposedBy, proposedByHuman } = exemption;
+    const proposer = personOf({ by: proposedBy, human: proposedByHuman });
+    if (proposedBy === by || proposer === personOf({ by, human })) {
       throw new Fault("exemption.own_proposal", { by, exemption: id });
     }
     if (exemption.approvedBy !== undefined) return exemption;

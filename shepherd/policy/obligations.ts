@@ -74,7 +74,7 @@ export async function owe(
       decisionId: decision.id,
       operationId: operation.id,
       machineIds: operation.machineIds,
-      askedBy: request.subject.name,
+      askedBy: request.subject.human ?? request.subject.name,
       disclose: finding?.disclose ?? "operator",
       state: waits ? "waiting" : "kept",
       owedAtMs: nowMs,

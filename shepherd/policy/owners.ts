@@ -44,6 +44,7 @@ export function sitesOfPlan(plan: Plan, request: Request, facts: Facts): readonl
       case "apply_network":
       case "sweep_host":
         return [];
+      case "grow_volume":
       case "remove_volume":
         return facts.volumes
           .filter(({ id, effective }) => id === action.volumeId && effective.siteId !== "")

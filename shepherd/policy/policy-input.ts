@@ -4,6 +4,7 @@
  */
 import type { Facts } from "#model/facts";
 import {
+  type AdaptationMode,
   classOf,
   type EnvironmentRecord,
   type LinkRecord,
@@ -14,6 +15,7 @@ import {
 } from "#model/objects";
 import type { Plan } from "#model/plan";
 import type { Request, Subject } from "#model/request";
+import { groupMode } from "#planner/groups";
 import {
   compareText,
   linkTargetsOf,
@@ -206,7 +208,7 @@ function machineOf(
     disk_gib: diskGibOf(machine, facts),
     baseline: { ...sizes(spec.baseline), site: spec.baseline.siteId },
     envelope: {
-      mode: spec.envelope.mode,
+      mode: modeOf(machine, of),
       vcpus: rangeOf(spec.envelope.vcpus, spec.baseline.vcpus),
       cpu_percent: rangeOf(spec.envelope.cpuPercent, spec.baseline.cpuPercent),
       memory_mib: rangeOf(spec.envelope.memoryMib, spec.baseline.memoryMib),
@@ -216,6 +218,19 @@ function machineOf(
     held: isNew ? { cpu_percent: 0, memory_mib: 0 } : heldBy(machine, facts),
     proposed: proposedOf(machine, now, target, of),
   };
+}
+
+/** How it adapts. Whether guests may add it to its group, or take it away, is the group's mode; its own is of its sizes. */
+function modeOf(
+  machine: MachineRecord,
+  of: { readonly request: Request; readonly facts: Facts; readonly environment: EnvironmentRecord },
+): AdaptationMode {
+  const { scale } = of.request;
+  const spec = specOf(of.request, machine);
+  if (of.request.kind !== "scale" || scale === undefined) return spec.envelope.mode;
+  const group = of.facts.groups.find(({ id }) => id === scale.groupId);
+  if (group === undefined || spec.group !== group.spec.name) return spec.envelope.mode;
+  return groupMode(group.spec, of.environment.spec);
 }
 
 /** What it is now. One that is being created counts where its capacity is reserved; one that waits for its decision, nowhere. */

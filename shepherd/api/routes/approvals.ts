@@ -91,7 +91,8 @@ export function approvalRoutes(router: ApiRouter, world: ApiWorld): void {
       { config: { access: "approve" }, schema: { params: Params, body: VoteBody } },
       async (call): Promise<ApprovalView> => {
         const { reason, plan_digest: planDigest } = call.body;
-        const word = { by: call.principal.name, verdict, reason };
+        const { name, human } = call.principal;
+        const word = { by: name, ...(human === undefined ? {} : { human }), verdict, reason };
         return await view(
           await gate.vote(
             await requestIdOf(call.params.id),

@@ -118,7 +118,14 @@ function exemptionRoutes(router: ApiRouter, world: ApiWorld): void {
       });
       const { expires_at_ms: expiresAtMs, ...terms } = body;
       reply.code(201);
-      return view(await proposeExemption(world, { ...terms, expiresAtMs, by: principal.name }));
+      return view(
+        await proposeExemption(world, {
+          ...terms,
+          expiresAtMs,
+          by: principal.name,
+          human: principal.human,
+        }),
+      );
     },
   );
 
@@ -134,7 +141,12 @@ function exemptionRoutes(router: ApiRouter, world: ApiWorld): void {
           access: "approve exemptions",
         });
       }
-      return view(await approveExemption(world, call.params.id, principal.name));
+      return view(
+        await approveExemption(world, call.params.id, {
+          by: principal.name,
+          human: principal.human,
+        }),
+      );
     },
   );
 

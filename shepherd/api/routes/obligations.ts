@@ -50,7 +50,7 @@ export function obligationRoutes(router: ApiRouter, { store, clock }: ApiWorld):
         obligationView(
           journal,
           await review(journal, call.params.id, {
-            by: call.principal.name,
+            by: call.principal.human ?? call.principal.name,
             reason: call.body.reason,
             atMs: clock.nowMs(),
           }),

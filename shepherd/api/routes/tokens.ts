@@ -10,7 +10,7 @@ export function tokenRoutes(router: ApiRouter, world: ApiWorld): void {
     "/v1/tokens",
     { config: { access: "operate" }, schema: { body: TokenBody } },
     async (request, reply): Promise<TokenAnswer> => {
-      const { name, role } = request.body;
+      const { name, role, human } = request.body;
       // An operator's token must not be able to make itself a second pair of eyes.
       if ((role === "approver" || role === "security") && request.principal.role !== "local-root") {
         throw new Fault("access.denied", {
@@ -20,7 +20,8 @@ export function tokenRoutes(router: ApiRouter, world: ApiWorld): void {
         });
       }
       reply.code(201);
-      return { name, role, token: world.tokens.create({ name, role }) };
+      const given = { name, role, ...(human === undefined ? {} : { human }) };
+      return { ...given, token: world.tokens.create(given) };
     },
   );
 

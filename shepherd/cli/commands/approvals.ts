@@ -142,6 +142,12 @@ export function renderApproval(approval: ApprovalView): string {
     ...approval.findings
       .filter(({ ok }) => !ok)
       .map((finding) => `why:   ${finding.rule} (${finding.owner}): ${clean(finding.msg)}`),
+    ...approval.demands
+      .filter(({ approvers }) => approvers !== null)
+      .map(
+        ({ owner, needs, approvers, said_yes: people }) =>
+          `for:   ${owner}: ${needs} of ${clean((approvers ?? []).join(", "))}; ${people.length === 0 ? "nobody yet" : clean(people.join(", "))}`,
+      ),
     ...approval.votes.map(
       (vote) =>
         `vote:  ${clean(vote.by)} ${vote.verdict === "approve" ? "yes" : "no"}: ${clean(vote.reason)}`,

@@ -104,10 +104,18 @@ export function addRecords(program: Command, streams: Streams): void {
             throw new InvalidArgumentError(`Choose one of ${roles.join(", ")}.`);
           }
           return role;
-        }),
-    async action(context, { name, role }) {
+        })
+        .option(
+          "--human <name>",
+          "the person behind it: two tokens of one human are one person where people must agree",
+        ),
+    async action(context, { name, role, human }) {
       const answer = await context.client.call<TokenAnswer>("POST", "/v1/tokens", {
-        body: { name, role } satisfies TokenBody,
+        body: {
+          name,
+          role,
+          ...(human === undefined ? {} : { human }),
+        } satisfies TokenBody,
       });
       show(context, answer, () => `DROVER_TOKEN=${answer.token}`);
       return exitCodes.ok;
@@ -120,8 +128,8 @@ export function addRecords(program: Command, streams: Streams): void {
       const { items } = await context.client.get<{ items: TokenBody[] }>("/v1/tokens");
       show(context, items, () =>
         table(
-          ["NAME", "ROLE"],
-          items.map((one) => [one.name, one.role]),
+          ["NAME", "ROLE", "HUMAN"],
+          items.map((one) => [one.name, one.role, one.human ?? "-"]),
         ),
       );
       return exitCodes.ok;
