@@ -37,7 +37,7 @@ import type { Gate, GateAnswer, GateOperations } from "#policy/gate";
 import { newRequest } from "#policy/request";
 import type { Clock, Ids } from "#ports/clock";
 import type { Store } from "#ports/store";
-import { inSpan } from "#ports/tracing";
+import { inSpan, outsideSpans } from "#ports/tracing";
 
 /** A program that asks every 200 ms is served; the burst is a group's ranks that share a script. */
 const asksOfMachine = { perSecond: 5, burst: 10 };
@@ -205,9 +205,11 @@ export class GuestSession {
     const work: AtWork = { words, pending: undefined };
     this.#atWork.set(id, work);
     const followed = { machine: this.machineId, environment: this.#environmentId, asker: "guest" };
-    void inSpan(`guest ${method}`, followed, () => this.#serveCall(id, method, params, work)).finally(
-      () => this.#atWork.delete(id),
+    // A trace of its own: the channel was opened in somebody else's.
+    const served = outsideSpans(() =>
+      inSpan(`guest ${method}`, followed, () => this.#serveCall(id, method, params, work)),
     );
+    void served.finally(() => this.#atWork.delete(id));
   }
 
   async #serveCall(id: string, method: Method, params: unknown, work: AtWork): Promise<void> {

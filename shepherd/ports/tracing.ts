@@ -44,7 +44,7 @@ export async function inSpan<T>(
   name: string,
   words: SpanWords,
   work: () => Promise<T>,
-  parent?: string | undefined,
+  parent?: string,
 ): Promise<T> {
   const above = parent === undefined ? context.active() : contextOf(parent);
   const span = trace.getTracer(tracerName).startSpan(name, { attributes: named(words) }, above);

@@ -57,6 +57,7 @@ test("a short file is read with its defaults, paths from its own folder", () => 
     tokens: [],
     clearPairs: [],
     maxFactAgeMs: 120_000,
+    keptSnapshots: 200,
     breakGlass: { publicKeyFiles: [] },
     simulatedSpeed: 1,
   });
