@@ -13,6 +13,7 @@ import { numberIn } from "#libvirt/rpc/schema";
 import type { PoolVolumes } from "#libvirt/volumes";
 import { all, at, readXml, writeXml, type XmlElement } from "#libvirt/xml/element";
 import { readDomain } from "#libvirt/xml/read-domain";
+import { plainCpu } from "#libvirt/xml/write-domain";
 import type { Blocker } from "#model/blocker";
 import { Fault, type FaultData, isFault, toFaultData } from "#model/fault";
 import type { HostId, MachineId, Ms } from "#model/units";
@@ -98,6 +99,7 @@ export async function blockersOf(
 }
 
 export async function guestCpu(room: MoveChecksRoom): Promise<string> {
+  if (room.acceleration === "tcg") return writeXml(plainCpu());
   const connection = await room.connections.kept("stats");
   const { xml } = await connection.call(
     remote.getDomainCapabilities,
@@ -113,6 +115,8 @@ export async function guestCpu(room: MoveChecksRoom): Promise<string> {
 }
 
 export async function commonCpu(room: MoveChecksRoom, models: readonly string[]): Promise<string> {
+  const [first] = models;
+  if (room.acceleration === "tcg" && first !== undefined && models.length === 1) return first;
   const connection = await room.connections.kept("stats");
   const { cpu } = await connection.call(
     remote.baselineHypervisorCpu,

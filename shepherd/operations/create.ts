@@ -7,6 +7,7 @@ import type { MachineEffective, MachineSpec, Sizing } from "#model/objects";
 import type { PlanAction } from "#model/plan";
 import type { HostId, MachineId } from "#model/units";
 import { adoptSteps } from "#operations/adopt";
+import { commonCpu } from "#operations/cpu-baseline";
 import { baseVolume, domainSpecOf, overlayVolume } from "#operations/domain-spec";
 import { applyNetworks } from "#operations/networks";
 import { placePartsStep } from "#operations/parts";
@@ -108,14 +109,15 @@ export function createSteps(
       weightMs: 3_000,
       observe: (context) => observeRunning(context, machineId, hostId),
       async do(context) {
-        const spec = await context.read(async (journal) =>
-          domainSpecOf(
-            await needMachineWorld(journal, machineId),
-            await journal.objects.list("network"),
-            context.world.epoch,
-          ),
-        );
-        await context.world.hosts.get(hostId).startDomain(spec);
+        const { spec, machineWorld } = await context.read(async (journal) => {
+          const found = await needMachineWorld(journal, machineId);
+          const networks = await journal.objects.list("network");
+          return { machineWorld: found, spec: domainSpecOf(found, networks, context.world.epoch) };
+        });
+        const cpu = await commonCpu(context.world, machineWorld);
+        await context.world.hosts
+          .get(hostId)
+          .startDomain({ ...spec, ...(cpu === undefined ? {} : { cpu }) });
       },
       undo: (context) => context.world.hosts.get(hostId).stopDomain(machineId, { graceMs: 0 }),
     },

@@ -6,6 +6,7 @@ import { Fault } from "#model/fault";
 import { defaultStopTimeoutMs, type MachineRecord, type Started } from "#model/objects";
 import type { PlanAction } from "#model/plan";
 import type { MachineId } from "#model/units";
+import { commonCpu } from "#operations/cpu-baseline";
 import { networkTargets, observeRunning } from "#operations/create";
 import { domainSpecOf } from "#operations/domain-spec";
 import { applyNetworks } from "#operations/networks";
@@ -126,16 +127,20 @@ async function start(
   machineId: MachineId,
   as: Pick<MachineRecord["effective"], "ceiling" | "started">,
 ): Promise<void> {
-  const { spec, hostId } = await context.read(async (journal) => {
+  const { spec, hostId, machineWorld } = await context.read(async (journal) => {
     const world = await needMachineWorld(journal, machineId);
     const machine = { ...world.machine, effective: { ...world.machine.effective, ...as } };
     const networks = await journal.objects.list("network");
     return {
       spec: domainSpecOf({ ...world, machine }, networks, context.world.epoch),
       hostId: machine.effective.hostId,
+      machineWorld: world,
     };
   });
-  await context.world.hosts.get(hostId).startDomain(spec);
+  const cpu = await commonCpu(context.world, machineWorld);
+  await context.world.hosts
+    .get(hostId)
+    .startDomain({ ...spec, ...(cpu === undefined ? {} : { cpu }) });
 }
 
 async function putStarted(

@@ -21,6 +21,8 @@ export interface DomainSpec {
   readonly cpuPercent: CpuPercent;
   readonly memoryMib: Mib;
   readonly memoryMaxMib: Mib;
+  /** The processor in the hypervisor's words (`Host.commonCpu`); absent: what the host has. */
+  readonly cpu?: string | undefined;
   /** Volume names in the host's pool; absent = boot from the disk. */
   readonly boot?:
     | {

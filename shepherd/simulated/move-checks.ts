@@ -40,19 +40,19 @@ export function simulatedMoveChecks(
             acceleration: "tcg" as const,
             machineType: machineTypesOf(host())[0] ?? "",
             hypervisorVersion: host().hypervisorVersion ?? usual.hypervisorVersion,
-            cpu: featuresOf(host()).join(" "),
+            cpu: domain.spec?.cpu ?? featuresOf(host()).join(" "),
             volumes: domain.spec === undefined ? [] : [domain.spec.diskVolume],
             strangeDisks: [],
           }
         );
       }),
     blockersOf: (candidate) => call("blockersOf", () => blockersOf(host(), candidate)),
-    guestCpu: () => call("guestCpu", () => featuresOf(host()).join(" ")),
-    commonCpu: (models) =>
-      call("commonCpu", () => {
-        const [first = [], ...others] = models.map((model) => model.split(" "));
-        return first.filter((each) => others.every((other) => other.includes(each))).join(" ");
-      }),
+    // Known beforehand, as libvirt's own answer is after the first time: no call that takes time.
+    guestCpu: async () => featuresOf(host()).join(" "),
+    async commonCpu(models) {
+      const [first = [], ...others] = models.map((model) => model.split(" "));
+      return first.filter((each) => others.every((other) => other.includes(each))).join(" ");
+    },
     dirtyMibPerS: (id, seconds) =>
       call("dirtyMibPerS", async () => {
         if (host().domains[id]?.state !== "running") return undefined;
@@ -81,7 +81,7 @@ function blockersOf(host: HostData, candidate: MoveCandidate): readonly Blocker[
   }
   const lacking = (candidate.cpu ?? "")
     .split(" ")
-    .filter((each) => !featuresOf(host).includes(each));
+    .filter((each) => each !== "" && !featuresOf(host).includes(each));
   if (candidate.cpu !== undefined && lacking.length > 0) {
     blockers.push({
       check: "cpu",

@@ -5,7 +5,7 @@
  */
 
 import { cpuCapOf } from "#libvirt/xml/cpu-cap";
-import { element, writeXml, type XmlElement } from "#libvirt/xml/element";
+import { element, readXml, writeXml, type XmlElement } from "#libvirt/xml/element";
 import { markElement } from "#libvirt/xml/metadata";
 import { patched } from "#libvirt/xml/patch";
 import type { DomainNic, DomainSpec } from "#ports/host";
@@ -48,7 +48,7 @@ export function writeDomain(spec: DomainSpec, place: DomainPlace): string {
       ...bootElements(spec, volume),
     ),
     element("features", {}, element("acpi", {}), element("apic", {})),
-    cpuModel(place),
+    cpuModel(spec, place),
     element("clock", { offset: "utc" }),
     element("on_poweroff", {}, "destroy"),
     element("on_reboot", {}, "restart"),
@@ -79,9 +79,15 @@ function cpuTune(spec: DomainSpec): XmlElement {
   );
 }
 
-/** TCG: the same plain model on every host. KVM: what the host has; unlike hosts need a common baseline. */
-function cpuModel(place: DomainPlace): XmlElement {
+/** TCG: the same plain model on every host. KVM: what unlike hosts have in common, else what this one has. */
+function cpuModel({ cpu }: DomainSpec, place: DomainPlace): XmlElement {
+  if (cpu !== undefined) return readXml(cpu);
   if (place.acceleration === "kvm") return element("cpu", { mode: "host-model" });
+  return plainCpu();
+}
+
+/** The one that QEMU's translator gives on every host. */
+export function plainCpu(): XmlElement {
   const model = element("model", { fallback: "forbid" }, "qemu64");
   return element("cpu", { mode: "custom", match: "exact", check: "none" }, model);
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import { createFleet, type Fleet, moveAction } from "./fleet.ts";
+import { createAction, createFleet, type Fleet, moveAction } from "./fleet.ts";
 
 type HostData = Fleet["world"]["data"]["hosts"][string];
 
@@ -116,4 +116,25 @@ test("a host that does not answer is one blocker, not one a check", async () => 
     ids.map((id) => moveAction(id, "north-1", "south-1")),
   );
   expect(blockersIn(operation).map(({ check }) => check)).toEqual(["destination"]);
+});
+
+test("a machine starts with the processor that all hosts of its sites have, so that it can go to the weakest", async () => {
+  const fleet = await createFleet();
+  const shepherd = fleet.start();
+  const south = fleet.world.data.hosts["south-1"];
+  if (south === undefined) throw new Error("no host");
+  south.cpuFeatures = ["aes", "avx"];
+  const wide = { mode: "auto" as const, sites: ["north", "south"] };
+  const free = await fleet.addMachine("free", { envelope: wide });
+  const bound = await fleet.addMachine("bound", { envelope: { mode: "auto" } });
+  for (const id of [free, bound]) {
+    await fleet.perform(shepherd, "create", [createAction(id, "north-1")]);
+  }
+  const domains = fleet.world.data.hosts["north-1"]?.domains ?? {};
+  expect(domains[free]?.spec?.cpu).toBe("aes avx");
+  expect(domains[bound]?.spec?.cpu).toBe("aes avx sse4.2");
+  const over = async (id: string) =>
+    fleet.perform(shepherd, "adapt", [moveAction(id, "north-1", "south-1")]);
+  expect((await over(free)).state).toBe("succeeded");
+  expect(blockersIn(await over(bound)).map(({ check }) => check)).toEqual(["cpu"]);
 });
