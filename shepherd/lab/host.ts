@@ -61,6 +61,7 @@ export async function prepareHost(layout: LabLayout, host: HostLayout): Promise<
     "lib/images",
     "etc/qemu/networks",
     "etc/storage/autostart",
+    "etc/pki-moves",
     "log/qemu",
     "cache",
     "ssh",
@@ -244,6 +245,7 @@ remember_owner = 0
 stdio_handler = "file"
 migration_address = "${host.address}"
 migration_host = "${host.address}"
+migrate_tls_x509_cert_dir = "/etc/libvirt/pki-moves"
 `;
 }
 

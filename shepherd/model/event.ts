@@ -34,13 +34,16 @@ export type EventKind =
   | "machine.entered"
   | "tunnel.key"
   | "tunnel.clear"
+  | "moves.clear"
   | "tunnel.rotated"
   | "host.differs"
   | "shepherd.started"
   | "policy.activated"
   | "policy.refused"
   | "policy.tried"
-  | "evidence.conflict";
+  | "evidence.conflict"
+  /** A named person owned up to an old database that was put back. */
+  | "evidence.restored";
 
 export interface NewEvent {
   readonly kind: EventKind;

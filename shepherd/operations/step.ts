@@ -10,6 +10,7 @@ import type { Exclusives } from "#operations/exclusives";
 import type { Clock, Ids } from "#ports/clock";
 import type { Hosts } from "#ports/host";
 import type { ImageFiles } from "#ports/image-files";
+import type { MigrationTls } from "#ports/migration-tls";
 import type { Journal, Store } from "#ports/store";
 
 /** The part of a pino logger that operations use. */
@@ -31,15 +32,6 @@ export interface OperationWorld {
   readonly log: Log;
   /** How memory and disks are encrypted on their way; absent: they go in the clear. */
   readonly migrationTls?: MigrationTls | undefined;
-}
-
-/** Certificates of hosts, by which they prove to each other who they are. */
-export interface MigrationTls {
-  /** Sees to it that both have one that is good for long enough; undefined where encryption is switched off. */
-  between(
-    fromHostId: HostId,
-    toHostId: HostId,
-  ): Promise<{ readonly destinationName: string } | undefined>;
 }
 
 /** Plain data, journaled. */

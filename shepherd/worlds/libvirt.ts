@@ -1,6 +1,8 @@
 /** The real world behind the ports: one SSH connection a host, libvirt's RPC and the host's network over it. */
 import { readFileSync } from "node:fs";
 import type { Logger } from "pino";
+import { openAuthority } from "#certificates/authority";
+import { createHostCertificates } from "#certificates/host-certificates";
 import type {
   Configuration,
   HostConfiguration,
@@ -14,6 +16,7 @@ import type { HostClaim } from "#ports/claim";
 import type { Clock } from "#ports/clock";
 import type { Host } from "#ports/host";
 import type { HostNetwork } from "#ports/host-network";
+import { certificatesOnHost } from "#shell/certificates";
 import { claimHost } from "#shell/claim";
 import { digestsOnHost } from "#shell/file-digests";
 import { createHostNetwork } from "#shell/host-network";
@@ -82,6 +85,13 @@ export function connectLibvirt(
         site.hosts.map(({ id }) => get(id).shell),
       ),
     ),
+    ...(configuration.encryptMoves && {
+      migrationTls: createHostCertificates({
+        authority: openAuthority(configuration.stateDirectory),
+        clock,
+        placeOf: (id) => certificatesOnHost(get(id).shell),
+      }),
+    }),
     add,
     async remove(id) {
       const left = access.get(id);

@@ -90,6 +90,7 @@ function shepherd(death?: { readonly afterStep?: (step: StepRecord) => boolean }
     },
     epoch: store.epoch,
     log,
+    migrationTls: world.migrationTls,
   });
   const end = async () => {
     await operations.stop();

@@ -94,6 +94,7 @@ export async function raiseStage(): Promise<Stage> {
       },
       epoch: store.epoch,
       log,
+      migrationTls: world.migrationTls,
     });
     return {
       operations,

@@ -1,0 +1,13 @@
+/** How the hosts of a move prove to each other who they are, as the core needs it. Implemented by certificates/. */
+import type { HostId } from "#model/units";
+
+export interface MigrationTls {
+  /**
+   * Sees to it that both hosts have a certificate that is good for long enough; returns the name that the destination
+   * proves to have. Faults `tls.foreign_certificates`, `host.unreachable`, `shell.exit`.
+   */
+  between(
+    fromHostId: HostId,
+    toHostId: HostId,
+  ): Promise<{ readonly destinationName: string } | undefined>;
+}
