@@ -144,6 +144,20 @@ export const machineAttributes = attributes({
     description:
       "cloud-init user data, given to the guest on a NoCloud seed; at most 16 KiB. A change needs a restart.",
   },
+  user_data_wo: {
+    type: "string",
+    optional: true,
+    sensitive: true,
+    writeOnly: true,
+    description:
+      "As user_data, for what must stand in no state and no plan: kept by the shepherd only. Given anew when user_data_wo_version changes.",
+  },
+  user_data_wo_version: {
+    type: "number",
+    optional: true,
+    description: "Change it to have user_data_wo given to the guest again; that needs a restart.",
+    validators: [wholeNumber({ min: 0, max: Number.MAX_SAFE_INTEGER })],
+  },
   stop_timeout_s: {
     type: "number",
     optional: true,

@@ -8,7 +8,8 @@ import type {
 import { isUnknown, type Unknown } from "#schema/value";
 import type { MachinePlan as Planned, StartFromState as StartFrom } from "./machine-attributes.ts";
 
-export function bodyOf(planned: Planned): MachineBody {
+/** `config` holds what stands in no plan. */
+export function bodyOf(planned: Planned, config: Pick<Planned, "user_data_wo">): MachineBody {
   const { start_from } = planned;
   const start =
     start_from === null || isUnknown(start_from) || start_from.adaptation_id === ""
@@ -18,6 +19,7 @@ export function bodyOf(planned: Planned): MachineBody {
     group: known(planned.group),
     speaker: planned.speaker === true,
     ...templateOf(planned),
+    user_data: known(config.user_data_wo) ?? known(planned.user_data),
     site: known(planned.site),
     networks: networksOf(planned.networks),
     disks: disksOf(planned.disks),

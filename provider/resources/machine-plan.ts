@@ -7,6 +7,7 @@ import type { Report } from "#schema/report";
 import type { PlannedChange, PrivateData } from "#schema/resource";
 import { equal, isUnknown, unknown, type Value } from "#schema/value";
 import { type Adaptable, adaptable } from "./adaptation-attributes.ts";
+import { environmentPins } from "./environment-modes.ts";
 import type {
   EffectiveState as Effective,
   MachineAttributes,
@@ -132,7 +133,7 @@ export function changes(prior: State, planned: Planned, kept: PrivateData): read
 function mayStay(name: Adaptable, live: unknown, planned: Planned, kept: Kept): boolean {
   const adaptation = known(planned.adaptation);
   const mode = known(adaptation?.mode ?? null);
-  if (mode === "pinned" || (mode === null && kept.pinned === true)) return false;
+  if (mode === "pinned" || (mode === null && isPinnedThere(planned, kept))) return false;
   if (adaptation === null) return true;
   if (knownItems(adaptation.pinned_attributes).includes(name)) return false;
   if (name === "site") {
@@ -147,10 +148,21 @@ function mayStay(name: Adaptable, live: unknown, planned: Planned, kept: Kept): 
   );
 }
 
-/** Undefined when nothing that the shepherd keeps changes. */
+/** By its environment: as this run plans it, else as it was read. */
+export function isPinnedThere(
+  { environment_id }: { readonly environment_id: unknown },
+  { pinned }: { readonly pinned?: unknown },
+): boolean {
+  return environmentPins(environment_id) ?? pinned === true;
+}
+
+/** Undefined when nothing that the shepherd keeps changes. `config` holds what stands in no plan. */
 export function patchOf(
   prior: State,
-  planned: Planned,
+  {
+    planned,
+    config,
+  }: { readonly planned: Planned; readonly config: Pick<Planned, "user_data_wo"> },
   kept: PrivateData,
 ): MachinePatch | undefined {
   const body: MachinePatch = {};
@@ -165,7 +177,9 @@ export function patchOf(
     body.ceiling = known(planned.ceiling) as MachinePatch["ceiling"] & object;
   if (differs(planned.raw_xml_patch, prior.raw_xml_patch))
     body.raw_xml_patch = patchesOf(planned.raw_xml_patch) ?? [];
-  if (planned.user_data !== prior.user_data) body.user_data = known(planned.user_data);
+  if (planned.user_data_wo_version !== prior.user_data_wo_version)
+    body.user_data = known(config.user_data_wo) ?? known(planned.user_data);
+  else if (planned.user_data !== prior.user_data) body.user_data = known(planned.user_data);
   if (differs(planned.stop_timeout_s, prior.stop_timeout_s))
     body.stop_timeout_s = known(planned.stop_timeout_s);
   if (planned.deletion_protection !== prior.deletion_protection)

@@ -1,5 +1,7 @@
 /** Rules between the attributes of a `drover_machine`. Pure; anything may still be unknown. */
+import type { Rule } from "#schema/attribute";
 import type { Report } from "#schema/report";
+import { conflicting, together } from "#schema/rules";
 import { isUnknown } from "#schema/value";
 import type { MachinePlan as Planned } from "./machine-attributes.ts";
 import type { Template } from "./machine-body.ts";
@@ -14,11 +16,26 @@ export function validateMachine(config: Planned, report: Report): void {
         "A speaker needs a group",
         "Set group to the group that it speaks for, or remove speaker.",
       );
+  checkUserData(config.user_data_wo, report.at("user_data_wo"));
   validateBounds(config, report);
 }
 
+/** What a validator of one attribute cannot say: the two ways of giving user data exclude each other. */
+export const machineRules: readonly Rule[] = [
+  conflicting("user_data", "user_data_wo"),
+  together("user_data_wo", "user_data_wo_version"),
+];
+
 /** cloud-init's own limit is larger; a seed of this size fits every hypervisor. */
 const maxUserDataBytes = 16 * 1024;
+
+function checkUserData(text: unknown, report: Report): void {
+  if (typeof text === "string" && Buffer.byteLength(text) > maxUserDataBytes)
+    report.error(
+      "User data is too long",
+      `${Buffer.byteLength(text)} bytes given; at most ${maxUserDataBytes} fit. Let it fetch the rest.`,
+    );
+}
 
 /** Baselines against bounds and ceiling: for a machine, and for the template of a group. */
 export function validateBounds(
@@ -30,14 +47,8 @@ export function validateBounds(
   },
   report: Report,
 ): void {
-  const { adaptation, ceiling, user_data } = config;
-  if (typeof user_data === "string" && Buffer.byteLength(user_data) > maxUserDataBytes)
-    report
-      .at("user_data")
-      .error(
-        "User data is too long",
-        `${Buffer.byteLength(user_data)} bytes given; at most ${maxUserDataBytes} fit. Let it fetch the rest.`,
-      );
+  const { adaptation, ceiling } = config;
+  checkUserData(config.user_data, report.at("user_data"));
   for (const name of ["vcpus", "memory_mib"] as const) {
     const highest = ceiling === null || isUnknown(ceiling) ? null : ceiling[name];
     const baseline = config[name];

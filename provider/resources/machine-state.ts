@@ -54,6 +54,8 @@ export function stateOf(
       ceiling: onlyStack(prior?.ceiling),
       disks: absentOr(view.disks, prior?.disks),
       user_data: userDataOf(view, prior),
+      user_data_wo: null,
+      user_data_wo_version: onlyStack(prior?.user_data_wo_version),
       stop_timeout_s: view.stop_timeout_s,
       deletion_protection: view.deletion_protection,
       allow_restart: view.allow_restart,

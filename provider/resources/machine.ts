@@ -18,7 +18,7 @@ import {
 } from "./machine-attributes.ts";
 import { bodyOf } from "./machine-body.ts";
 import { changes, type Kept, patchOf, planMachine, sameLive } from "./machine-plan.ts";
-import { validateMachine } from "./machine-rules.ts";
+import { machineRules, validateMachine } from "./machine-rules.ts";
 import { keepPromises, stateOf } from "./machine-state.ts";
 import { joinOperations } from "./mutation.ts";
 
@@ -30,6 +30,7 @@ export const machine = defineResource({
   importId:
     "environment/name or id; a machine that another tool made, by environment/name=<its libvirt UUID>",
   attributes: machineAttributes,
+  rules: machineRules,
   validate: validateMachine,
   plan: planMachine,
   identity: identityById("machine"),
@@ -39,9 +40,9 @@ export const machine = defineResource({
     beforeCheck: refuseProtected,
     typeName: "drover_machine",
     attributes: Object.keys(machineAttributes),
-    put: (planned) => ({
+    put: (planned, config) => ({
       path: path`/v1/environments/${String(planned.environment_id)}/machines/${String(planned.name)}`,
-      body: bodyOf(planned),
+      body: bodyOf(planned, config),
     }),
     one: (id) => path`/v1/machines/${id}`,
     lookUp: (client, planned) =>
@@ -51,7 +52,7 @@ export const machine = defineResource({
       }),
     join,
     observe,
-    patch: ({ prior, planned, private: kept }) => patchOf(prior, planned, kept),
+    patch: ({ prior, planned, config, private: kept }) => patchOf(prior, { planned, config }, kept),
     state: stateOf,
     settle: keepPromises,
     isNowhere: ({ effective }) => effective.host === "" && effective.state === "failed",

@@ -128,7 +128,7 @@ function planAfter(now: MachineView, wanted: Config = config, observed = {}) {
         .filter((name) => JSON.stringify(final[name]) !== JSON.stringify(state[name]))
         .map((name) => [name, final[name]]),
     ),
-    patch: patchOf(state, final, kept),
+    patch: patchOf(state, { planned: final, config: { user_data_wo: null } }, kept),
     warnings: report.diagnostics.map(({ summary }) => summary),
   };
 }
