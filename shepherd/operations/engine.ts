@@ -17,7 +17,7 @@ import {
   type StepContext,
   type StepData,
 } from "#operations/step";
-import { inChildSpan, inSpan, outsideSpans, tell } from "#ports/tracing";
+import { inChildSpan, inSpan, outsideSpans } from "#ports/tracing";
 
 /** Waiting for a host: soon at first, then at an easy pace. */
 const firstWaitMs = 500;

@@ -3,7 +3,7 @@
  * shepherd that starts again numbers the steps as its predecessor did.
  */
 import { assertNever } from "#model/assert-never";
-import type { Plan } from "#model/plan";
+import type { Plan, PlanAction } from "#model/plan";
 import type { MachineId } from "#model/units";
 import { cardSteps } from "#operations/cards";
 import { createSteps } from "#operations/create";
@@ -17,14 +17,14 @@ import { cpuPercentSteps, memorySteps, vcpuSteps } from "#operations/resize";
 import { restartSteps } from "#operations/restart";
 import type { Step } from "#operations/step";
 import { sweepSteps } from "#operations/sweep";
-import { removeVolumeSteps } from "#operations/volumes";
+import { growVolumeSteps, removeVolumeSteps } from "#operations/volumes";
 
 export function expand(plan: Plan, nameOf: (machineId: MachineId) => string): readonly Step[] {
   const placesOfMoves = movesOf(plan, nameOf);
   return plan.actions.flatMap((action): readonly Step[] => {
     switch (action.kind) {
       case "create_machine":
-        return createSteps(action, nameOf(action.machineId));
+        return besideEachOther(plan, action, createSteps(action, nameOf(action.machineId)));
       case "move_machine":
         return placesOfMoves.get(action) ?? [];
       case "restart_machine":
@@ -43,6 +43,8 @@ export function expand(plan: Plan, nameOf: (machineId: MachineId) => string): re
         return repairNetworkSteps(action);
       case "sweep_host":
         return sweepSteps(action);
+      case "grow_volume":
+        return growVolumeSteps(action);
       case "remove_volume":
         return removeVolumeSteps(action);
       case "destroy_machine":
@@ -51,6 +53,18 @@ export function expand(plan: Plan, nameOf: (machineId: MachineId) => string): re
         return assertNever(action);
     }
   });
+}
+
+/** Machines of one operation that are created at once: a host's daemon serves four calls at a time. */
+const createsAtOnce = 4;
+
+/** Several new machines are lanes, so many at once; when one cannot be, none is left. */
+function besideEachOther(plan: Plan, action: PlanAction, steps: readonly Step[]): readonly Step[] {
+  const creates = plan.actions.filter(({ kind }) => kind === "create_machine");
+  if (creates.length < 2) return steps;
+  const n = creates.indexOf(action);
+  const stage = `create ${Math.floor(n / createsAtOnce)}`;
+  return steps.map((step) => ({ ...step, lane: `create ${n}`, stage }));
 }
 
 /**

@@ -23,6 +23,7 @@ export interface MortalStore extends Store {
 
 export function createMortalStore(store: Store, death: Death): MortalStore {
   const never = new Promise<never>(() => undefined);
+  let begun = 0;
   let writes = 0;
   let dead = false;
   const die = () => {
@@ -34,7 +35,9 @@ export function createMortalStore(store: Store, death: Death): MortalStore {
     die,
     async transaction(work) {
       if (dead) return never;
-      if (writes + 1 === death.losesWrite) {
+      begun += 1;
+      // Counted as they begin: lanes of one operation write at the same time.
+      if (begun === death.losesWrite) {
         die();
         return never;
       }

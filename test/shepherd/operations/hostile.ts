@@ -37,6 +37,18 @@ export const scenarios: readonly Scenario[] = [
     },
   },
   {
+    // New members of a group, on two hosts, and one that is there already.
+    name: "scale",
+    kind: "adapt",
+    async prepare(fleet, shepherd) {
+      await fleet.create(shepherd, "rank-0", "north-1");
+      return [
+        createAction(await fleet.addMachine("rank-1"), "north-1"),
+        createAction(await fleet.addMachine("rank-2"), "south-1"),
+      ];
+    },
+  },
+  {
     name: "resize",
     kind: "adapt",
     async prepare(fleet, shepherd) {
@@ -324,7 +336,8 @@ function expectUntouched(
     records.map(({ id, effective: { hostId, siteId, vcpus, cpuPercent, memoryMib, nics } }) => ({
       id,
       hostId,
-      siteId,
+      // one that was never started is nowhere, wherever it was meant to be
+      siteId: hostId === "" ? "" : siteId,
       vcpus,
       cpuPercent,
       memoryMib,

@@ -58,6 +58,43 @@ describe("create", () => {
   });
 });
 
+describe("several new machines in one operation", () => {
+  const scale = async (count: number) => {
+    const actions = [];
+    for (let n = 0; n < count; n += 1) {
+      actions.push(createAction(await fleet.addMachine(`rank-${n}`), "south-1"));
+    }
+    return actions;
+  };
+  /** When a machine's boot began and ended, by the journal. */
+  const boots = async (operationId: string) => {
+    const steps = await fleet.store.read((journal) => journal.steps.ofOperation(operationId));
+    return steps
+      .filter(({ name }) => name.endsWith(": start on south-1"))
+      .map(({ startedAtMs = 0, endedAtMs = 0 }) => ({ startedAtMs, endedAtMs }));
+  };
+
+  test("are made four at a time, and the fifth after them", async () => {
+    const operation = await fleet.perform(shepherd, "adapt", await scale(5));
+    expect(operation.state).toBe("succeeded");
+    const all = await boots(operation.id);
+    expect(all.length).toBe(5);
+    const [first, fifth] = [all.slice(0, 4), all[4]];
+    const ends = first.map(({ endedAtMs }) => endedAtMs);
+    // Each of the four had begun before any of them was there.
+    for (const { startedAtMs } of first) expect(startedAtMs).toBeLessThan(Math.min(...ends));
+    expect(fifth?.startedAtMs).toBeGreaterThanOrEqual(Math.max(...ends));
+  });
+
+  test("are all or none: when one cannot start, the others go again", async () => {
+    fleet.world.faults.inject({ call: "startDomain", nth: 3, effect: "fail" });
+    const operation = await fleet.perform(shepherd, "adapt", await scale(4));
+    expect(operation).toMatchObject({ state: "failed" });
+    expect(Object.keys(fleet.world.data.hosts["south-1"]?.domains ?? {})).toEqual([]);
+    expect(await fleet.litter()).toEqual([]);
+  });
+});
+
 describe("resize", () => {
   test("sets memory and CPU, records settling, measures, and leaves an adaptation", async () => {
     const id = await fleet.create(shepherd, "rank-0", "north-1");
