@@ -49,6 +49,7 @@
  *   GET    /v1/events           SSE, id = journal sequence, Last-Event-ID or ?since= resumes; ?once=1 answers JSON
  *   GET    /v1/hold             PUT /v1/hold body HoldBody     DELETE /v1/hold
  *   GET    /v1/evidence/verify  EvidenceReport               GET /v1/evidence?since=&limit=
+ *   POST   /v1/evidence/restores  body AcceptRestoreBody -> AcceptedRestoreView (role security)
  *   POST   /v1/tokens           body TokenBody -> TokenAnswer (the token is shown this once)    GET /v1/tokens
  *   POST   /v1/machines/:id/connect?port=   raw body to the machine's TCP port, raw answer from it
  *   POST   /v1/tunnels/rotate   new keys on every host of the mesh between sites -> TunnelRotation
@@ -622,6 +623,19 @@ export interface EvidenceReport {
     newest_seq: number;
     problem: string | null;
   }[];
+  /** Restores that people owned up to, oldest first. */
+  restores: AcceptedRestoreView[];
+}
+export interface AcceptRestoreBody {
+  reason: string;
+}
+/** Checkpoints between these entries are of what was given up when an old database was put back. */
+export interface AcceptedRestoreView {
+  by: string;
+  reason: string;
+  at_ms: number;
+  kept_seq: number;
+  until_seq: number;
 }
 export interface Status {
   version: string;

@@ -98,6 +98,7 @@ export const summaries: Readonly<Record<string, string>> = {
   "GET /v1/adaptations/rows": "The lines of adaptations.json",
   "GET /v1/evidence": "Entries of the evidence log",
   "GET /v1/evidence/verify": "Walk the evidence log and say whether it is whole",
+  "POST /v1/evidence/restores": "Own up to an old database that was put back",
   "GET /v1/operations": "Operations",
   "GET /v1/operations/:id": "One operation; wait_ms waits for its end",
   "GET /v1/operations/:id/steps": "The steps of an operation",

@@ -6,7 +6,7 @@ import type { TokenStore } from "#api/access";
 import type { BlobStore } from "#api/blobs";
 import type { ReadSources } from "#api/rule-source";
 import type { Turns } from "#api/turns";
-import type { EvidenceVerdict } from "#evidence/evidence";
+import type { Evidence } from "#evidence/evidence";
 import type { MachineBlocker } from "#model/blocker";
 import type { Operation, Plan } from "#model/plan";
 import type { Consent } from "#model/request";
@@ -60,10 +60,7 @@ export type ApiSensing = Pick<
   "answers" | "foreign" | "maxAgeMs" | "observedMachine" | "refresh" | "sites"
 >;
 /** The evidence log (evidence/). */
-export interface ApiEvidence {
-  verify(): Promise<EvidenceVerdict>;
-  list(since: number, limit: number): Promise<readonly unknown[]>;
-}
+export type ApiEvidence = Pick<Evidence, "verify" | "list" | "acceptRestore">;
 
 /** Policies of all owners (opa/policies.ts). */
 export type ApiPolicies = Pick<

@@ -136,27 +136,35 @@ function judge(
   };
 }
 
-/** Where the log is not what a checkpoint says; `hashes` are those of the entries that checkpoints are about. */
-export function compare(
-  found: readonly Found[],
-  hashes: ReadonlyMap<number, Digest>,
-  log: { readonly head: number; readonly brokenAt: number | undefined },
-): readonly CheckpointProblem[] {
-  return found
-    .flatMap(({ where, checkpoint }): CheckpointProblem[] => {
-      const { seq, hash, at_ms } = checkpoint;
+/** The log that checkpoints are held against. */
+export interface LogFacts {
+  /** Of the entries that checkpoints are about. */
+  readonly hashes: ReadonlyMap<number, Digest>;
+  readonly head: number;
+  readonly brokenAt: number | undefined;
+}
+
+/** Those that say the log should be another one. Behind a broken entry nothing was walked: the break itself is told. */
+export function conflicting(found: readonly Found[], log: LogFacts): readonly Found[] {
+  return found.filter(
+    ({ checkpoint: { seq, hash } }) =>
+      (log.brokenAt === undefined || seq < log.brokenAt) && log.hashes.get(seq) !== hash,
+  );
+}
+
+/** Where the log is not what a checkpoint says. */
+export function compare(found: readonly Found[], log: LogFacts): readonly CheckpointProblem[] {
+  return conflicting(found, log)
+    .slice(0, maxProblems)
+    .map(({ where, checkpoint: { seq, at_ms } }): CheckpointProblem => {
       const when = new Date(at_ms).toISOString();
-      // behind a broken entry nothing was walked: the break itself is told
-      if (log.brokenAt !== undefined && seq >= log.brokenAt) return [];
       if (seq > log.head) {
         const told = `${where} saw entry ${seq} at ${when}, the log ends at ${log.head}: it was cut, or an old one was put back`;
-        return [{ kind: "log.shorter", where, seq, told }];
+        return { kind: "log.shorter", where, seq, told };
       }
-      if (hashes.get(seq) === hash) return [];
       const told = `${where} saw another entry ${seq} at ${when}: history was written again`;
-      return [{ kind: "log.rewritten", where, seq, told }];
-    })
-    .slice(0, maxProblems);
+      return { kind: "log.rewritten", where, seq, told };
+    });
 }
 
 export function newestOfEach(found: readonly Found[]): readonly Found[] {

@@ -7,12 +7,24 @@ import {
   type CheckpointProblem,
   type Checkpoints,
   compare,
+  conflicting,
+  type Found,
+  type Gathered,
   gather,
+  type LogFacts,
   newestOfEach,
   noCheckpoints,
   type WitnessReport,
 } from "#evidence/checkpoints";
+import {
+  type AcceptedRestore,
+  acceptedRestore,
+  isGivenUp,
+  restoreEvent,
+  restoreOf,
+} from "#evidence/restores";
 import type { Event, NewEvent } from "#model/event";
+import { Fault } from "#model/fault";
 import type { Digest } from "#model/units";
 import type { EvidenceEntry, Journal, Store } from "#ports/store";
 
@@ -87,6 +99,11 @@ export interface Evidence {
   verify(): Promise<EvidenceVerdict>;
   /** Holds only the newest checkpoints against the log: quick enough for every start. */
   verifyHeads(): Promise<readonly CheckpointProblem[]>;
+  /**
+   * Journals that an old database was put back on purpose: checkpoints of what was given up count no more. Faults
+   * `evidence.broken` (an edited log is nothing that can be accepted), `evidence.nothing_to_accept`.
+   */
+  acceptRestore(about: Pick<AcceptedRestore, "by" | "reason" | "atMs">): Promise<AcceptedRestore>;
   /** Entries after `since`, oldest first. */
   list(since: number, limit: number): Promise<readonly EvidenceEntry[]>;
 }
@@ -99,53 +116,110 @@ export interface EvidenceVerdict {
   readonly brokenAt: number | undefined;
   readonly problems: readonly CheckpointProblem[];
   readonly witnesses: readonly WitnessReport[];
+  /** Restores that people owned up to, oldest first: always told. */
+  readonly restores: readonly AcceptedRestore[];
 }
 
 /** Rows read at once: other work gets its turn between pages. */
 const pageSize = 500;
 
 export function createEvidence(store: Store, checkpoints?: Checkpoints): Evidence {
+  /** The whole log, and what is held against it. */
+  async function look(): Promise<{
+    readonly walked: Walked;
+    readonly kept: Gathered;
+    readonly standing: readonly Found[];
+    readonly log: LogFacts;
+  }> {
+    const kept = checkpoints === undefined ? noCheckpoints : await gather(checkpoints);
+    const wanted = new Set(kept.found.map(({ checkpoint }) => checkpoint.seq));
+    const walked = await walk(store, wanted);
+    const { entries: head, brokenAt, hashes, restores } = walked;
+    const standing = kept.found.filter(({ checkpoint }) => !isGivenUp(checkpoint, restores));
+    return { walked, kept, standing, log: { hashes, head, brokenAt } };
+  }
   return {
     list: (since, limit) => store.read((journal) => journal.evidence.since(since, limit)),
     async verify() {
-      const kept = checkpoints === undefined ? noCheckpoints : await gather(checkpoints);
-      const hashes = new Map<number, Digest>();
-      const wanted = new Set(kept.found.map(({ checkpoint }) => checkpoint.seq));
-      const walked = await walk(store, (entry) => {
-        if (wanted.has(entry.seq)) hashes.set(entry.seq, entry.hash);
-      });
-      const problems = [
-        ...kept.problems,
-        ...compare(kept.found, hashes, { head: walked.entries, brokenAt: walked.brokenAt }),
-      ];
+      const { walked, kept, standing, log } = await look();
+      const { entries, head, brokenAt, restores } = walked;
+      const problems = [...kept.problems, ...compare(standing, log)];
       return {
-        ...walked,
-        ok: walked.brokenAt === undefined && problems.length === 0,
+        ok: brokenAt === undefined && problems.length === 0,
+        entries,
+        head,
+        brokenAt,
         problems,
         witnesses: kept.reports,
+        restores,
       };
     },
     async verifyHeads() {
       if (checkpoints === undefined) return [];
       const kept = await gather(checkpoints);
       const newest = newestOfEach(kept.found);
-      const { hashes, head } = await store.read(async (journal) => {
-        const known = new Map<number, Digest>();
+      const log = await store.read(async (journal) => {
+        const hashes = new Map<number, Digest>();
         for (const { checkpoint } of newest) {
           const [entry] = await journal.evidence.since(checkpoint.seq - 1, 1);
-          if (entry !== undefined) known.set(entry.seq, entry.hash);
+          if (entry !== undefined) hashes.set(entry.seq, entry.hash);
         }
-        return { hashes: known, head: (await journal.evidence.last())?.seq ?? 0 };
+        const head = (await journal.evidence.last())?.seq ?? 0;
+        return { hashes, head, brokenAt: undefined };
       });
-      return [...kept.problems, ...compare(newest, hashes, { head, brokenAt: undefined })];
+      const found = compare(newest, log);
+      if (found.length === 0) return kept.problems;
+      // only now is it worth reading who accepted what
+      const restores = await restoresOf(store);
+      const standing = newest.filter(({ checkpoint }) => !isGivenUp(checkpoint, restores));
+      return [...kept.problems, ...compare(standing, log)];
+    },
+    async acceptRestore(about) {
+      const { walked, standing, log } = await look();
+      if (walked.brokenAt !== undefined)
+        throw new Fault("evidence.broken", { entry: walked.brokenAt });
+      const restore = acceptedRestore(
+        standing.map(({ checkpoint }) => checkpoint),
+        new Set(conflicting(standing, log).map(({ checkpoint }) => checkpoint)),
+        about,
+      );
+      if (restore === undefined) throw new Fault("evidence.nothing_to_accept", {});
+      await store.transaction((journal) => journal.events.append(restoreEvent(restore)));
+      return restore;
     },
   };
 }
 
-async function walk(
-  store: Store,
-  onEntry: (entry: EvidenceEntry) => void,
-): Promise<Pick<EvidenceVerdict, "entries" | "head" | "brokenAt">> {
+async function restoresOf(store: Store): Promise<readonly AcceptedRestore[]> {
+  const restores: AcceptedRestore[] = [];
+  let last = 0;
+  for (;;) {
+    const since = last;
+    const events = await store.read((journal) => journal.events.since(since, pageSize));
+    restores.push(...events.flatMap((event) => restoreOf(event) ?? []));
+    last = events.at(-1)?.seq ?? last;
+    if (events.length < pageSize) return restores;
+  }
+}
+
+interface Walked {
+  /** Up to the break, if there is one. */
+  readonly entries: number;
+  readonly head: Digest;
+  readonly brokenAt: number | undefined;
+  /** Of the entries that were wanted. */
+  readonly hashes: ReadonlyMap<number, Digest>;
+  readonly restores: readonly AcceptedRestore[];
+}
+
+async function walk(store: Store, wanted: ReadonlySet<number>): Promise<Walked> {
+  const hashes = new Map<number, Digest>();
+  const restores: AcceptedRestore[] = [];
+  const onEntry = (entry: EvidenceEntry, event: Event): void => {
+    if (wanted.has(entry.seq)) hashes.set(entry.seq, entry.hash);
+    const restore = restoreOf(event);
+    if (restore !== undefined) restores.push(restore);
+  };
   const end = await store.read(async (journal) =>
     Math.max(await journal.events.last(), (await journal.evidence.last())?.eventSeq ?? 0),
   );
@@ -162,6 +236,8 @@ async function walk(
         entries: previous?.seq ?? 0,
         head: previous?.hash ?? genesisHash,
         brokenAt: page.brokenAt,
+        hashes,
+        restores,
       };
     }
   }
@@ -175,7 +251,7 @@ async function verifyPage(
     readonly afterEvent: number;
     readonly end: number;
   },
-  onEntry: (entry: EvidenceEntry) => void,
+  onEntry: (entry: EvidenceEntry, event: Event) => void,
 ): Promise<{
   previous: EvidenceEntry | undefined;
   lastEvent: number;
@@ -196,7 +272,7 @@ async function verifyPage(
     if (next.done === true) return broken;
     const entry = next.value;
     if (!follows(entry, previous, event, await subjectOf(journal, event))) return broken;
-    onEntry(entry);
+    onEntry(entry, event);
     previous = entry;
   }
   const finished = events.length < pageSize || lastEvent >= from.end;

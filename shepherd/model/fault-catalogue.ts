@@ -264,6 +264,18 @@ export const faultCatalogue = {
     "There is a journal at {file}",
     "Move the state directory away first, and keep it: it may know more than the backup.",
   ),
+  "evidence.broken": entry(
+    409,
+    "never",
+    "The evidence log does not fit together from entry {entry} on: that is no restore",
+    "A database that was put back is whole. `drover log verify` names what was edited; keep all copies and find out who.",
+  ),
+  "evidence.nothing_to_accept": entry(
+    409,
+    "never",
+    "No site speaks against the evidence log, so no restore waits to be accepted",
+    "`drover log verify` tells what sites saw. A site that could not be read may still have something to say.",
+  ),
   "store.newer": entry(
     500,
     "never",

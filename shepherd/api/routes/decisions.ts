@@ -1,14 +1,15 @@
-/** Decisions, their explanation, and the adaptations they left behind; also the evidence log. Reading only. */
+/** Decisions, their explanation, and the adaptations they left behind. Reading only. */
 
 import { gzipSync } from "node:zlib";
 import { Type } from "typebox";
-import type { AdaptationView, DecidedPolicy, EvidenceReport, Explanation } from "#api/contract";
+import type { AdaptationView, DecidedPolicy, Explanation } from "#api/contract";
 import { explain } from "#api/explanation";
 import { environmentOf } from "#api/records";
 import { byId } from "#api/routes/environments";
+import { evidenceRoutes } from "#api/routes/evidence";
 import type { ApiRouter } from "#api/server";
 import { adaptationView } from "#api/views";
-import type { ApiEvidence, ApiSnapshots, ApiWorld } from "#api/world";
+import type { ApiSnapshots, ApiWorld } from "#api/world";
 import { adaptationRows } from "#intake/write-back";
 import { Fault } from "#model/fault";
 import { nameOfLink } from "#model/objects";
@@ -103,7 +104,7 @@ export function decisionRoutes(router: ApiRouter, world: ApiWorld): void {
     },
   );
 
-  if (evidence !== undefined) evidenceRoutes(router, evidence);
+  if (evidence !== undefined) evidenceRoutes(router, evidence, world.clock);
   if (world.snapshots !== undefined) snapshotRoutes(router, world.snapshots);
 }
 
@@ -135,45 +136,6 @@ function snapshotRoutes(router: ApiRouter, snapshots: ApiSnapshots): void {
         ),
       };
     },
-  );
-}
-
-function evidenceRoutes(router: ApiRouter, evidence: ApiEvidence): void {
-  router.get(
-    "/v1/evidence/verify",
-    { config: { access: "read" } },
-    async (): Promise<EvidenceReport> => {
-      const { ok, entries, head, brokenAt, problems, witnesses } = await evidence.verify();
-      return {
-        ok,
-        entries,
-        head,
-        broken_at: brokenAt ?? null,
-        problems: problems.map(({ kind, where, seq, told }) => ({
-          kind,
-          where,
-          seq: seq ?? null,
-          told,
-        })),
-        witnesses: witnesses.map(({ where, checkpoints, newestSeq, problem }) => ({
-          where,
-          checkpoints,
-          newest_seq: newestSeq,
-          problem: problem ?? null,
-        })),
-      };
-    },
-  );
-
-  router.get(
-    "/v1/evidence",
-    { config: { access: "read" }, schema: { querystring: Page } },
-    async (request) => ({
-      items: await evidence.list(
-        Number(request.query.since ?? 0),
-        Number(request.query.limit ?? defaultLimit),
-      ),
-    }),
   );
 }
 

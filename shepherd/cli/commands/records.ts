@@ -3,7 +3,14 @@
 import { join } from "node:path";
 import type { Command } from "commander";
 import { InvalidArgumentError } from "commander";
-import type { AdaptationRow, EvidenceReport, TokenAnswer, TokenBody } from "#api/contract";
+import type {
+  AcceptedRestoreView,
+  AcceptRestoreBody,
+  AdaptationRow,
+  EvidenceReport,
+  TokenAnswer,
+  TokenBody,
+} from "#api/contract";
 import { define, exitCodes, type Streams } from "#cli/command";
 import { clean, clockTime, show, table } from "#cli/output";
 import { adaptationsFile, writeAdaptations } from "#intake/write-back";
@@ -86,9 +93,27 @@ export function addRecords(program: Command, streams: Streams): void {
               ? `${where}: ${checkpoints} checkpoints, the newest of entry ${newest_seq}`
               : `${where}: could not be read: ${clean(problem)}`,
           ),
+          ...report.restores.map((one) => `restore: ${renderRestore(one)}`),
         ].join("\n"),
       );
       return report.ok ? exitCodes.ok : exitCodes.fault;
+    },
+  });
+
+  define<[], { reason: string }>(log, streams, {
+    name: "accept-restore",
+    summary:
+      "own up to an old database that was put back; what sites saw of the rest counts no more",
+    setUp: (command) =>
+      command.requiredOption("--reason <text>", "why it was put back; stays in the log for good"),
+    async action(context, { reason }) {
+      const restore = await context.client.call<AcceptedRestoreView>(
+        "POST",
+        "/v1/evidence/restores",
+        { body: { reason } satisfies AcceptRestoreBody },
+      );
+      show(context, restore, () => renderRestore(restore));
+      return exitCodes.ok;
     },
   });
 
@@ -135,4 +160,9 @@ export function addRecords(program: Command, streams: Streams): void {
       return exitCodes.ok;
     },
   });
+}
+
+function renderRestore(restore: AcceptedRestoreView): string {
+  const { kept_seq, until_seq, by, reason, at_ms } = restore;
+  return `entries ${kept_seq + 1} to ${until_seq} as sites saw them were given up, says ${clean(by)} at ${new Date(at_ms).toISOString()}: ${clean(reason)}`;
 }

@@ -125,6 +125,11 @@ test("image push sends once, declares, and refuses what is no image", async () =
 
 test("log verify, operations and tokens", async () => {
   expect((await drover("log", "verify")).out).toMatch(/^ok: \d+ entries/);
+  const accepted = await drover("log", "accept-restore", "--reason", "a test");
+  expect([accepted.code, accepted.err]).toEqual([
+    3,
+    expect.stringContaining("local-root has the role local-root"),
+  ]);
   expect((await drover("operations", "list", "--all")).out).toContain("succeeded");
   expect((await drover("token", "create", "--name", "ci", "--role", "stack")).out).toMatch(
     /^DROVER_TOKEN=drover_/,

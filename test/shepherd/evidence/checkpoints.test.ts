@@ -237,6 +237,58 @@ describe("is found", () => {
     });
   });
 
+  /** What `drover restore` does: the old database, which from then on writes with a higher epoch. */
+  function putBack(epoch: number): void {
+    for (const suffix of ["-wal", "-shm"]) rmSync(`${database()}${suffix}`, { force: true });
+    copyFileSync(join(folder, "old.sqlite"), database());
+    sql(`update shepherd set epoch = ${epoch}`);
+  }
+  async function accept(reason: string) {
+    const { evidence, store } = open();
+    try {
+      return await evidence.acceptRestore({ by: "sue", reason, atMs: 2_000_000 });
+    } finally {
+      await store.close();
+    }
+  }
+
+  test("an old database put back, until somebody owns up to it; and again when it is put back again", async () => {
+    await lived(10);
+    copyFileSync(database(), join(folder, "old.sqlite"));
+    await lived(10);
+    putBack(100);
+    expect((await verdict()).problems).toHaveLength(3);
+    const restore = { by: "sue", reason: "the disk died", keptSeq: 10, untilSeq: 20 };
+    expect(await accept("the disk died")).toMatchObject(restore);
+    const accepted = { ok: true, problems: [], heads: [], restores: [restore] };
+    expect(await verdict()).toMatchObject({ ...accepted, entries: 11 });
+    // and when it has grown past what was given up
+    await lived(15);
+    expect(await verdict()).toMatchObject({ ...accepted, entries: 26 });
+    // what is signed since is no part of what was given up
+    sql("delete from evidence where seq > 15; delete from events where seq > 15");
+    expect(await verdict()).toMatchObject({
+      ok: false,
+      problems: [{ kind: "log.shorter", seq: 26 }, {}, {}],
+      restores: [restore],
+    });
+    putBack(200);
+    const again = await verdict();
+    expect([again.ok, again.restores]).toEqual([false, []]);
+    expect(new Set(again.problems.map(({ seq }) => seq))).toEqual(new Set([20, 26]));
+  });
+
+  test("an edited log, which nobody can accept as a restore; nor is there one when all fits", async () => {
+    await lived(20);
+    await expect(accept("why not")).rejects.toMatchObject({ code: "evidence.nothing_to_accept" });
+    sql(`update events set data = '{"n":99}' where seq = 7`);
+    await expect(accept("why not")).rejects.toMatchObject({
+      code: "evidence.broken",
+      details: { entry: 7 },
+    });
+    expect(await verdict()).toMatchObject({ ok: false, brokenAt: 7 });
+  });
+
   test("but not a last line that a crash cut in the middle", async () => {
     await lived(20);
     const own = join(folder, "checkpoints");
