@@ -49,10 +49,9 @@ export function table(
   const isWhole = header.map((_, column) => cells.some((row) => uuid.test(row[column] ?? "")));
   let surplus = sum(widths) + gap.length * (widths.length - 1) - maxWidth;
   while (surplus > 0) {
-    const widest = widths.indexOf(
-      Math.max(...widths.filter((_, column) => isWhole[column] !== true)),
-    );
-    if (widest < 0 || (widths[widest] ?? 0) <= narrowest) break;
+    const cuttable = widths.map((width, column) => (isWhole[column] === true ? -1 : width));
+    const widest = cuttable.indexOf(Math.max(...cuttable));
+    if (widest < 0 || (cuttable[widest] ?? 0) <= narrowest) break;
     widths[widest] = (widths[widest] ?? 0) - 1;
     surplus -= 1;
   }

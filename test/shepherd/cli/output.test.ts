@@ -9,6 +9,13 @@ test("a wide table is cut in its widest column", () => {
   expect(text).toContain("…");
 });
 
+test("an id is never cut, however wide its neighbours", () => {
+  const id = "01a208c3-2546-7000-9e70-f016f1d83b5c";
+  const text = table(["DECISION", "WHO", "WHY"], [[id, "w".repeat(40), "y".repeat(60)]]);
+  expect(text).toContain(id);
+  expect(text.split("\n").every((line) => line.length <= 100)).toBe(true);
+});
+
 test("no text reaches the terminal with control or direction characters", () => {
   fc.assert(
     fc.property(fc.string({ unit: "binary" }), (text) => {

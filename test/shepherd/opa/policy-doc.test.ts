@@ -1,8 +1,6 @@
-import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { findOpa } from "@drover/shepherd/opa/binary";
 import { checkData } from "@drover/shepherd/opa/check-data";
 import { describeProblem } from "@drover/shepherd/opa/check-sources";
 import { openPolicy } from "@drover/shepherd/opa/engine";
@@ -15,49 +13,24 @@ import { changed, exampleInput, operatorFolder, vectors } from "./vectors.ts";
 const doc = readFileSync(join(import.meta.dirname, "../../../docs/policy.md"), "utf8");
 
 test("the rule that docs/policy.md writes can be loaded and judges as it says", async () => {
-  const [rule] = [...doc.matchAll(/```rego\n(.*?)```/gs)].map(([, text = ""]) => text);
+  const [rule] = [...doc.matchAll(/^```rego\n(.*?)^```/gms)].map(([, text = ""]) => text);
   const folder = mkdtempSync(join(tmpdir(), "drover-doc-"));
   try {
     mkdirSync(join(folder, "rules"));
-    writeFileSync(join(folder, "rules/night_only.rego"), rule ?? "");
-    const params = "{ from_ms: 0, until_ms: 21600000 }";
+    writeFileSync(join(folder, "rules/largest_step.rego"), rule ?? "");
+    const params = "{ max_step_mib: 64 }";
     writeFileSync(
       join(folder, "data.yaml"),
-      `drover: { constraints: { night_only: { n: { level: deny, params: ${params} } } }, exemptions: [] }`,
+      `drover: { constraints: { largest_step: { n: { level: deny, params: ${params} } } }, exemptions: [] }`,
     );
     const engine = await openPolicy({ owner: "site:south", folder });
-    const arrivalAt = async (now_ms: number) => {
-      const set = { "/now_ms": now_ms, "/environment/machines/0/proposed/site": "south" };
+    const grownTo = async (mib: number) => {
+      const set = { "/environment/machines/0/proposed/memory_mib": mib };
       return (await engine.evaluate("decision", changed(exampleInput, set))).effect;
     };
-    const seen = [await arrivalAt(1_000), await arrivalAt(21_600_000), await arrivalAt(86_400_000)];
+    const seen = [await grownTo(320), await grownTo(321), await grownTo(200)];
     await engine.close();
     expect(seen).toEqual(["allow", "deny", "allow"]);
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
-});
-
-test("the test that docs/policy.md writes for it passes, and reaches all of it", async () => {
-  const [rule] = [...doc.matchAll(/^```rego\n(.*?)^```/gms)].map(([, text = ""]) => text);
-  const [tests] = [...doc.matchAll(/^ {3}```rego\n(.*?)^ {3}```/gms)].map(([, text = ""]) =>
-    text.replaceAll(/^ {3}/gm, ""),
-  );
-  const folder = mkdtempSync(join(tmpdir(), "drover-doc-"));
-  try {
-    writeFileSync(join(folder, "night_only.rego"), rule ?? "");
-    writeFileSync(join(folder, "night_only_test.rego"), tests ?? "");
-    const { path } = await findOpa();
-    const files = ["--coverage", folder, join(libraryFolder, "lib")];
-    const said = spawnSync(path, ["test", "--ignore", "*.json", ...files], { encoding: "utf8" });
-    const plain = spawnSync(path, ["test", folder, join(libraryFolder, "lib")], {
-      encoding: "utf8",
-    });
-    expect(plain.stdout).toMatch(/^PASS: (\d+)\/\1\n$/);
-    const report = JSON.parse(said.stdout) as { files: Record<string, { coverage?: number }> };
-    const [, covered] =
-      Object.entries(report.files).find(([file]) => file.endsWith("night_only.rego")) ?? [];
-    expect(covered?.coverage).toBeGreaterThanOrEqual(90);
   } finally {
     rmSync(folder, { recursive: true });
   }
