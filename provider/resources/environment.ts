@@ -14,9 +14,10 @@ import { attributes, type PlannedOf, type StateOf } from "#schema/attribute";
 import { identityById } from "#schema/identity";
 import { defineResource } from "#schema/resource";
 import { objectName, size, wholeNumber } from "#schema/validators";
-import { equal, isUnknown, type Value } from "#schema/value";
+import { equal, isUnknown, unknown, type Value } from "#schema/value";
 import { boundsAttributes, rateMbps, requiredRange } from "./adaptation-attributes.ts";
 import { declaredObject } from "./declared-object.ts";
+import { planEnvironmentMode } from "./environment-modes.ts";
 import { known } from "./machine-body.ts";
 
 const declared = attributes({
@@ -89,6 +90,11 @@ export const environment = defineResource({
   importId: "name or id",
   attributes: declared,
   identity: identityById("environment"),
+  plan: ({ prior, planned }) => {
+    const adaptation = isUnknown(planned.adaptation) ? unknown : planned.adaptation?.mode;
+    planEnvironmentMode(prior?.id, adaptation);
+    return {};
+  },
   ...declaredObject<typeof declared, EnvironmentView>({
     noun: "environment",
     checkedAs: "environment",

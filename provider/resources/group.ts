@@ -6,7 +6,7 @@ import { path } from "@drover/shepherd/api/client";
 import type { GroupBody, GroupPatch, GroupView, RangeBody } from "@drover/shepherd/api/contract";
 import { identityById } from "#schema/identity";
 import type { Report } from "#schema/report";
-import { defineResource, type PlannedChange } from "#schema/resource";
+import { defineResource, type PlannedChange, type PrivateData } from "#schema/resource";
 import { equal, isUnknown, unknown, type Value } from "#schema/value";
 import { declaredObject, splitImportId } from "./declared-object.ts";
 import {
@@ -19,6 +19,7 @@ import {
 } from "./group-attributes.ts";
 import { findOne } from "./lookup.ts";
 import { known, knownItems, templateOf } from "./machine-body.ts";
+import { isPinnedThere } from "./machine-plan.ts";
 import { validateBounds } from "./machine-rules.ts";
 import { absentOr, ownAdaptation } from "./machine-state.ts";
 import { onlyStack } from "./plan-check.ts";
@@ -60,8 +61,11 @@ export const group = defineResource({
         environment: String(planned.environment_id),
         name: String(planned.name),
       }),
-    patch: ({ prior, planned }) => patchOf(prior, planned),
-    state: (view, prior) => ({ state: stateOf(view, prior) }),
+    patch: ({ prior, planned, private: kept }) => patchOf(prior, planned, kept),
+    state: (view, prior) => ({
+      state: stateOf(view, prior),
+      private: pinnedThere(view) ? { pinned: true } : {},
+    }),
     settle: keepPromises,
     idOf: (state) => state.id ?? "",
     nameOf: (state) => String(state.name),
@@ -107,13 +111,18 @@ function validateGroup(config: Planned, report: Report): void {
       .error("A topology needs a rate", "Set topology_rate_mbps, the rate of each of its links.");
 }
 
+/** Its environment pins it, and it says nothing of a mode itself. */
+function pinnedThere({ adaptation }: GroupView): boolean {
+  return adaptation.mode === null && adaptation.mode_in_force === "pinned";
+}
+
 function planGroup(
-  { prior, planned }: PlannedChange<GroupAttributes>,
+  { prior, planned, private: kept }: PlannedChange<GroupAttributes>,
   report: Report,
 ): Partial<Planned> {
   const effective = prior?.effective;
   if (prior === null || effective === null || effective === undefined) return {};
-  if (!scales(prior, planned)) return { effective };
+  if (!scales(prior, planned, kept)) return { effective };
   const { machine_count: count } = planned;
   const { adaptation_id, lease_until, machine_count: live } = effective;
   if (adaptation_id !== null && live !== count)
@@ -135,7 +144,7 @@ function planGroup(
 }
 
 /** Whether the number of machines is to be put in force: it was edited, or nothing allows the live one. */
-function scales(prior: State, planned: Planned): boolean {
+function scales(prior: State, planned: Planned, kept: PrivateData): boolean {
   const { effective } = prior;
   const { machine_count: count } = planned;
   if (count !== prior.machine_count) return true;
@@ -145,7 +154,9 @@ function scales(prior: State, planned: Planned): boolean {
   const bounds = known(adaptation?.machine_count ?? null);
   const outside =
     bounds !== null && (Number(live) < Number(bounds.min) || Number(live) > Number(bounds.max));
-  return effective.adaptation_id === null || adaptation?.mode === "pinned" || outside;
+  const mode = known(adaptation?.mode ?? null);
+  const isPinned = mode === "pinned" || (mode === null && isPinnedThere(planned, kept));
+  return effective.adaptation_id === null || isPinned || outside;
 }
 
 function bodyOf(planned: Planned): GroupBody {
@@ -187,7 +198,7 @@ function speakerBody(speaker: Planned["speaker"]): number | null {
   return typeof speaker === "number" && speaker >= 0 ? speaker : null;
 }
 
-function patchOf(prior: State, planned: Planned): GroupPatch | undefined {
+function patchOf(prior: State, planned: Planned, kept: PrivateData): GroupPatch | undefined {
   const body: GroupPatch = {};
   const changed = (name: keyof State) =>
     !isUnknown(planned[name]) && !equal(planned[name] as Value, prior[name] as Value);
@@ -198,7 +209,7 @@ function patchOf(prior: State, planned: Planned): GroupPatch | undefined {
   if (changed("topology_rate_mbps")) body.topology_rate_mbps = whole.topology_rate_mbps ?? null;
   if (changed("coupling")) body.coupling = whole.coupling ?? null;
   if (changed("speaker")) body.speaker = whole.speaker ?? null;
-  if (scales(prior, planned)) {
+  if (scales(prior, planned, kept)) {
     body.machine_count = whole.machine_count;
     body.planned_effective = { machine_count: whole.machine_count };
     if (typeof prior.effective?.machine_count === "number")
@@ -210,22 +221,17 @@ function patchOf(prior: State, planned: Planned): GroupPatch | undefined {
 function stateOf(view: GroupView, prior: Planned | null): State {
   const { effective, adaptation } = view;
   const written = known(prior?.adaptation ?? null) !== null;
-  const silent = adaptation.mode === "auto" && adaptation.machine_count === null;
   const mode = known(known(prior?.adaptation ?? null)?.mode ?? null);
+  // What an older shepherd stored says `auto` where the stack said nothing.
+  const own = mode === null && adaptation.mode === "auto" ? null : adaptation.mode;
+  const silent = own === null && adaptation.machine_count === null;
   return {
     id: view.id,
     environment_id: view.environment_id,
     name: view.name,
     template: templateState(view.template, known(prior?.template ?? null)),
     machine_count: view.machine_count,
-    adaptation:
-      silent && !written
-        ? null
-        : {
-            // Inherited, or as written: what is in force is `auto` either way.
-            mode: mode === null && adaptation.mode === "auto" ? null : adaptation.mode,
-            machine_count: adaptation.machine_count,
-          },
+    adaptation: silent && !written ? null : { mode: own, machine_count: adaptation.machine_count },
     topology: view.topology,
     topology_rate_mbps: view.topology_rate_mbps,
     coupling: view.coupling,

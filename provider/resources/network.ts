@@ -1,10 +1,11 @@
 /** `drover_network`: a private layer-2 LAN of one environment, across its sites. Another environment may use the same addresses. */
 import { path } from "@drover/shepherd/api/client";
-import type { NetworkBody, NetworkView } from "@drover/shepherd/api/contract";
+import type { NetworkBody, NetworkPatch, NetworkView } from "@drover/shepherd/api/contract";
 import { attributes, type StateOf } from "#schema/attribute";
 import { identityById } from "#schema/identity";
 import { defineResource } from "#schema/resource";
 import { ipv4Cidr, objectName, wholeNumber } from "#schema/validators";
+import { equal, isUnknown, type Value } from "#schema/value";
 import { declaredObject, splitImportId } from "./declared-object.ts";
 import { findOne } from "./lookup.ts";
 import { known } from "./machine-body.ts";
@@ -36,9 +37,8 @@ const declared = attributes({
     type: "number",
     optional: true,
     computed: true,
-    replaces: true,
     description:
-      "Largest packet that fits, in bytes. Default: what the lines between its sites leave; proven before it is admitted.",
+      "Largest packet that fits, in bytes. Default: what the lines between its sites leave; proven before it is admitted. A larger one holds at once, for machines from their next start; a smaller one needs that none runs in it.",
     validators: [wholeNumber({ min: 576, max: 9000 })],
   },
   gateway: {
@@ -56,9 +56,8 @@ const declared = attributes({
       },
     },
     optional: true,
-    replaces: true,
     description:
-      "A way out of the LAN, at its first address. It stays at its site whatever moves, so connections survive. Absent: none.",
+      "A way out of the LAN, at its first address. It stays at its site whatever moves, so connections survive; an edit is made in place and ends what goes through it. Absent: none.",
   },
 });
 type Gateway = NonNullable<StateOf<typeof declared>["gateway"]>;
@@ -88,6 +87,13 @@ export const network = defineResource({
         environment: String(planned.environment_id),
         name: String(planned.name),
       }),
+    patch: ({ prior, planned }) => {
+      const body: NetworkPatch = {};
+      if (!isUnknown(planned.mtu) && planned.mtu !== prior.mtu) body.mtu = planned.mtu as number;
+      if (!equal(planned.gateway as Value, prior.gateway as Value))
+        body.gateway = gatewayBody(known(planned.gateway) as Gateway | null);
+      return Object.keys(body).length === 0 ? undefined : body;
+    },
     state: (view) => ({
       state: {
         id: view.id,

@@ -211,7 +211,7 @@ function tellWays(
   { ways, predicted }: PlanCheckAnswer,
   { what, planned }: { what: string; planned: object | null },
 ): void {
-  const may = (planned as { allow_restart?: unknown } | null)?.allow_restart === true;
+  const may = mayRestart(planned);
   const cost =
     predicted === null
       ? ""
@@ -233,6 +233,15 @@ function tellWays(
         `${attribute} cannot change while the machine runs. Set allow_restart = true to let apply stop and start its guest, or leave ${attribute} as it is. [machine.restart_needed]`,
       );
   }
+}
+
+/** A machine's own word, or that of a group's template. */
+function mayRestart(planned: object | null): boolean {
+  const { allow_restart, template } = (planned ?? {}) as {
+    readonly allow_restart?: unknown;
+    readonly template?: { readonly allow_restart?: unknown } | null;
+  };
+  return (allow_restart ?? template?.allow_restart) === true;
 }
 
 function sentence(text: string): string {

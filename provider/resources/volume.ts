@@ -29,7 +29,7 @@ const declared = attributes({
   size_gib: {
     type: "number",
     required: true,
-    description: "Size in GiB. Fixed once the volume is placed on a host.",
+    description: "Size in GiB. It grows in place, also while its machine runs; it never shrinks.",
     validators: [wholeNumber({ min: 1, max: 65_536 })],
   },
   site: {
@@ -80,12 +80,12 @@ export const volume = defineResource({
   plan: ({ prior, planned }, report) => {
     if (prior === null) return {};
     const isPlaced = prior.effective?.host !== null;
-    if (isPlaced && typeof planned.size_gib === "number" && planned.size_gib !== prior.size_gib)
+    if (isPlaced && typeof planned.size_gib === "number" && planned.size_gib < prior.size_gib)
       report
         .at("size_gib")
         .error(
-          "A volume that is placed keeps its size",
-          `It has ${prior.size_gib} GiB. Keep that, or declare a new volume of ${planned.size_gib} GiB and copy its content in a guest that has both.`,
+          "A volume never shrinks",
+          `It has ${prior.size_gib} GiB, and what its guest wrote may lie anywhere in them. Keep that, or declare a new volume of ${planned.size_gib} GiB and copy its content in a guest that has both. [object.immutable]`,
         );
     return { effective: prior.effective };
   },

@@ -148,7 +148,7 @@ async function specOfBody(
     name,
     template,
     machineCount: body.machine_count ?? before?.machineCount ?? 0,
-    mode: adaptation.mode ?? "auto",
+    mode: adaptation.mode,
     machineCounts: adaptation.machineCounts,
     topology: said(body.topology, before?.topology) ?? "none",
     topologyRateMbps: said(body.topology_rate_mbps, before?.topologyRateMbps) ?? 0,

@@ -108,12 +108,13 @@ function startOf(machineId: string, spec: MachineSpec): MachineAsk {
 
 type TemplateWords = Partial<Omit<Static<typeof GroupTemplateBody>, "networks">>;
 
-/** What a machine and a group's template have alike. Fault `object.unknown` when there is no such image. */
+/** What a machine and a group's template have alike. An image "" is not known yet. Fault `object.unknown`: there is no such image. */
 export async function templateOf(
   journal: Journal,
   body: Omit<Static<typeof GroupTemplateBody>, "networks">,
   environment: EnvironmentRecord,
 ): Promise<GroupTemplate> {
+  if (body.image_id === "") return templateWords(body, environment);
   const image = await find(journal, "image", body.image_id);
   return templateWords({ ...body, image_id: image.id }, environment);
 }

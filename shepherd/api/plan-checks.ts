@@ -7,7 +7,7 @@ import type { Static, TSchema } from "typebox";
 import Value from "typebox/value";
 import { checkOwner, type Principal, subjectOf } from "#api/access";
 import type { PlanCheckAnswer, PlanCheckFinding } from "#api/contract";
-import { declaredGroup, destroyedGroup, patchedGroup } from "#api/group-spec";
+import { declaredGroup, destroyedGroup, type GroupAsk, patchedGroup } from "#api/group-spec";
 import { endsOf } from "#api/link-ends";
 import {
   checkCards,
@@ -18,6 +18,7 @@ import {
   wordedMachine,
 } from "#api/machine-spec";
 import { find } from "#api/records";
+import { patchedVolume } from "#api/routes/volumes";
 import type { PlanCheckBody } from "#api/schemas";
 import {
   EnvironmentBody,
@@ -27,6 +28,7 @@ import {
   LinkPatch,
   MachineBody,
   MachinePatch,
+  VolumePatch,
 } from "#api/schemas";
 import type { ApiWorld } from "#api/world";
 import type { Facts } from "#model/facts";
@@ -278,13 +280,17 @@ async function askOf(
       return await linkAsk(journal, asked, declaration);
     case "group": {
       if (verb === "create") {
-        const whole = whenWhole(GroupBody, body);
-        if (whole === undefined || name === undefined) return undefined;
+        const known = partial(GroupBody, body);
+        const { machine_count } = known;
+        // How many there are, and how large each is, is all that anybody decides about.
+        if (machine_count === undefined) return undefined;
+        const id = declaration.newId();
+        const template = Object.assign({ image_id: "", networks: [] }, known.template);
         return await declaredGroup(journal, {
           ...declaration,
-          id: declaration.newId(),
-          name,
-          body: whole,
+          id,
+          name: name ?? `new-${id}`,
+          body: { ...known, machine_count, template },
         });
       }
       const record = await find(journal, "group", id ?? "");
@@ -292,11 +298,23 @@ async function askOf(
         refuseProtected(kind, record.spec.name, record.spec.template.deletionProtection);
         return await destroyedGroup(journal, record);
       }
-      const patch = whenWhole(GroupPatch, body);
-      return patch && (await patchedGroup(journal, { ...declaration, record, body: patch }));
+      const patch = partial(GroupPatch, body);
+      const { imageId, networks } = record.spec.template;
+      const stays = {
+        image_id: imageId,
+        networks: networks.map(({ networkId }) => ({ network_id: networkId })),
+      };
+      const template = patch.template && Object.assign(stays, patch.template);
+      const ask = await patchedGroup(journal, {
+        ...declaration,
+        record,
+        body: template === undefined ? patch : { ...patch, template },
+      });
+      return ask && { ...ask, ways: groupWays(patch, ask) };
     }
     case "volume": {
-      if (verb !== "delete") return undefined;
+      if (verb === "create") return undefined;
+      if (verb === "update") return await changedVolume(journal, asked);
       const record = await find(journal, "volume", id ?? "");
       refuseProtected(kind, record.spec.name, record.spec.deletionProtection);
       return { volumes: [record.id] };
@@ -348,6 +366,28 @@ async function changedMachine(
     update: { baseline: spec.baseline, envelope: spec.envelope, spec },
     ways,
   };
+}
+
+/** A volume that is larger, which a host has to make so; its other words are its stack's own. */
+async function changedVolume(
+  journal: Journal,
+  { id, body }: Pick<Body, "id" | "body">,
+): Promise<About | undefined> {
+  const record = await find(journal, "volume", id ?? "");
+  const spec = patchedVolume(record, partial(VolumePatch, body));
+  if (record.effective.hostId === "" || spec.sizeGib <= record.effective.sizeGib) return undefined;
+  return {
+    declares: { volumes: [{ id: record.id, spec }] },
+    ways: [{ attribute: "size_gib", way: "live" }],
+  };
+}
+
+/** A restart is of all its machines; what is not named here nobody's guest notices. */
+function groupWays(patch: object, { machines }: GroupAsk): PlanCheckAnswer["ways"] {
+  const way = machines.some(({ restart }) => restart === true) ? "restart" : "live";
+  return Object.keys(patch)
+    .filter((attribute) => !attribute.startsWith("planned_"))
+    .map((attribute) => ({ attribute, way: attribute === "template" ? way : "live" }));
 }
 
 async function linkAsk(

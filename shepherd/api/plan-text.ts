@@ -10,6 +10,9 @@ export async function planText(journal: Journal, plan: Plan): Promise<string[]> 
   for (const { id, spec } of await journal.objects.list("machine", { environmentId })) {
     names.set(id, spec.name);
   }
+  for (const { id, spec } of await journal.objects.list("volume", { environmentId })) {
+    names.set(id, spec.name);
+  }
   for (const { id, spec } of await journal.objects.list("link", { environmentId })) {
     names.set(id, nameOfLink(spec));
   }
@@ -49,6 +52,8 @@ export function renderAction(action: PlanAction, names: ReadonlyMap<string, stri
       return `network of ${action.hostIds.join(", ")}`;
     case "sweep_host":
       return `remove ${action.litter.length} left-over objects from ${action.hostId}`;
+    case "grow_volume":
+      return `grow volume ${name(action.volumeId)} on ${action.hostId} from ${action.fromGib} to ${action.toGib} GiB`;
     case "remove_volume":
       return `remove volume ${name(action.volumeId)} from ${action.hostId}`;
     case "destroy_machine":

@@ -38,6 +38,7 @@ import {
 import type { Operation, StepRecord } from "#model/plan";
 import type { Adaptation } from "#model/request";
 import { toWire } from "#model/wire";
+import { groupMode } from "#planner/groups";
 import { restartNeeded } from "#planner/restart";
 import { type Drift, driftOf, shownSizing } from "#sensing/drift";
 
@@ -117,7 +118,11 @@ function templateView(template: GroupTemplate): GroupView["template"] {
 }
 
 /** `members`: the machines of its name, in the order of their names. */
-export function groupView(record: GroupRecord, members: readonly MachineRecord[]): GroupView {
+export function groupView(
+  record: GroupRecord,
+  members: readonly MachineRecord[],
+  environment: EnvironmentRecord | undefined,
+): GroupView {
   const { spec, effective } = record;
   return {
     id: record.id,
@@ -125,7 +130,11 @@ export function groupView(record: GroupRecord, members: readonly MachineRecord[]
     name: spec.name,
     template: templateView(spec.template),
     machine_count: spec.machineCount,
-    adaptation: { mode: spec.mode, machine_count: spec.machineCounts ?? null },
+    adaptation: {
+      mode: spec.mode ?? null,
+      mode_in_force: groupMode(spec, environment?.spec),
+      machine_count: spec.machineCounts ?? null,
+    },
     topology: spec.topology,
     topology_rate_mbps: spec.topology === "none" ? null : spec.topologyRateMbps,
     coupling: spec.coupling,
@@ -153,7 +162,8 @@ export function volumeView(record: VolumeRecord, machine: string | undefined): V
     id: record.id,
     environment_id: spec.environmentId,
     name: spec.name,
-    size_gib: spec.sizeGib,
+    // What lies on its host; of one that lies nowhere yet, what it is to have.
+    size_gib: effective.hostId === "" ? spec.sizeGib : effective.sizeGib,
     deletion_protection: spec.deletionProtection ?? false,
     effective: {
       site: effective.siteId === "" ? null : effective.siteId,

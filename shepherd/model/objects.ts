@@ -264,7 +264,8 @@ export interface GroupSpec {
   readonly template: GroupTemplate;
   /** Baseline: the floor, which only the stack lowers. */
   readonly machineCount: number;
-  readonly mode: AdaptationMode;
+  /** Of its number of machines; absent: its environment's. */
+  readonly mode?: AdaptationMode | undefined;
   /** How many guests may scale it to; absent: the number does not adapt. */
   readonly machineCounts?: Range | undefined;
   readonly topology: Topology;

@@ -18,7 +18,7 @@ import type { GroupId, LinkId, MachineId, Ms } from "#model/units";
 import { checkAddress, lowestFreeAddress, parseCidr, reservedAddresses } from "#network/addresses";
 import { freeMacAddress, tapName } from "#network/names";
 import { announcedAddresses } from "#operations/announced-addresses";
-import { tellChange } from "#operations/records";
+import { changeVolume, tellChange } from "#operations/records";
 import { matchCards } from "#planner/cards";
 import { draftedGroup, draftedLink, draftedMachine } from "#planner/declared";
 import type { Journal } from "#ports/store";
@@ -32,6 +32,9 @@ export async function declare(journal: Journal, request: Request, nowMs: Ms): Pr
   }
   for (const { id, spec } of declares?.links ?? []) {
     await declareLink(journal, { id, spec, nowMs });
+  }
+  for (const { id, spec } of declares?.volumes ?? []) {
+    await changeVolume(journal, { id, nowMs, change: { spec } });
   }
 }
 

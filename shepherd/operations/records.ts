@@ -1,4 +1,5 @@
 /** Changing machines and links in the journal: read, change, count the version, tell. Knows no step. */
+import { canonicalJson } from "#model/canonical";
 import { Fault } from "#model/fault";
 import type {
   EnvironmentRecord,
@@ -10,7 +11,7 @@ import type {
   MachineRecord,
   VolumeRecord,
 } from "#model/objects";
-import type { LinkId, MachineId, Ms } from "#model/units";
+import type { LinkId, MachineId, Ms, VolumeId } from "#model/units";
 import type { Journal } from "#ports/store";
 
 export async function needMachine(journal: Journal, id: MachineId): Promise<MachineRecord> {
@@ -79,6 +80,31 @@ export async function changeLink(
   await tellChange(journal, changed, nowMs);
 }
 
+/** A volume that is gone stays gone; the same again changes nothing. */
+export async function changeVolume(
+  journal: Journal,
+  of: {
+    readonly id: VolumeId;
+    readonly nowMs: Ms;
+    readonly change: {
+      readonly spec?: VolumeRecord["spec"];
+      readonly effective?: Partial<VolumeRecord["effective"]>;
+    };
+  },
+): Promise<void> {
+  const record = await journal.objects.get("volume", of.id);
+  if (record === undefined) return;
+  const changed: VolumeRecord = {
+    ...record,
+    spec: of.change.spec ?? record.spec,
+    effective: { ...record.effective, ...of.change.effective },
+    version: record.version + 1,
+  };
+  if (canonicalJson({ ...changed, version: record.version }) === canonicalJson(record)) return;
+  await journal.objects.put(changed);
+  await tellChange(journal, changed, of.nowMs);
+}
+
 export async function removeObject(
   journal: Journal,
   record: MachineRecord | LinkRecord | GroupRecord | VolumeRecord,
@@ -96,7 +122,7 @@ export async function removeObject(
 
 export async function tellChange(
   journal: Journal,
-  record: MachineRecord | LinkRecord | GroupRecord,
+  record: MachineRecord | LinkRecord | GroupRecord | VolumeRecord,
   nowMs: Ms,
 ): Promise<void> {
   await journal.events.append({

@@ -52,6 +52,7 @@ export function reservationsOf(
       case "set_rate":
       case "apply_network":
       case "sweep_host":
+      case "grow_volume":
       case "remove_volume":
       case "destroy_machine":
         break;

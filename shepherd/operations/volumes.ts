@@ -3,11 +3,11 @@
  * that names them. Empty qcow2 files of the volume's size; what is on them is the guest's.
  */
 import { Fault } from "#model/fault";
-import type { VolumeRecord } from "#model/objects";
+import type { MachineRecord, VolumeRecord } from "#model/objects";
 import type { PlanAction } from "#model/plan";
-import type { HostId, MachineId } from "#model/units";
+import type { HostId, MachineId, VolumeId } from "#model/units";
 import { dataVolume } from "#operations/domain-spec";
-import { needMachine, removeObject } from "#operations/records";
+import { changeVolume, needMachine, removeObject } from "#operations/records";
 import type { Look, Step, StepContext } from "#operations/step";
 import type { Journal } from "#ports/store";
 
@@ -47,10 +47,65 @@ export function placeVolumesStep(of: {
         if ((await volumes.find(dataVolume(volume.id))) === undefined) {
           await volumes.createEmpty({ name: dataVolume(volume.id), capacityBytes });
         }
-        await context.mark({}, (journal) => placed(journal, context, volume.id, hostId));
+        await context.mark({}, (journal) => placed(journal, context, volume, hostId));
       }
     },
   };
+}
+
+/** Through its machine where one runs that has it, else the file alone. */
+export function growVolumeSteps(
+  action: Extract<PlanAction, { kind: "grow_volume" }>,
+): readonly Step[] {
+  const { volumeId, hostId, toGib } = action;
+  const capacityBytes = toGib * bytesPerGib;
+  const volume = dataVolume(volumeId);
+  return [
+    {
+      name: `volume ${volumeId}: ${toGib} GiB`,
+      budgetMs: volumeBudgetMs,
+      weightMs: 200,
+      undoImpossible: "a disk that has grown is never made smaller: its guest may use all of it",
+      async observe(context): Promise<Look> {
+        const found = await context.world.hosts.get(hostId).volumes.find(volume);
+        if (found === undefined && context.phase === "before") {
+          throw new Fault("volume.elsewhere", {
+            volume: volumeId,
+            host: "nowhere",
+            wanted: hostId,
+          });
+        }
+        const seen = { capacityBytes: found?.capacityBytes ?? 0 };
+        return { verdict: seen.capacityBytes >= capacityBytes ? "done" : "todo", seen };
+      },
+      async do(context) {
+        const host = context.world.hosts.get(hostId);
+        const holder = await context.read((journal) => runningHolder(journal, volumeId));
+        const runs =
+          holder !== undefined && (await host.findDomain(holder.id))?.state === "running";
+        if (runs) await host.growDisk(holder.id, { volume, capacityBytes });
+        else await host.volumes.grow({ name: volume, capacityBytes });
+      },
+      commit: (journal, context) =>
+        changeVolume(journal, {
+          id: volumeId,
+          nowMs: context.world.clock.nowMs(),
+          change: { effective: { sizeGib: toGib } },
+        }),
+    },
+  ];
+}
+
+/** The machine that was started with it; undefined: none was. */
+async function runningHolder(
+  journal: Journal,
+  volumeId: VolumeId,
+): Promise<MachineRecord | undefined> {
+  const volume = await journal.objects.get("volume", volumeId);
+  const { environmentId } = volume?.spec ?? {};
+  if (environmentId === undefined) return undefined;
+  const machines = await journal.objects.list("machine", { environmentId });
+  return machines.find(({ effective }) => effective.started?.disks.includes(volumeId) === true);
 }
 
 /** The file, then the record. It does not come back, so the step insists. */
@@ -104,24 +159,16 @@ async function missingOn(
   return missing;
 }
 
-async function placed(
+function placed(
   journal: Journal,
   context: StepContext,
-  id: string,
+  { id, spec: { sizeGib } }: VolumeRecord,
   hostId: HostId,
 ): Promise<void> {
-  const record = await journal.objects.get("volume", id);
-  if (record === undefined) return;
   const siteId = context.world.fleet.find((host) => host.id === hostId)?.siteId ?? "";
-  await journal.objects.put({
-    ...record,
-    effective: { hostId, siteId, sizeGib: record.spec.sizeGib },
-    version: record.version + 1,
-  });
-  await journal.events.append({
-    kind: "object.changed",
-    atMs: context.world.clock.nowMs(),
-    environmentId: record.environmentId,
-    data: { kind: "volume", id, key: record.key, version: record.version + 1 },
+  return changeVolume(journal, {
+    id,
+    nowMs: context.world.clock.nowMs(),
+    change: { effective: { hostId, siteId, sizeGib } },
   });
 }

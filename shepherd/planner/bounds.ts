@@ -19,7 +19,8 @@ function scaleRefusal(request: Request, facts: Facts): PlanRefusal | undefined {
   const group = facts.groups.find(({ id }) => id === scale?.groupId);
   if (scale === undefined || group === undefined) return undefined;
   const { name } = group.spec;
-  const bounds = scaleBounds(group);
+  const environment = facts.environments.find(({ id }) => id === request.environmentId);
+  const bounds = scaleBounds(group, environment?.spec);
   const now = membersOf(group.spec, facts.machines).filter(({ version }) => version > 0).length;
   if (bounds === undefined) {
     return refused("envelope.machine_count", `the number of machines of ${name} does not adapt`, {

@@ -4,7 +4,9 @@
  * The stack's own machines are a floor: a guest adds on top of it, and takes away what guests added.
  */
 import {
+  type AdaptationMode,
   type EnvironmentRecord,
+  type EnvironmentSpec,
   envelopeOf,
   type GroupRecord,
   type GroupSpec,
@@ -191,11 +193,20 @@ function changeLinks(
   return { asks, declared };
 }
 
+/** How its number of machines adapts: its own word, else its environment's. */
+export function groupMode(
+  group: Pick<GroupSpec, "mode">,
+  environment: Pick<EnvironmentSpec, "adaptation"> | undefined,
+): AdaptationMode {
+  return group.mode ?? environment?.adaptation?.mode ?? "auto";
+}
+
 /** The number of machines that guests may scale a group to; undefined: the number does not adapt. */
 export function scaleBounds(
-  group: Pick<GroupRecord, "spec">,
+  { spec }: Pick<GroupRecord, "spec">,
+  environment: Pick<EnvironmentSpec, "adaptation"> | undefined,
 ): { readonly min: number; readonly max: number } | undefined {
-  const { mode, machineCount, machineCounts } = group.spec;
-  if (machineCounts === undefined || mode === "pinned") return undefined;
+  const { machineCount, machineCounts } = spec;
+  if (machineCounts === undefined || groupMode(spec, environment) === "pinned") return undefined;
   return { min: Math.max(machineCounts.min, machineCount), max: machineCounts.max };
 }

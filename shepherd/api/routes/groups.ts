@@ -214,5 +214,6 @@ async function runningOf(journal: Journal, group: GroupRecord): Promise<Operatio
 async function shown(journal: Journal, record: GroupRecord): Promise<GroupView> {
   const { environmentId } = record.spec;
   const machines = await journal.objects.list("machine", { environmentId });
-  return groupView(record, membersOf(record.spec, machines));
+  const environment = await journal.objects.get("environment", environmentId);
+  return groupView(record, membersOf(record.spec, machines), environment);
 }

@@ -2,7 +2,7 @@
  * Volumes: data disks that outlive their machines. Declaring one writes a record; the file is made on the host of the
  * first machine that names it, and removed when the volume is deleted.
  */
-import { Type } from "typebox";
+import { type Static, Type } from "typebox";
 import { checkOwner, type Principal } from "#api/access";
 import { approvalView } from "#api/approval-views";
 import type { Mutation, VolumeView } from "#api/contract";
@@ -19,13 +19,14 @@ import {
   sameData,
 } from "#api/records";
 import { byId, ownEnvironment, status } from "#api/routes/environments";
-import { newRequest } from "#api/routes/machines";
+import { type Call, newRequest, type Reply } from "#api/routes/machines";
 import { Name, VolumeBody, VolumePatch } from "#api/schemas";
 import type { ApiRouter } from "#api/server";
 import { operationView, volumeView } from "#api/views";
 import type { ApiWorld } from "#api/world";
 import { Fault } from "#model/fault";
 import type { VolumeRecord, VolumeSpec } from "#model/objects";
+import type { Request } from "#model/request";
 import type { Journal } from "#ports/store";
 
 export function volumeRoutes(router: ApiRouter, world: ApiWorld): void {
@@ -126,18 +127,20 @@ export function volumeRoutes(router: ApiRouter, world: ApiWorld): void {
   router.patch(
     "/v1/volumes/:id",
     { ...byId("declare"), schema: { ...byId("declare").schema, body: VolumePatch } },
-    async (request): Promise<Mutation<VolumeView>> => {
-      const { size_gib: sizeGib, site, deletion_protection: isProtected } = request.body;
-      const record = await store.transaction(async (journal) => {
+    async (request, reply): Promise<Mutation<VolumeView>> => {
+      const { record, spec } = await store.transaction(async (journal) => {
         const found = await ownVolume(journal, request.params.id, request.principal);
-        return await changed(journal, found, {
-          ...found.spec,
-          sizeGib: sizeGib ?? found.spec.sizeGib,
-          siteId: site === undefined ? found.spec.siteId : (site ?? undefined),
-          deletionProtection: isProtected ?? found.spec.deletionProtection,
-        });
+        const asked = patchedVolume(found, request.body);
+        return grows(found, asked)
+          ? { record: found, spec: asked }
+          : { record: await changed(journal, found, asked), spec: undefined };
       });
-      return { object: await shown(record), operation: null };
+      if (spec === undefined) return { object: await shown(record), operation: null };
+      return await submit(request, reply, {
+        kind: "update",
+        record,
+        about: { declares: { volumes: [{ id: record.id, spec }] } },
+      });
     },
   );
 
@@ -161,28 +164,41 @@ export function volumeRoutes(router: ApiRouter, world: ApiWorld): void {
         }
         return volume;
       });
-      const asked = mustAllow(
-        await gate.submit({
-          ...newRequest(world, {
-            call: request,
-            principal: request.principal,
-            kind: "destroy",
-            environmentId: found.spec.environmentId,
-          }),
-          volumes: [found.id],
-        }),
-      );
-      void reply.code(202);
-      const { operation, approval } = asked;
-      return {
-        object: await shown(found),
-        operation: operation === undefined ? null : operationView(operation),
-        ...(approval?.state === "pending"
-          ? { approval: await store.read((journal) => approvalView(journal, approval)) }
-          : {}),
-      };
+      return await submit(request, reply, {
+        kind: "destroy",
+        record: found,
+        about: { volumes: [found.id] },
+      });
     },
   );
+
+  async function submit(
+    call: Call,
+    reply: Reply,
+    of: {
+      readonly kind: "update" | "destroy";
+      readonly record: VolumeRecord;
+      readonly about: Partial<Pick<Request, "volumes" | "declares">>;
+    },
+  ): Promise<Mutation<VolumeView>> {
+    const { kind, record, about } = of;
+    const { principal } = call;
+    const { environmentId } = record.spec;
+    const { operation, approval } = mustAllow(
+      await gate.submit({
+        ...newRequest(world, { call, principal, kind, environmentId }),
+        ...about,
+      }),
+    );
+    reply.code(202);
+    return {
+      object: await shown(record),
+      operation: operation === undefined ? null : operationView(operation),
+      ...(approval?.state === "pending"
+        ? { approval: await store.read((journal) => approvalView(journal, approval)) }
+        : {}),
+    };
+  }
 
   async function changed(
     journal: Journal,
@@ -190,15 +206,7 @@ export function volumeRoutes(router: ApiRouter, world: ApiWorld): void {
     spec: VolumeSpec,
   ): Promise<VolumeRecord> {
     if (sameData(spec, record.spec)) return record;
-    const { name } = record.spec;
-    const isPlaced = record.effective.hostId !== "";
-    const immutable = (attribute: string, from: unknown, to: unknown) =>
-      new Fault("object.immutable", { kind: "volume", key: name, attribute, from, to });
-    if (isPlaced && spec.sizeGib !== record.spec.sizeGib) {
-      throw immutable("size_gib", record.spec.sizeGib, spec.sizeGib);
-    }
-    const isElsewhere = spec.siteId !== undefined && spec.siteId !== record.effective.siteId;
-    if (isPlaced && isElsewhere) throw immutable("site", record.effective.siteId, spec.siteId);
+    refuseImmutable(record, spec);
     const next = await change(journal, record, { spec });
     await journalChange(journal, next, clock.nowMs());
     return next;
@@ -217,6 +225,36 @@ export function volumeRoutes(router: ApiRouter, world: ApiWorld): void {
 
   async function shown(record: VolumeRecord): Promise<VolumeView> {
     return volumeView(record, await store.read((journal) => holderOf(journal, record)));
+  }
+}
+
+/** The specification after a PATCH. Fault `object.immutable`: it shrinks, or leaves the site where it lies. */
+export function patchedVolume(record: VolumeRecord, body: Static<typeof VolumePatch>): VolumeSpec {
+  const { size_gib: sizeGib, site, deletion_protection: isProtected } = body;
+  const spec: VolumeSpec = {
+    ...record.spec,
+    sizeGib: sizeGib ?? record.spec.sizeGib,
+    siteId: site === undefined ? record.spec.siteId : (site ?? undefined),
+    deletionProtection: isProtected ?? record.spec.deletionProtection,
+  };
+  refuseImmutable(record, spec);
+  return spec;
+}
+
+/** Whether a host has to do something for it. */
+function grows({ effective }: VolumeRecord, { sizeGib }: VolumeSpec): boolean {
+  return effective.hostId !== "" && sizeGib > effective.sizeGib;
+}
+
+function refuseImmutable({ spec: before, effective }: VolumeRecord, spec: VolumeSpec): void {
+  if (effective.hostId === "") return;
+  const immutable = (attribute: string, from: unknown, to: unknown) =>
+    new Fault("object.immutable", { kind: "volume", key: before.name, attribute, from, to });
+  if (spec.sizeGib < effective.sizeGib) {
+    throw immutable("size_gib", effective.sizeGib, spec.sizeGib);
+  }
+  if (spec.siteId !== undefined && spec.siteId !== effective.siteId) {
+    throw immutable("site", effective.siteId, spec.siteId);
   }
 }
 

@@ -174,7 +174,7 @@ ${
     : ""
 }`;
 
-test("a volume outlives its machine, keeps its size, and is protected", async () => {
+test("a volume outlives its machine, grows under it, and is protected", async () => {
   const find = async () =>
     (await bench.client.get<{ items: VolumeView[] }>("/v1/volumes")).items[0];
   await apply(ring(2, volume(2, true)));
@@ -185,11 +185,17 @@ test("a volume outlives its machine, keeps its size, and is protected", async ()
   expect(kept).toMatchObject({ size_gib: 2, effective: { machine: null } });
   await apply(ring(2, volume(2, true)));
   expect(await find()).toMatchObject({ id: kept?.id, effective: { machine: "store" } });
-  expect((await plan(ring(2, volume(1, true)))).said).toMatch(
-    /A volume that is placed keeps its size/,
-  );
+  const larger = await plan(ring(2, volume(3, true)));
+  expect(larger.said).toMatch(/size_gib\s+= 2 -> 3/);
+  expect(larger.said).toMatch(/"size_gib" = "live"/);
+  await apply(ring(2, volume(3, true)));
+  expect(await find()).toMatchObject({ id: kept?.id, size_gib: 3 });
+  expect((await plan(ring(2, volume(3, true)))).code).toBe(0);
+  expect((await plan(ring(2, volume(2, true)))).said).toMatch(/A volume never shrinks/);
+  const huge = await plan(ring(2, volume(300, true)));
+  expect(huge.said).toMatch(/its host has room for \d+\s+GiB more/);
   expect((await plan(ring(2))).said).toMatch(/It is protected from deletion/);
-  await apply(ring(2, volume(2, true).replace("= true", "= false")));
+  await apply(ring(2, volume(3, true).replace("= true", "= false")));
   await stack.must(["destroy", "-auto-approve"]);
   for (const path of ["/v1/groups", "/v1/machines", "/v1/volumes", "/v1/links"])
     expect(await bench.client.get(path)).toEqual({ items: [] });
