@@ -101,7 +101,7 @@ test("a machine changes in place: sizes, then its site; its identity stays", asy
 
 test("a list finds it, and what it says imports it: the same state, and a plan without change", async () => {
   const found: Fields[] = [];
-  const config = toValue({ environment: "it", group: null });
+  const config = toValue({ environment: "it", group: null, foreign: null, host: null });
   const request = { type_name: "drover_machine", config, include_resource_object: true, limit: 10 };
   for await (const event of host.events("ListResource", request)) found.push(event);
   expect(found).toMatchObject([{ display_name: "it/m", diagnostic: [] }]);
