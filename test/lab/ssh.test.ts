@@ -1,13 +1,22 @@
 /** The SSH shell on real sshd: what a server in a test's own process cannot show. */
-import { readFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
   readConfiguration,
   type SshConfiguration,
 } from "@drover/shepherd/configuration/configuration";
+import { withEvidence } from "@drover/shepherd/evidence/evidence";
+import { type KeptEvidence, keepEvidence } from "@drover/shepherd/evidence/keep";
 import { down, up } from "@drover/shepherd/lab/lab";
 import { createSshShell, type SshShell } from "@drover/shepherd/shell/ssh";
+import { createShellWitness } from "@drover/shepherd/shell/witness";
+import { createScaledClock } from "@drover/shepherd/simulated/clock";
+import { openCheckpointFile, openSigningKeys } from "@drover/shepherd/store/checkpoint-file";
+import { openSqliteStore } from "@drover/shepherd/store/sqlite";
 import { afterAll, beforeAll, expect, jest, test } from "@jest/globals";
+import pino from "pino";
 
 jest.setTimeout(60_000);
 const labName = "ssht";
@@ -118,4 +127,75 @@ test("a killed session, by its own process, is told, and the next command connec
     expect(shell.script(`sleep 0.5; ${up}; kill -9 $p; sleep 5`)).rejects.toMatchObject(broken),
   ]);
   expect((await shell.run(["echo", "again"])).stdout).toBe("again\n");
+});
+
+test("sites keep the evidence's checkpoints, and find an old database that was put back", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "drover-evidence-"));
+  const journal = join(folder, "journal.sqlite");
+  const witnesses = [
+    createShellWitness("north", [host]),
+    createShellWitness("south", [open(south)]),
+  ];
+  /** A shepherd's life: so many entries more, and until every site has the last one. */
+  const live = async (
+    entries: number,
+    look: (kept: KeptEvidence) => Promise<void> = async () => undefined,
+  ): Promise<void> => {
+    const sqlite = openSqliteStore(journal);
+    const store = withEvidence(sqlite);
+    const clock = createScaledClock({ scale: 1, originMs: Date.now() });
+    const kept = keepEvidence({
+      store,
+      origin: sqlite.lineage,
+      epoch: sqlite.epoch,
+      keys: openSigningKeys(folder),
+      file: openCheckpointFile(join(folder, "checkpoints")),
+      witnesses,
+      clock,
+      log: pino({ level: "silent" }),
+    });
+    for (let n = 0; n < entries; n += 1)
+      await store.transaction((rows) =>
+        rows.events.append({ kind: "host.state", atMs: clock.nowMs(), data: { n } }),
+      );
+    for (const witness of witnesses)
+      while (entries > 0) {
+        const newest = (await witness.read()).lines.map(
+          (line) => (JSON.parse(line) as { seq: number }).seq,
+        );
+        if (newest.at(-1) === (await store.read((rows) => rows.evidence.last()))?.seq) break;
+        await sleep(200);
+      }
+    await look(kept);
+    await kept.stop();
+    await store.close();
+  };
+  try {
+    await live(5, async ({ evidence }) => {
+      expect(await evidence.verify()).toMatchObject({ ok: true, entries: 5 });
+    });
+    copyFileSync(journal, join(folder, "old.sqlite"));
+    await live(5);
+    const place = "/var/lib/libvirt/drover";
+    expect((await host.run(["cat", `${place}/checkpoints`])).stdout).toContain('"seq":10');
+    expect((await host.run(["stat", "-c", "%a", `${place}/checkpoints`])).stdout).toBe("600\n");
+    expect((await host.run(["cat", `${place}/checkpoints.pub`])).stdout).toBe(
+      readFileSync(join(folder, "key.pub"), "utf8"),
+    );
+    // everything on the shepherd's own machine fits together again
+    for (const suffix of ["", "-wal", "-shm"]) rmSync(`${journal}${suffix}`, { force: true });
+    rmSync(join(folder, "checkpoints"));
+    copyFileSync(join(folder, "old.sqlite"), journal);
+    await live(0, async ({ evidence }) => {
+      const found = await evidence.verify();
+      expect(found.problems.map(({ kind, where, seq }) => [kind, where, seq])).toEqual([
+        ["log.shorter", "north", 10],
+        ["log.shorter", "south", 10],
+      ]);
+      await evidence.acceptRestore({ by: "sue", reason: "a test", atMs: Date.now() });
+      expect(await evidence.verify()).toMatchObject({ ok: true, restores: [{ by: "sue" }] });
+    });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });

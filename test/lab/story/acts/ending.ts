@@ -78,6 +78,15 @@ export async function explain(story: Story): Promise<void> {
     verified.code === 0,
     verified.stdout.trim(),
   );
+  const report = JSON.parse((await story.drover("log", "verify", "--json")).stdout) as {
+    readonly witnesses: readonly { readonly where: string; readonly checkpoints: number }[];
+  };
+  const keeping = report.witnesses.filter(({ checkpoints }) => checkpoints > 0);
+  timeline.check(
+    "every site keeps signed checkpoints of it",
+    ["north", "south"].every((site) => keeping.some(({ where }) => where === site)),
+    keeping.map(({ where, checkpoints }) => `${where} ${checkpoints}`).join(", "),
+  );
   await policyFigures(story);
 }
 
