@@ -1,9 +1,10 @@
 /**
- * What was activated, on disk: the last three bundles of each owner as they came, and every policy and data that ever
- * decided, by digest, so that any decision can be repeated. Files are written whole before they are named.
+ * What was activated, on disk: the last three bundles of each owner as they came, and the policies and data that decided,
+ * by digest, so that decisions can be repeated; of those that no owner can go back to any more the newest are kept. Files
+ * are written whole before they are named.
  */
 import { randomUUID } from "node:crypto";
-import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, stat, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { errorCode } from "#model/error-code";
@@ -15,6 +16,13 @@ import type { PolicyData } from "#policy/data";
 
 /** Enough to go back twice. */
 const kept = 3;
+
+/** How many of each are kept beyond those of the kept generations; a module takes 120 KB, data a few. */
+export interface KeptLimits {
+  readonly policies: number;
+  readonly data: number;
+}
+const standardKept: KeptLimits = { policies: 200, data: 5_000 };
 
 export interface Generation {
   /** Grows with every activation of this owner, rollbacks included. */
@@ -46,15 +54,15 @@ export interface Generations {
     packed: Uint8Array,
     about: Pick<Generation, "by" | "reason" | "rolledBackFrom"> & { readonly atMs: Ms },
   ): Promise<Generation>;
-  /** Keeps what a decision is repeated with. */
+  /** Keeps what a decision is repeated with, as the newest of its kind. */
   keep(bundle: WholeBundle): Promise<void>;
-  /** What decided under these digests; undefined when it never was here. */
+  /** What decided under these digests; undefined when it is not kept (any more). */
   decided(owner: string, digests: Digests): Promise<PolicyBundle | undefined>;
   /** The Rego behind a policy digest. */
   sources(policyDigest: Digest): Promise<readonly RegoSource[] | undefined>;
 }
 
-export function openGenerations(folder: string): Generations {
+export function openGenerations(folder: string, limits: KeptLimits = standardKept): Generations {
   const folderOf = (owner: string) => join(folder, "owners", encodeURIComponent(owner));
   const bundleFile = (owner: string, n: number) => join(folderOf(owner), `bundle-${n}.tar.gz`);
   const listFile = (owner: string) => join(folderOf(owner), "generations.json");
@@ -73,6 +81,40 @@ export function openGenerations(folder: string): Generations {
       gzipSync(JSON.stringify(bundle.sources)),
     );
     await writeOnce(dataFile(bundle.dataDigest), () => Buffer.from(JSON.stringify(bundle.data)));
+  }
+
+  /** Lets the oldest go that are too many; what any owner can go back to stays. */
+  async function prune(): Promise<void> {
+    const owners = await namesIn(join(folder, "owners"));
+    const standing = (await Promise.all(owners.map(decodeURIComponent).map(list))).flat();
+    const decided = join(folder, "decided");
+    const pruneKind = async (
+      suffix: string,
+      needed: ReadonlySet<Digest>,
+      limit: number,
+      filesOf: (digest: Digest) => readonly string[],
+    ): Promise<void> => {
+      const files = await Promise.all(
+        (await namesIn(decided))
+          .filter((name) => name.endsWith(suffix) && !needed.has(name.slice(0, -suffix.length)))
+          .map(async (name) => ({ name, atMs: await writtenAtMs(join(decided, name)) })),
+      );
+      const tooOld = files.toSorted((left, right) => right.atMs - left.atMs).slice(limit);
+      for (const { name } of tooOld)
+        for (const file of filesOf(name.slice(0, -suffix.length))) await rm(file, { force: true });
+    };
+    await pruneKind(
+      ".wasm.gz",
+      new Set(standing.map(({ policyDigest }) => policyDigest)),
+      limits.policies,
+      (digest) => [wasmFile(digest), sourcesFile(digest)],
+    );
+    await pruneKind(
+      ".data.json",
+      new Set(standing.map(({ dataDigest }) => dataDigest)),
+      limits.data,
+      (digest) => [dataFile(digest)],
+    );
   }
 
   return {
@@ -100,6 +142,7 @@ export function openGenerations(folder: string): Generations {
         Buffer.from(`${JSON.stringify(now.slice(0, kept), undefined, 2)}\n`),
       );
       for (const { n } of now.slice(kept)) await rm(bundleFile(owner, n), { force: true });
+      await prune();
       return generation;
     },
     async decided(owner, { policyDigest, dataDigest }) {
@@ -130,8 +173,30 @@ async function ifThere(file: string): Promise<Buffer | undefined> {
   }
 }
 
+/** Written when it is new, and in any case the newest from now on. */
 async function writeOnce(file: string, content: () => Uint8Array): Promise<void> {
+  const now = new Date();
   if ((await ifThere(file)) === undefined) await writeWhole(file, content());
+  else await utimes(file, now, now);
+}
+
+/** 0 for one that another owner's activation has just let go. */
+async function writtenAtMs(file: string): Promise<Ms> {
+  try {
+    return (await stat(file)).mtimeMs;
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return 0;
+    throw error;
+  }
+}
+
+async function namesIn(folder: string): Promise<readonly string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return [];
+    throw error;
+  }
 }
 
 /** On the disk, under its name, or not at all. */
