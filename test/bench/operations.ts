@@ -3,6 +3,7 @@
  * operations, memory and time with many machines, and how fast the simulator's time passes. The rival of each durable
  * figure is the same work on a journal in memory: what is left is the price of the disk.
  */
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -296,6 +297,22 @@ for (const count of [hundred, thousand, scaled(10_000)]) {
 }
 await next.stop();
 await store.close();
+
+// Each in a process of its own, so that none inherits what another took.
+for (const count of [100, 1_000, 10_000].map((each) => Math.round(each * scale))) {
+  const idle = JSON.parse(
+    execFileSync(
+      process.execPath,
+      ["--expose-gc", join(import.meta.dirname, "operations-idle.ts"), String(count)],
+      { encoding: "utf8", maxBuffer: 2 ** 24 },
+    ),
+  ) as { readonly rssMib: number; readonly beforeMib: number; readonly cpuPercent: number };
+  row(
+    `a shepherd with ${count} machines that nobody asks: RSS, CPU`,
+    `${idle.rssMib} MiB, ${idle.cpuPercent.toFixed(1)} %`,
+    `of one core; Node and the simulated hosts alone ${idle.beforeMib} MiB`,
+  );
+}
 
 const scenarios = join(import.meta.dirname, "../simulation/scenarios");
 const [playedMs, played] = await timed(() => playScenario(readScenario(scenarios, "site-cut-off")));

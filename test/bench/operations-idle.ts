@@ -1,0 +1,133 @@
+/**
+ * One whole shepherd with so many machines, in a process of its own: what it keeps in memory and what it costs while
+ * nobody asks for anything. Started by operations.ts with the number; prints one line of JSON. Simulated hosts live in
+ * the same process: what they alone take is measured first and told apart.
+ */
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { readConfiguration } from "@drover/shepherd/configuration/configuration";
+import { startShepherd } from "@drover/shepherd/main";
+import type { MachineRecord } from "@drover/shepherd/model/objects";
+import { createScaledClock } from "@drover/shepherd/simulated/clock";
+import type { DomainData } from "@drover/shepherd/simulated/data";
+import { createWorld } from "@drover/shepherd/simulated/world";
+import { openSqliteStore } from "@drover/shepherd/store/sqlite";
+import { pino } from "pino";
+
+const count = Number(process.argv[2] ?? 100);
+/** Three rounds of looks would be 6 s; a sweep of every host is due each minute, so one is always among these. */
+const watchedMs = Number(process.argv[3] ?? 65_000);
+const hostCount = 20;
+const folder = mkdtempSync(join(tmpdir(), "drover-idle-"));
+const hostIds = Array.from({ length: hostCount }, (_, n) => `north-${n}`);
+const hostOf = (n: number) => hostIds[n % hostCount] ?? "";
+const idOf = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
+const rssMib = () => {
+  globalThis.gc?.();
+  return Math.round(process.memoryUsage().rss / 2 ** 20);
+};
+
+const clock = createScaledClock({ scale: 1, originMs: Date.now() });
+const world = createWorld({
+  clock,
+  hosts: hostIds.map((id) => ({ id, cores: 1_000, memoryMib: 1_000_000, poolBytes: 2 ** 50 })),
+});
+for (let n = 0; n < count; n += 1) {
+  const host = world.data.hosts[hostOf(n)];
+  if (host !== undefined) host.domains[idOf(n)] = domainOf(n);
+}
+
+mkdirSync(join(folder, "state"));
+const store = openSqliteStore(join(folder, "state", "journal.sqlite"));
+const common = { version: 1, claimed: true, createdAtMs: clock.nowMs() };
+await store.transaction(async (journal) => {
+  await journal.objects.put({
+    ...common,
+    kind: "environment",
+    id: "ring",
+    key: "ring",
+    environmentId: undefined,
+    spec: { name: "ring", owner: "alice", class: "batch", sites: ["north"] },
+    effective: {},
+  });
+  for (let n = 0; n < count; n += 1) await journal.objects.put(recordOf(n));
+});
+await store.close();
+
+const configuration = readConfiguration(
+  `world: simulated
+state_dir: state
+socket: shepherd.sock
+sites:
+  - id: north
+    owner: north-lab
+    hosts:
+${hostIds.map((id, n) => `      - { id: ${id}, migration_address: 10.77.0.${n + 1}, lend: { cpu_percent: 900000, memory_mib: 900000, disk_gib: 100000 } }`).join("\n")}
+`,
+  join(folder, "drover.yaml"),
+);
+const before = rssMib();
+const shepherd = await startShepherd(configuration, pino({ level: "silent" }), (claim) => {
+  const connection = world.connect(claim);
+  return { hosts: connection.hosts, clock, close: async () => connection.cut() };
+});
+const cpu = process.cpuUsage();
+const began = performance.now();
+await clock.sleep(watchedMs);
+const used = process.cpuUsage(cpu);
+const cpuPercent = (used.user + used.system) / 10 / (performance.now() - began);
+console.log(JSON.stringify({ count, rssMib: rssMib(), beforeMib: before, cpuPercent }));
+await shepherd.stop();
+rmSync(folder, { recursive: true });
+process.exit(0);
+
+function domainOf(n: number): DomainData {
+  const nowMs = clock.nowMs();
+  return {
+    id: idOf(n),
+    name: `drover-ring-m-${n}`,
+    spec: undefined,
+    mark: { environmentId: "ring", owner: "alice", epoch: 0 },
+    state: "running",
+    vcpus: 1,
+    vcpusMax: 1,
+    cpuPercent: 10,
+    memoryMaxMib: 128,
+    askedMib: 64,
+    memory: { fromMib: 64, toMib: 64, sinceMs: nowMs },
+    cpuTime: { beforeMs: 0, sinceMs: nowMs },
+    bootId: `boot-${n}`,
+    bootedAtMs: nowMs,
+    diskContent: "",
+    job: "none",
+  };
+}
+
+function recordOf(n: number): MachineRecord {
+  const size = { vcpus: 1, cpuPercent: 10, memoryMib: 64 };
+  return {
+    ...common,
+    kind: "machine",
+    id: idOf(n),
+    key: `ring/m-${n}`,
+    environmentId: "ring",
+    spec: {
+      environmentId: "ring",
+      name: `m-${n}`,
+      speaker: false,
+      imageId: "image",
+      baseline: { ...size, siteId: "north" },
+      envelope: { mode: "auto", memoryMib: { min: 32, max: 128 } },
+      networks: [],
+    },
+    effective: {
+      ...size,
+      siteId: "north",
+      hostId: hostOf(n),
+      state: "running",
+      ceiling: { vcpus: 1, memoryMib: 128 },
+      nics: [],
+    },
+  };
+}
