@@ -27,7 +27,8 @@ const silentNetwork: HostNetwork = {
   clockMs: async () => {
     throw new Fault("host.unreachable", { host: "dead", problem: "a person confirmed it dead" });
   },
-  moveWay: async () => ({ ownsAddress: false, portsTaken: 0, peer: undefined }),
+  arm: async () => undefined,
+  moveWay: async () => ({ ownsAddress: false, canMakeKeys: false, portsTaken: 0, peer: undefined }),
 };
 
 function grave(id: HostId): Host {
@@ -79,6 +80,7 @@ function grave(id: HostId): Host {
     migrateFrom: refuse,
     migrateTo: refuse,
     openChannel: refuse,
+    openConsole: refuse,
     watch: () => () => undefined,
     close: nothing,
   };

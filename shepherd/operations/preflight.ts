@@ -186,7 +186,8 @@ async function blockersOfMove(
     asking(toHostId, "ports", () => blockersOfArrival(world, look, { from, to })),
     asking(fromHostId, "mtu", () => blockersOfPath(world, look, action, { from, to })),
     asking(toHostId, "clock", () => blockersOfClocks(look, { from, to })),
-    world.store.read((journal) => blockersOfJournal(journal, action, { from, to })),
+    asking(toHostId, "keys", () => blockersOfKeys(world, look, action, { from, to })),
+    world.store.read((journal) => blockersOfAddresses(journal, action)),
   ]);
   return [...silent.values(), ...found.flat()];
 }
@@ -350,28 +351,37 @@ async function blockersOfClocks(look: Looks, { from, to }: Ends): Promise<readon
   ];
 }
 
-/** What only our own records know: keys of the mesh between sites, and whether its addresses are still its own. */
-async function blockersOfJournal(
-  journal: Journal,
+/** A key that is not there yet is made when the first network reaches the host, if the host has the means. */
+async function blockersOfKeys(
+  world: PreflightWorld,
+  look: Looks,
   { machineId }: MoveAction,
   { from, to }: Ends,
 ): Promise<readonly Blocker[]> {
-  const blockers: Blocker[] = [];
-  const record = await journal.objects.get("machine", machineId);
-  const nics = record?.effective.nics ?? [];
-  if (isEncrypted(from, to) && nics.length > 0) {
+  if (!isEncrypted(from, to)) return [];
+  const keyless = await world.store.read(async (journal) => {
+    const record = await journal.objects.get("machine", machineId);
+    if ((record?.effective.nics ?? []).length === 0) return false;
     const ends = await journal.tunnelEnds.list();
-    const keyless = [from, to].filter(
-      ({ id }) => (ends.find((end) => end.hostId === id)?.keys.length ?? 0) === 0,
-    );
-    for (const { id } of keyless) {
-      blockers.push({
-        check: "keys",
-        problem: `${id} has no key for the tunnels between sites`,
-        fix: `drover network rotate-keys, when ${id} answers`,
-      });
-    }
-  }
+    return (ends.find((end) => end.hostId === to.id)?.keys.length ?? 0) === 0;
+  });
+  if (!keyless || (await wayOf(world, look, { from: to, to: from })).canMakeKeys) return [];
+  return [
+    {
+      check: "keys",
+      problem: `${to.id} has no key for the tunnels between sites, and nothing to make one with`,
+      fix: `install wireguard-tools on ${to.id}`,
+    },
+  ];
+}
+
+/** Its addresses have to be its own still. */
+async function blockersOfAddresses(
+  journal: Journal,
+  { machineId }: MoveAction,
+): Promise<readonly Blocker[]> {
+  const blockers: Blocker[] = [];
+  const nics = (await journal.objects.get("machine", machineId))?.effective.nics ?? [];
   for (const nic of nics) {
     const rows = await journal.addresses.list(nic.networkId);
     const other = rows.find((row) => row.address === nic.address && row.machineId !== machineId);

@@ -128,10 +128,18 @@ export interface NetworkDifference {
 export interface MoveWay {
   /** Whether `address` is one of its own. */
   readonly ownsAddress: boolean;
+  /** Whether it has the program that keys of tunnels are made by. */
+  readonly canMakeKeys: boolean;
   /** Ports of `ports` that something holds already. */
   readonly portsTaken: number;
   /** What became of a connection to the peer's last port: refused counts as passed, for nobody has to listen. */
   readonly peer: "passes" | "filtered" | "unreachable" | undefined;
+}
+
+/** A change that waits on the host. */
+export interface ArmedChange {
+  /** Sends it off at once, and waits for no answer: `apply` of the same wish follows, and looks. Once. */
+  fire(): void;
 }
 
 export interface HostNetwork {
@@ -139,6 +147,14 @@ export interface HostNetwork {
   audit(wish: HostNetworkConfig): Promise<readonly NetworkDifference[]>;
   /** Makes the host equal to the wish in one batch; returns what it changed. Idempotent. Fault `network.apply_failed` names the command. */
   apply(wish: HostNetworkConfig): Promise<readonly NetworkDifference[]>;
+  /**
+   * Readies what frames wait for of the way to this wish (forwarding and filters; no device is made or removed), as far
+   * as it names one of these MACs or taps. Undefined: there is nothing to ready, or no way to.
+   */
+  arm(
+    wish: HostNetworkConfig,
+    concerning: readonly { readonly mac: string; readonly tap: string }[],
+  ): Promise<ArmedChange | undefined>;
   /**
    * Public key of the host's own key for this device; the private one is made when there is none, on the host, and never
    * leaves it. Faults `network.key_exposed` (others may read the file), `network.feature_missing` (no WireGuard).

@@ -26,6 +26,7 @@ export async function moveWay(
   const connect = `exec 3<>/dev/tcp/${peerAddress}/${ports.last}`;
   const script = `
 ip -o addr show | awk '{ print $4 }' | sed 's,/.*,,' | grep -qxF ${commandLine([address])} && echo owns
+command -v wg >/dev/null && echo keys
 echo "taken $(ss -Htln 2>/dev/null | awk '{ print $4 }' | sed 's/.*://' | sort -u | awk '$1 >= ${ports.first} && $1 <= ${ports.last}' | wc -l)"
 if command -v bash >/dev/null; then
   said=$(timeout ${connectSeconds} bash -c ${commandLine([connect])} 2>&1); code=$?
@@ -44,6 +45,7 @@ fi`;
   const peer = told.get("peer");
   return {
     ownsAddress: told.has("owns"),
+    canMakeKeys: told.has("keys"),
     portsTaken: Number(told.get("taken") ?? 0),
     peer: peer === undefined ? undefined : peerOf(peer),
   };

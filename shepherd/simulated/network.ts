@@ -29,6 +29,7 @@ export function createSimulatedNetwork(
         machinery.changed();
         return changes;
       }),
+    arm: () => caller.call(hostId, "network.arm", () => undefined), // here an apply takes no time
     // The simulated world meets everybody in the clear, over wires of the usual size.
     tunnelKey: (device, { fresh = false } = {}) =>
       caller.call(hostId, "network.key", () => {
@@ -48,6 +49,7 @@ export function createSimulatedNetwork(
     moveWay: () =>
       caller.call(hostId, "network.way", () => ({
         ownsAddress: host().lacksAddress !== true,
+        canMakeKeys: true,
         portsTaken: host().migrationPortsTaken ?? 0,
         peer: host().movesFiltered === true ? ("filtered" as const) : ("passes" as const),
       })),

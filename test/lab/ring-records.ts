@@ -42,7 +42,8 @@ export async function declareRing(
       key: `${environmentId}/lan`,
       environmentId,
       spec: { environmentId, name: "lan", cidr: "10.42.0.0/24" },
-      effective: { vni: 0xd00000, mtu: 1450 },
+      // What is left between encrypted sites.
+      effective: { vni: 0xd00000, mtu: 1370 },
     });
     await journal.objects.put({
       ...common,
