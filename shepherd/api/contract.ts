@@ -18,8 +18,9 @@
  *   GET    /v1/machines?environment=ring&name=rank-0      lookup by natural key (import); also networks, links (?machines=a,b, or ?machines=a&network=lan), images (?name=)
  *   PATCH  /v1/environments/:id /v1/networks/:id /v1/machines/:id /v1/links/:id     body …Patch -> Mutation<…View>
  *   DELETE /v1/networks/:id /v1/machines/:id /v1/links/:id /v1/images/:id       -> Mutation<null>
+ *   DELETE /v1/machines/:id?keep_disk=1                   its own disk stays as the volume NAME-disk: asks no policy
  *   GET|PATCH|DELETE /v1/groups/:id /v1/volumes/:id       the same; lists ?environment=&name=
- *   Constraints of an environment: contract-constraints.ts; registered hosts: contract-hosts.ts
+ *   Constraints of an environment: contract-constraints.ts; registered hosts: contract-hosts.ts; consoles and passes: contract-passes.ts
  *   POST   /v1/plan-checks      body PlanCheckBody -> PlanCheckAnswer; decides dry, sums the changes of one run
  *   GET    /v1/foreign-machines?site=&host=               ForeignMachineView[]: what other tools made, on hosts of ours
  *   POST   /v1/foreign-machines/:id/import         body ImportBody -> Mutation<MachineView>; nothing is restarted

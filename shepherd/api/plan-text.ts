@@ -57,7 +57,7 @@ export function renderAction(action: PlanAction, names: ReadonlyMap<string, stri
     case "remove_volume":
       return `remove volume ${name(action.volumeId)} from ${action.hostId}`;
     case "destroy_machine":
-      return `destroy ${name(action.machineId)} on ${action.hostId}`;
+      return `destroy ${name(action.machineId)} on ${action.hostId}${action.keepDisk === true ? ", its disk stays" : ""}`;
   }
 }
 

@@ -9,6 +9,7 @@ import type { Streams } from "#cli/command";
 import { addApprovals } from "#cli/commands/approvals";
 import { addBackup } from "#cli/commands/backup";
 import { addConsents } from "#cli/commands/consents";
+import { addDestroy } from "#cli/commands/destroy";
 import { addDoors } from "#cli/commands/doors";
 import { addGlass } from "#cli/commands/glass";
 import { addHold } from "#cli/commands/holds";
@@ -67,6 +68,7 @@ function build(streams: Streams): Command {
   addRequests(program, streams);
   addMove(program, streams);
   addApprovals(program, streams);
+  addDestroy(program, streams);
   addObligations(program, streams);
   addQuestions(program, streams);
   addConsents(program, streams);

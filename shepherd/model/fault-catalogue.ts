@@ -129,6 +129,12 @@ export const faultCatalogue = {
     "XML patch {path} is refused at site {site}: {problem}",
     "Ask the site's owner to list the path under raw_xml_paths, where it may be listed at all; else leave it out.",
   ),
+  "volume.layered": entry(
+    409,
+    "later",
+    "The disk of {machine} on {host} is in two layers, as a move leaves it that was given up; it cannot be kept so",
+    "Move the machine, or ask it again with `drover stuck retry`, so that its disk is one file; then destroy it.",
+  ),
   "volume.elsewhere": entry(
     409,
     "never",
@@ -498,6 +504,30 @@ export const faultCatalogue = {
     "never",
     "Host {host} belongs to {who}; it refuses this shepherd",
     "Stop this shepherd if another runs on the same journal. When the other installation is gone for good, remove {file} on the host.",
+  ),
+  "pass.unknown": entry(
+    401,
+    "never",
+    "The pass is unknown, used or over",
+    "Ask for another one; a console's pass opens it once, within a minute.",
+  ),
+  "pass.too_many": entry(
+    429,
+    "later",
+    "{limit} passes are out",
+    "Wait until some are over; they last minutes.",
+  ),
+  "pass.method": entry(
+    403,
+    "never",
+    "The pass is not for {method}; it is for {methods}",
+    "Ask its owner for a pass that names the method.",
+  ),
+  "guest.no_answer": entry(
+    429,
+    "later",
+    "Machine {machine} asks too fast to be answered",
+    "Wait a second, and ask again with the same id.",
   ),
   "host.in_file": entry(
     409,

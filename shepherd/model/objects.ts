@@ -287,6 +287,8 @@ export interface VolumeSpec {
   readonly sizeGib: number;
   readonly siteId?: SiteId | undefined;
   readonly deletionProtection?: boolean | undefined;
+  /** It was a machine's own disk: a layer on this image, whose base must stay. Absent: whole in itself. */
+  readonly imageId?: string | undefined;
 }
 export interface VolumeEffective {
   /** "": not placed yet. */

@@ -147,6 +147,8 @@ export type PlanAction =
       readonly kind: "destroy_machine";
       readonly machineId: MachineId;
       readonly hostId: HostId;
+      /** Its own disk stays, as a volume of its environment. */
+      readonly keepDisk?: true | undefined;
       /** What the guest is given to power off; absent: the default. */
       readonly stopTimeoutMs?: Ms | undefined;
       readonly cost: Cost;

@@ -98,6 +98,8 @@ export interface Request {
   /** All machines asked for; a group request has one entry a member and is all-or-report. */
   readonly machines: readonly MachineAsk[];
   readonly links: readonly LinkAsk[];
+  /** Of a destroy: the machines' own disks stay, as volumes. */
+  readonly keepDisks?: true | undefined;
   /** Data volumes to be destroyed, with what is on them. */
   readonly volumes?: readonly VolumeId[] | undefined;
   /** Set when the whole group was asked for. */

@@ -7,6 +7,7 @@ import { defaultStopTimeoutMs } from "#model/objects";
 import type { PlanAction } from "#model/plan";
 import type { HostId, MachineId } from "#model/units";
 import { overlayVolume } from "#operations/domain-spec";
+import { keepDiskStep, wholeDiskStep } from "#operations/keep-disk";
 import { applyNetworks } from "#operations/networks";
 import { sweepParts } from "#operations/parts";
 import { changeMachine, needMachine, needMachineWorld, removeObject } from "#operations/records";
@@ -25,10 +26,9 @@ export function destroySteps(
 ): readonly Step[] {
   const { machineId, stopTimeoutMs: graceMs = defaultStopTimeoutMs } = action;
   const machine = { id: machineId, state: "destroying" } as const;
-  // The upper one first: it is there only where a move was given up half-way.
-  const disk = [topVolumeOf(overlayVolume(machineId)), overlayVolume(machineId)];
   const hosts = (context: StepContext) => whereItMayBe(context, machineId, action.hostId);
   return [
+    ...(action.keepDisk === true ? [wholeDiskStep({ machineId, name })] : []),
     {
       name: `${name}: mark`,
       budgetMs: volumeBudgetMs,
@@ -66,30 +66,9 @@ export function destroySteps(
         }
       },
     },
-    {
-      name: `${name}: disk`,
-      machine,
-      budgetMs: volumeBudgetMs,
-      weightMs: 200,
-      undoImpossible,
-      onFault: "insist",
-      async observe(context): Promise<Look> {
-        for (const hostId of await hosts(context)) {
-          const { volumes } = context.world.hosts.get(hostId);
-          for (const volume of disk) {
-            const found = await volumes.find(volume);
-            if (found !== undefined) return { verdict: "todo", seen: { hostId } };
-          }
-        }
-        return { verdict: "done" };
-      },
-      async do(context) {
-        for (const hostId of await hosts(context)) {
-          const { volumes } = context.world.hosts.get(hostId);
-          for (const volume of disk) await volumes.remove(volume);
-        }
-      },
-    },
+    action.keepDisk === true
+      ? keepDiskStep({ machineId, name, hosts })
+      : removeDiskStep({ machineId, name, hosts }),
     {
       name: `${name}: network`,
       machine,
@@ -136,6 +115,40 @@ export function destroySteps(
       do: (context) => context.mark({}, (journal) => forget(journal, context, machineId)),
     },
   ];
+}
+
+function removeDiskStep(of: {
+  readonly machineId: MachineId;
+  readonly name: string;
+  readonly hosts: (context: StepContext) => Promise<readonly HostId[]>;
+}): Step {
+  const { machineId, name, hosts } = of;
+  // The upper one first: it is there only where a move was given up half-way.
+  const disk = [topVolumeOf(overlayVolume(machineId)), overlayVolume(machineId)];
+  return {
+    name: `${name}: disk`,
+    machine: { id: machineId, state: "destroying" },
+    budgetMs: volumeBudgetMs,
+    weightMs: 200,
+    undoImpossible,
+    onFault: "insist",
+    async observe(context): Promise<Look> {
+      for (const hostId of await hosts(context)) {
+        const { volumes } = context.world.hosts.get(hostId);
+        for (const volume of disk) {
+          const found = await volumes.find(volume);
+          if (found !== undefined) return { verdict: "todo", seen: { hostId } };
+        }
+      }
+      return { verdict: "done" };
+    },
+    async do(context) {
+      for (const hostId of await hosts(context)) {
+        const { volumes } = context.world.hosts.get(hostId);
+        for (const volume of disk) await volumes.remove(volume);
+      }
+    },
+  };
 }
 
 /** For steps that cannot be looked at: done once they were done, or when another destroy has finished before. */

@@ -5,7 +5,14 @@
 import { toFaultData } from "#model/fault";
 import type { HostId, MachineId, Ms } from "#model/units";
 import { withBudget } from "#operations/budget";
-import { type ImagePart, imageParts, machineParts, seedParts } from "#operations/domain-spec";
+import {
+  baseVolume,
+  type ImagePart,
+  imageParts,
+  machineParts,
+  seedParts,
+} from "#operations/domain-spec";
+import { imagesOfKeptDisks } from "#operations/keep-disk";
 import { type MachineWorld, needMachineWorld } from "#operations/records";
 import type { Look, Step, StepContext } from "#operations/step";
 
@@ -103,7 +110,7 @@ function usedParts(context: StepContext, leaving: MachineId): Promise<ReadonlySe
     const images = new Map(
       (await journal.objects.list("image")).map((record) => [record.id, record]),
     );
-    const used = new Set<string>();
+    const used = new Set<string>((await imagesOfKeptDisks(journal)).map(baseVolume));
     for (const machine of await journal.objects.list("machine")) {
       const image = images.get(machine.spec.imageId);
       if (machine.id === leaving) continue;

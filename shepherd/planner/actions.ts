@@ -161,11 +161,15 @@ export function rateActions(links: readonly LinkTarget[]): readonly PlanAction[]
   );
 }
 
-export function destroyActions(targets: readonly Target[]): readonly PlanAction[] {
+export function destroyActions(
+  targets: readonly Target[],
+  { keepDisks }: { readonly keepDisks?: true | undefined } = {},
+): readonly PlanAction[] {
   return targets.map(({ machine }) => ({
     kind: "destroy_machine",
     machineId: machine.id,
     hostId: machine.effective.hostId,
+    ...(keepDisks === undefined ? {} : { keepDisk: keepDisks }),
     ...stopOf(machine),
     cost: fixedCost(machine.effective.hostId === "" ? 0 : measured.destroyMs),
   }));

@@ -55,7 +55,7 @@ export function plan(
   switch (request.kind) {
     case "destroy":
       return draft([
-        ...destroyActions(targets),
+        ...destroyActions(targets, request),
         ...rateActions(links.map((link) => ({ ...link, wantedMbps: 0 }))),
         ...volumeActions(request.volumes ?? [], facts),
       ]);

@@ -1,6 +1,6 @@
 /**
- * The two grants that need no policy, checked by code on the plan itself: `release` only lowers towards the baseline,
- * `repair` only brings hosts to what the journal says was granted. Pure. A plan that does anything else is no such plan,
+ * The two grants that need no policy, checked by code on the plan itself: `release` only lowers towards the baseline
+ * or gives up machines whose disks stay, `repair` only brings hosts to what the journal says was granted. Pure. A plan that does anything else is no such plan,
  * whoever asked for it.
  */
 import type { Facts } from "#model/facts";
@@ -14,6 +14,7 @@ export function builtInFor(request: Request, plan: Plan, facts: Facts): BuiltIn 
   if (request.kind === "repair") {
     return plan.actions.every((action) => converges(action, facts)) ? "repair" : undefined;
   }
+  if (request.kind === "destroy") return deletesNoDisk(plan) ? "release" : undefined;
   const givesBack =
     request.kind === "release" || request.kind === "resize" || request.kind === "rate";
   if (!givesBack || !plan.actions.every((action) => lowersToBaseline(action, request, facts))) {
@@ -21,6 +22,14 @@ export function builtInFor(request: Request, plan: Plan, facts: Facts): BuiltIn 
   }
   // A resize that changes nothing still asks for a new lease: that is no giving back.
   return request.kind === "release" || plan.actions.length > 0 ? "release" : undefined;
+}
+
+/** Compute goes, and every disk stays: whoever may destroy may do that without anybody's consent. */
+function deletesNoDisk({ actions }: Plan): boolean {
+  return (
+    actions.length > 0 &&
+    actions.every((action) => action.kind === "destroy_machine" && action.keepDisk === true)
+  );
 }
 
 function lowersToBaseline(action: PlanAction, request: Request, facts: Facts): boolean {

@@ -100,6 +100,12 @@ export function planRefusalOf(
   return denialOf(made, request, { point: "plan", code, message, ages });
 }
 
+const keepsDisks = "Destroying compute needs no consent; its disks are kept as volumes.";
+const builtInWords = {
+  release: "Giving back towards the baseline needs no consent.",
+  repair: "Brings hosts to what was granted before.",
+} as const;
+
 /** Grants of code: giving back, and repair. */
 export function builtInDecision(
   made: Made,
@@ -110,10 +116,7 @@ export function builtInDecision(
     ...plainDecision(made, request, "plan"),
     effect: "allow",
     code: "granted",
-    message:
-      of.kind === "release"
-        ? "Giving back towards the baseline needs no consent."
-        : "Brings hosts to what was granted before.",
+    message: request.kind === "destroy" ? keepsDisks : builtInWords[of.kind],
     input: { built_in: of.kind, plan_digest: of.plan.digest, fact_ages_ms: of.ages },
   };
 }

@@ -536,6 +536,7 @@ function operationKindOf(request: Request, grant: Grant, facts: Facts): Operatio
   if (grant.kind === "decision" || grant.kind === "break_glass") {
     return operationKinds[request.kind];
   }
+  if (request.kind === "destroy") return "destroy";
   if (grant.kind === "repair" || request.kind === "release") return grant.kind;
   const { leaseMs } = request;
   if (leaseMs === undefined) return grant.kind;

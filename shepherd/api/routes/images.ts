@@ -123,12 +123,13 @@ export function imageRoutes(router: ApiRouter, world: ApiWorld): void {
       await store.transaction(async (journal) => {
         const found = await findAndClaim(journal, "image", request.params.id);
         const machines = await journal.objects.list("machine");
-        const users = machines.filter((machine) => machine.spec.imageId === found.id);
+        const volumes = await journal.objects.list("volume");
+        const users = [...machines, ...volumes].filter(({ spec }) => spec.imageId === found.id);
         if (users.length > 0) {
           throw new Fault("object.in_use", {
             kind: "image",
             key: found.spec.name,
-            users: users.map((machine) => machine.spec.name).join(", "),
+            users: users.map(({ spec }) => spec.name).join(", "),
           });
         }
         await journal.objects.remove("image", found.id);

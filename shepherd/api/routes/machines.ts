@@ -55,6 +55,8 @@ export interface Reply {
 /** A change that meets a running operation waits for it, then looks again. */
 const busyWaitMs = 30_000;
 
+const KeepDisk = Type.Object({ keep_disk: Type.Optional(Type.Literal("1")) });
+
 export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
   const { store, gate, clock, ids, operations, turns } = world;
   const views = createMachineViews(world);
@@ -122,7 +124,7 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
 
   router.delete(
     "/v1/machines/:id",
-    byId("declare"),
+    { ...byId("declare"), schema: { ...byId("declare").schema, querystring: KeepDisk } },
     async (request, reply): Promise<Mutation<MachineView>> => {
       const record = await settled(request.params.id, request);
       if (record.spec.deletionProtection === true) {
@@ -137,6 +139,7 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
         await gate.submit({
           ...ask(request, request.principal, "destroy", record),
           machines: [{ machineId: record.id }],
+          ...(request.query.keep_disk === undefined ? {} : { keepDisks: true as const }),
         }),
       );
       return await answer(reply, record.key, asked);

@@ -178,6 +178,13 @@ export async function createFleet(
       const machines = await store.read((journal) => journal.objects.list("machine"));
       const home = new Map(machines.map(({ id, effective }) => [id, effective.hostId]));
       const found: string[] = [];
+      // A machine's disk that was kept is a volume under its id; its file must be there.
+      const kept = await store.read((journal) => journal.objects.list("volume"));
+      for (const { id, effective } of kept) {
+        const there = world.data.hosts[effective.hostId]?.volumes[`drover-${id}.qcow2`];
+        if (there === undefined) found.push(`${effective.hostId}: volume ${id} is lost`);
+        else if (!home.has(id)) home.set(id, effective.hostId);
+      }
       for (const { id: hostId, domains, volumes } of Object.values(world.data.hosts)) {
         for (const { id, state } of Object.values(domains)) {
           if (home.get(id) !== hostId || state !== "running")

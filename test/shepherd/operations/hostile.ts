@@ -145,6 +145,14 @@ export const scenarios: readonly Scenario[] = [
       return [{ kind: "destroy_machine", machineId, hostId: "north-1", cost }];
     },
   },
+  {
+    name: "destroy that keeps the disk",
+    kind: "destroy",
+    async prepare(fleet, shepherd) {
+      const machineId = await fleet.create(shepherd, "rank-0", "north-1");
+      return [{ kind: "destroy_machine", machineId, hostId: "north-1", keepDisk: true, cost }];
+    },
+  },
 ];
 
 /** A fleet in which the scenario is about to happen, and what it was. */
