@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 WORLD ?= lab
 
-.PHONY: help setup tools build check test unit lab-test chaos-lab bench-operations demo lab clean-lab bench bench-network bench-provider golden generate install-provider clean
+.PHONY: help setup tools build check test unit lab-test chaos-lab bench-operations bench-migration demo lab clean-lab bench bench-network bench-provider golden generate install-provider clean
 
 help: ## Print the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -54,6 +54,9 @@ bench-network: ## LANs: throughput and latency, rates, cut-over, hosts made as w
 
 bench-policy: build ## Policy: decisions beside `opa run --server`, plan check, activation, replay, memory
 	@node test/bench/run.ts policy policy-history
+
+bench-migration: ## Moves over a WAN beside virsh: one machine, an environment, predictions (root; RUNS=20 is the campaign, QUICK=1 a look)
+	@node test/bench/run.ts migration
 
 bench-operations: ## What operations cost: writes, steps, restarts, many machines, virtual time
 	@node test/bench/run.ts operations

@@ -9,6 +9,7 @@ import { basename, join } from "node:path";
 
 const folder = import.meta.dirname;
 const all = readdirSync(folder)
+  .filter((file) => file.endsWith(".ts"))
   .map((file) => basename(file, ".ts"))
   .filter((name) => name !== "run");
 const chosen = process.argv.slice(2);

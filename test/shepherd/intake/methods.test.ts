@@ -156,6 +156,28 @@ test("giving back gives raised links back too", () => {
   });
 });
 
+test("a move without machine and group is the whole environment, to a host if one is named, in time", () => {
+  const asked = operatorCall("move", {}, { host: "south-1", within_s: 90 }, scope);
+  const placed = scope.machines.filter(({ effective }) => effective.hostId !== "");
+  expect(placed.length).toBeGreaterThan(1);
+  expect(asked).toMatchObject({
+    ask: {
+      kind: "move",
+      withinMs: 90_000,
+      machines: placed.map(({ id }) => ({ machineId: id, hostId: "south-1" })),
+    },
+  });
+  expect(() => operatorCall("move", {}, {}, scope)).toThrow("site");
+});
+
+test("hosts are nothing that guests can name", () => {
+  expect(read("move", { host: "south-1" }, loner)).toEqual([
+    "request.invalid",
+    "host",
+    "is not for guests; name a site",
+  ]);
+});
+
 test("an operator names a machine or a group, not both", () => {
   const about = { machine: "rank-1" };
   expect(operatorCall("resize", about, { vcpus: 2 }, scope)).toMatchObject({

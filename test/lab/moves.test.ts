@@ -1,0 +1,177 @@
+/**
+ * Moves as people ask for them, on real hosts and guests: everything in the way is told at once before a byte is copied; a
+ * prediction is told before and stands beside the measurement; a deadline that cannot be kept is refused; a machine goes
+ * to a host; a whole environment goes to the other site as one operation and its programs never notice.
+ */
+import { insideHost } from "@drover/shepherd/lab/host";
+import { must } from "@drover/shepherd/lab/process";
+import { readState } from "@drover/shepherd/lab/state";
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { type MovingStage, openMovingStage } from "./moving-stage.ts";
+
+const name = "jmoves";
+const ranks = 4;
+let stage: MovingStage;
+
+beforeAll(async () => {
+  stage = await openMovingStage({ name, ranks, memoryMib: 192, wan: "north:south=20ms,200mbit" });
+  for (const [left, right] of [
+    [0, 2],
+    [1, 3],
+  ] as const) {
+    const link = { machines: [`rank-${left}`, `rank-${right}`], rate_mbps: 50 };
+    const answer = await stage.client.call<{ operation: { id: string } | null }>(
+      "PUT",
+      "/v1/environments/ring/links",
+      { body: link, waitMs: 60_000 },
+    );
+    if (answer.operation !== null) await stage.client.waitForOperation(answer.operation.id);
+  }
+}, 400_000);
+
+afterAll(() => stage?.end(), 60_000);
+
+async function onHost(id: string, script: string): Promise<string> {
+  const anchor = readState(stage.lab.layout.stateDirectory)?.hosts[id]?.anchor;
+  if (anchor === undefined) throw new Error(`no host ${id}`);
+  return must([...insideHost(anchor), "sh", "-c", script]);
+}
+
+/** Pool of a host as libvirt's own client lists it. */
+async function volumes(host: string): Promise<string> {
+  return (await stage.virsh(host, "vol-list", "drover")).stdout;
+}
+
+test("everything in the way is told at once, with its fix, and not a byte is copied", async () => {
+  const before = await volumes("south-1");
+  // Its firewall drops what moves come by, and somebody has a domain of that name.
+  await onHost(
+    "south-1",
+    "nft add table inet guard; nft 'add chain inet guard in { type filter hook input priority 0; }'; nft add rule inet guard in tcp dport 49152-49215 drop",
+  );
+  const xml =
+    "<domain type='qemu'><name>drover-ring-rank-0</name><memory unit='MiB'>32</memory><os><type>hvm</type></os></domain>";
+  await onHost("south-1", `echo "${xml}" > /run/namesake.xml; virsh -q define /run/namesake.xml`);
+  try {
+    const dry = await stage.drover("move", "ring/rank-0", "--to", "south", "--dry-run");
+    expect(dry.said).toContain("drover-ring-rank-0 already (name)");
+    expect(dry.said).toContain("on TCP ports 49152 to 49215 (ports)");
+    expect(dry.said).toContain("open TCP ports 49152 to 49215 of south-1");
+    const real = await stage.drover("move", "ring/rank-0", "--to", "south");
+    expect(real.said).toContain("2 in the way");
+    expect(real.said).toContain("fix:   rank-0: open TCP ports");
+    expect(real.code).toBe(5);
+    expect(await volumes("south-1")).toBe(before);
+    expect((await stage.places())[0]).toBe("north-1");
+  } finally {
+    await onHost("south-1", "virsh -q undefine drover-ring-rank-0; nft delete table inet guard");
+  }
+  const clean = await stage.drover("move", "ring/rank-0", "--to", "south", "--dry-run");
+  expect(clean.said).not.toContain("stop:");
+  expect(clean.said).toMatch(/predicted \S+ s \(\S+ s to \S+ s\), \d+ MiB copied \(\d+ to \d+\)/);
+}, 120_000);
+
+test("a move that cannot have ended in time is refused with its reason, for people and guests alike", async () => {
+  const asked = await stage.drover("move", "ring/rank-0", "--to", "south", "--by", "1s");
+  expect(asked.code).toBe(3);
+  expect(asked.said).toMatch(/It would take \S+ s, between \S+ s and \S+ s, and \S+ s are left/);
+  const guest = await stage.rank(0).run("drover-guest move --to south --within 1s");
+  expect(guest.code).toBe(3);
+  expect(guest.stdout).toContain("It would take");
+  expect((await stage.places())[0]).toBe("north-1");
+}, 60_000);
+
+test("a guest asks for its own move, in time; predicted stands beside measured, and was learned from", async () => {
+  const boot = await stage.rank(0).read("cat /proc/sys/kernel/random/boot_id");
+  const guest = await stage.rank(0).run("drover-guest move --to south --within 10m --wait 120", {
+    timeoutMs: 180_000,
+  });
+  expect(guest.stdout).toMatch(/^granted|^pending/);
+  const [asked] = await operations();
+  const ended = await stage.client.waitForOperation(asked?.id ?? "");
+  expect([ended.state, ended.fault?.message]).toEqual(["succeeded", undefined]);
+  expect((await stage.places())[0]).toBe("south-1");
+  expect(await stage.rank(0).read("cat /proc/sys/kernel/random/boot_id")).toBe(boot);
+  const [operation] = await operations();
+  const told = await stage.drover("operation", operation?.id ?? "");
+  expect(told.said).toMatch(/predicted {2}\S+ s \(.*\), \d+ MiB copied \(.*\), \d+ ms down \(/);
+  expect(told.said).toMatch(/measured {3}\S+ s, \S+ MiB copied, \d+ ms down/);
+  expect(told.said).toMatch(/within the band|outside the band/);
+}, 240_000);
+
+test("a move to a host goes to that host", async () => {
+  const moved = await stage.drover("move", "ring/rank-0", "--to", "north-2");
+  expect(moved.said).toContain("granted");
+  expect((await stage.places())[0]).toBe("north-2");
+  const back = await stage.drover("move", "ring/rank-0", "--to", "north-1");
+  expect(back.code).toBe(0);
+  expect((await stage.places())[0]).toBe("north-1");
+}, 240_000);
+
+test("a whole environment moves as one operation, those that talk most together, and its programs never notice", async () => {
+  const boots = await Promise.all(all((rank) => rank.read("cat /proc/sys/kernel/random/boot_id")));
+  for (let index = 0; index < ranks; index += 1) {
+    const next = `10.42.0.${10 + ((index + 1) % ranks)}`;
+    await stage
+      .rank(index)
+      .read(
+        `(stream serve 7000 >/run/heard 2>&1 &); (while :; do echo tick; sleep 0.2; done | nc ${next} 7100 >/dev/null 2>&1; echo broken >/run/broken) & (nc -l -p 7100 >/run/ticks; echo closed >/run/closed) >/dev/null 2>&1 & true`,
+      );
+  }
+  const asked = await stage.drover("move", "ring", "--to", "south", "--by", "30m");
+  expect(asked.said).toContain("granted");
+  expect(asked.code).toBe(0);
+  expect(await stage.places()).toEqual(["south-1", "south-1", "south-1", "south-1"]);
+  const [operation] = await operations();
+  const { plan, text } = await stage.explain(operation?.id ?? "");
+  const waves = new Map(
+    plan?.actions.flatMap((action) =>
+      action.kind === "move_machine" ? [[action.machine_id, action.wave] as const] : [],
+    ),
+  );
+  const waveOf = (index: number) => waves.get(stage.machines[index]?.id ?? "");
+  expect(waveOf(0)).toBe(waveOf(2));
+  expect(waveOf(1)).toBe(waveOf(3));
+  expect(waveOf(0)).not.toBe(waveOf(1));
+  expect(text).toMatch(/rank-0: wave \d, predicted/);
+  expect(text).toMatch(/rank-0: measured/);
+  expect(
+    await Promise.all(all((rank) => rank.read("cat /proc/sys/kernel/random/boot_id"))),
+  ).toEqual(boots);
+  // Nobody's TCP connection broke, and what was said before and after went through.
+  for (const seen of await Promise.all(all((rank) => rank.run("cat /run/broken /run/closed")))) {
+    expect(seen.stdout).toBe("");
+  }
+  for (let from = 0; from < ranks; from += 1) {
+    for (let to = 0; to < ranks; to += 1) {
+      const ping = await stage.rank(from).run(`ping -c 2 -W 5 10.42.0.${10 + to}`);
+      expect([from, to, ping.code]).toEqual([from, to, 0]);
+    }
+  }
+  expect(await volumes("north-1")).not.toMatch(/drover-[0-9a-f-]{36}\.qcow2/);
+}, 400_000);
+
+test("after that, predictions rest on what was measured, the guests' own writing included", async () => {
+  const { plan } = await stage.client.call<{
+    plan: { actions: { basis?: { samples: number; dirty_mib_per_s: number } }[] } | null;
+  }>("POST", "/v1/requests", {
+    body: { method: "move", environment: "ring", params: { site: "north" } },
+    query: { dry_run: 1 },
+  });
+  for (const { basis } of plan?.actions ?? []) {
+    expect(basis?.samples).toBeGreaterThanOrEqual(6);
+  }
+  expect(plan?.actions.length).toBe(ranks);
+}, 60_000);
+
+function all<T>(work: (rank: ReturnType<MovingStage["rank"]>) => T): readonly T[] {
+  return Array.from({ length: ranks }, (_, index) => work(stage.rank(index)));
+}
+
+async function operations() {
+  const { items } = await stage.client.get<{ items: { id: string; kind: string }[] }>(
+    "/v1/operations",
+    { query: { environment: "ring", limit: 1 } },
+  );
+  return items;
+}

@@ -1,0 +1,176 @@
+/**
+ * What suites and benches of moves stand on: a lab with a WAN between its sites, a whole shepherd in this process, an
+ * environment `ring` of some machines at north, the `drover` command, and a shell in each guest.
+ */
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { ShepherdClient } from "@drover/shepherd/api/client";
+import type {
+  Explanation,
+  MachineView,
+  Mutation,
+  NetworkView,
+  OperationView,
+  RequestAnswer,
+} from "@drover/shepherd/api/contract";
+import { readConfiguration } from "@drover/shepherd/configuration/configuration";
+import { type GuestShell, openGuest } from "@drover/shepherd/lab/guest-shell";
+import { libvirtSocket } from "@drover/shepherd/lab/host";
+import { down, type Lab, up } from "@drover/shepherd/lab/lab";
+import { hostOf, type LabSite } from "@drover/shepherd/lab/layout";
+import { run } from "@drover/shepherd/lab/process";
+import { parseWan } from "@drover/shepherd/lab/wan";
+import { type Shepherd, startShepherd } from "@drover/shepherd/main";
+import { pino } from "pino";
+
+const command = join(import.meta.dirname, "../../shepherd/cli/main.ts");
+const bootMs = 180_000;
+
+export interface MovingStage {
+  readonly lab: Lab;
+  readonly client: ShepherdClient;
+  readonly machines: readonly MachineView[];
+  rank(index: number): GuestShell;
+  machine(index: number): Promise<MachineView>;
+  /** Where each of them is, by host. */
+  places(): Promise<readonly string[]>;
+  /** The command of people, in a process of its own. */
+  drover(...argv: readonly string[]): Promise<{ code: number; said: string }>;
+  /** Asks for a move and waits for its end. */
+  move(params: {
+    readonly machine?: string;
+    readonly site: string;
+  }): Promise<{ answer: RequestAnswer; operation: OperationView | undefined }>;
+  explain(id: string): Promise<Explanation>;
+  /** The independent witness and rival. */
+  virsh(
+    host: string,
+    ...argv: readonly string[]
+  ): Promise<{ code: number; stdout: string; stderr: string }>;
+  virshUri(host: string): string;
+  end(): Promise<void>;
+}
+
+export async function openMovingStage(options: {
+  readonly name: string;
+  readonly ranks: number;
+  readonly memoryMib: number;
+  readonly wan?: string | undefined;
+  readonly cpuPercent?: number | undefined;
+  /** Other sites than the lab's own. */
+  readonly sites?: readonly LabSite[] | undefined;
+}): Promise<MovingStage> {
+  const { name, ranks, memoryMib, wan } = options;
+  const lab = await up({
+    name,
+    ...(options.sites === undefined ? {} : { sites: options.sites }),
+    ...(wan === undefined ? {} : { wan: [parseWan(wan)] }),
+  });
+  const text = readFileSync(lab.configurationFile, "utf8");
+  const configuration = readConfiguration(text, lab.configurationFile);
+  let shepherd: Shepherd | undefined;
+  const end = async () => {
+    await shepherd?.stop();
+    await down({ name });
+  };
+  try {
+    shepherd = await startShepherd(configuration, pino({ level: "silent" }));
+    const endpoint = `unix:${configuration.socket}`;
+    const client = new ShepherdClient({ endpoint });
+    const made = makerOf(client);
+    await client.call("PUT", "/v1/environments/ring", {
+      body: { class: "batch", sites: ["north", "south"] },
+    });
+    const image = await made<{ id: string }>("/v1/images/base", imageBody(lab));
+    const network = await made<NetworkView>("/v1/environments/ring/networks/lan", {
+      cidr: "10.42.0.0/24",
+    });
+    const machines: MachineView[] = [];
+    for (let index = 0; index < ranks; index += 1) {
+      machines.push(
+        await made<MachineView>(`/v1/environments/ring/machines/rank-${index}`, {
+          image_id: image.id,
+          memory_mib: memoryMib,
+          cpu_percent: options.cpuPercent ?? 40,
+          site: "north",
+          adaptation: { mode: "auto", sites: ["north", "south"] },
+          networks: [{ network_id: network.id }],
+        }),
+      );
+    }
+    const rank = (index: number) => openGuest(lab.layout, `drover-ring-rank-${index}`);
+    for (let index = 0; index < ranks; index += 1)
+      await rank(index).read("true", { timeoutMs: bootMs });
+    const machine = (index: number) =>
+      client.get<MachineView>(`/v1/machines/${machines[index]?.id ?? ""}`);
+    return {
+      lab,
+      client,
+      machines,
+      rank,
+      machine,
+      async places() {
+        const all = await Promise.all(machines.map((_, index) => machine(index)));
+        return all.map(({ effective }) => effective.host);
+      },
+      async drover(...argv) {
+        const finished = await run([process.execPath, command, ...argv], {
+          env: { DROVER_ENDPOINT: endpoint },
+        });
+        return { code: finished.code ?? -1, said: `${finished.stdout}${finished.stderr}` };
+      },
+      async move({ machine: one, site }) {
+        const answer = await client.call<RequestAnswer>("POST", "/v1/requests", {
+          body: {
+            method: "move",
+            environment: "ring",
+            ...(one === undefined ? {} : { machine: one }),
+            params: { site },
+          },
+        });
+        const operation =
+          answer.operation === null ? undefined : await client.waitForOperation(answer.operation);
+        return { answer, operation };
+      },
+      explain: (id) => client.get<Explanation>(`/v1/decisions/${id}/explanation`),
+      async virsh(host, ...argv) {
+        const finished = await run(["virsh", "-q", "-c", uriOf(lab, host), ...argv]);
+        return { code: finished.code ?? -1, stdout: finished.stdout, stderr: finished.stderr };
+      },
+      virshUri: (host) => uriOf(lab, host),
+      end,
+    };
+  } catch (error) {
+    await end();
+    throw error;
+  }
+}
+
+function uriOf(lab: Lab, host: string): string {
+  return `qemu+unix:///system?socket=${libvirtSocket(hostOf(lab.layout, host))}`;
+}
+
+function makerOf(client: ShepherdClient) {
+  return async <View>(path: string, body: object): Promise<View> => {
+    const answer = await client.call<Mutation<View>>("PUT", path, { body, waitMs: 120_000 });
+    if (answer.operation !== null) {
+      const ended = await client.waitForOperation(answer.operation.id);
+      if (ended.state !== "succeeded") throw new Error(JSON.stringify(ended));
+    }
+    if (answer.object === null) throw new Error(`${path} made nothing`);
+    return answer.object;
+  };
+}
+
+function imageBody(lab: Lab) {
+  const file = (what: string) => join(lab.imageDirectory, what);
+  const hash = createHash("sha256").update(readFileSync(file("base.qcow2")));
+  return {
+    source: file("base.qcow2"),
+    sha256: hash.digest("hex"),
+    kernel: file("kernel"),
+    initrd: file("initrd"),
+    cmdline: "console=ttyS0 quiet",
+  };
+}
