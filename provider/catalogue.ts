@@ -11,6 +11,8 @@ import { machineStatus } from "./data-sources/machine-status.ts";
 import { site } from "./data-sources/site.ts";
 import { sites } from "./data-sources/sites.ts";
 import { connection } from "./ephemeral/connection.ts";
+import { console as machineConsole } from "./ephemeral/console.ts";
+import { guestToken } from "./ephemeral/guest-token.ts";
 import { cidrAddress } from "./functions/cidr-address.ts";
 import { parseRate } from "./functions/parse-rate.ts";
 import { parseSize } from "./functions/parse-size.ts";
@@ -60,7 +62,7 @@ export const functions: readonly FunctionType[] = [
   star,
   cidrAddress,
 ];
-export const ephemerals: readonly EphemeralType[] = [connection];
+export const ephemerals: readonly EphemeralType[] = [connection, machineConsole, guestToken];
 export const actions: readonly ActionType[] = [move, resize, release, drain];
 export const lists: readonly ListType[] = [machines];
 

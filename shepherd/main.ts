@@ -11,6 +11,7 @@ import { createTokenStore } from "#api/access";
 import { createBlobStore } from "#api/blobs";
 import { imageFiles } from "#api/image-files";
 import { removeOrphans } from "#api/orphans";
+import { Passes } from "#api/passes";
 import { type Api, bySocket, byToken, createApi, listenOnSocket } from "#api/server";
 import { createTurns } from "#api/turns";
 import type { ApiWorld } from "#api/world";
@@ -18,6 +19,7 @@ import type { Configuration } from "#configuration/configuration";
 import { withEvidence } from "#evidence/evidence";
 import { keepEvidence } from "#evidence/keep";
 import { createGuestChannels } from "#intake/guest-channels";
+import { createGuestDoor } from "#intake/guest-door";
 import { createWriteBack } from "#intake/write-back";
 import { Fault } from "#model/fault";
 import { standardPolicyLimits } from "#opa/activation";
@@ -379,6 +381,15 @@ async function start(
   });
   channels.start();
   onStop(() => channels.stop());
+  const guestDoor = createGuestDoor({
+    store,
+    gate,
+    operations,
+    clock,
+    ids,
+    log: log.child({ room: "guests" }),
+  });
+  onStop(() => guestDoor.stop());
   const writeBack = createWriteBack({
     store,
     stacks: configuration.stacks,
@@ -413,6 +424,9 @@ async function start(
         file: join(stateDirectory, "tokens.json"),
       }),
       blobs: createBlobStore({ directory: join(stateDirectory, "blobs"), maxBytes: maxBlobBytes }),
+      passes: new Passes({ clock, ids }),
+      guestDoor,
+      consoles: { open: (hostId, id) => hosts.get(hostId).openConsole(id) },
       turns: createTurns(),
       clock,
       ids,

@@ -6,14 +6,12 @@
 import { randomUUID } from "node:crypto";
 import { createServer, type Server, type Socket } from "node:net";
 import { path } from "@drover/shepherd/api/client";
-import type { MachineView } from "@drover/shepherd/api/contract";
 import { attributes } from "#schema/attribute";
 import { defineEphemeral } from "#schema/ephemeral";
 import type { PrivateData, Work } from "#schema/resource";
 import { wholeNumber } from "#schema/validators";
-import { splitImportId } from "../resources/declared-object.ts";
-import { findOne } from "../resources/lookup.ts";
 import { reportError } from "../resources/problems.ts";
+import { machineId } from "./passes.ts";
 
 /** Only programs of this computer may use it. */
 const loopback = "127.0.0.1";
@@ -56,12 +54,7 @@ export const connection = defineEphemeral({
   open: async (work, { machine, port }) => {
     try {
       const id = await machineId(work, machine);
-      if (id === undefined) {
-        work.report
-          .at("machine")
-          .error("No such machine", `The shepherd knows no machine "${machine}".`);
-        return null;
-      }
+      if (id === undefined) return null;
       const listener = await listen(work, id, port);
       const bound = listener.server.address();
       const key = randomUUID();
@@ -92,15 +85,6 @@ export const connection = defineEphemeral({
     await new Promise<void>((resolve) => listener.server.close(() => resolve()));
   },
 });
-
-async function machineId({ client, signal }: Work, named: string): Promise<string | undefined> {
-  const key = splitImportId(named);
-  const view =
-    key === undefined
-      ? await client.find<MachineView>(path`/v1/machines/${named}`, { signal })
-      : await findOne<MachineView>(client, "/v1/machines", key);
-  return view?.id;
-}
 
 async function listen(work: Work, id: string, port: number): Promise<Listener> {
   const sockets = new Set<Socket>();

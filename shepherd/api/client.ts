@@ -44,6 +44,8 @@ export interface CallOptions {
   readonly idempotencyKey?: string | undefined;
   /** How long the shepherd was asked to wait before it answers. */
   readonly waitMs?: number;
+  /** Shown where a pass opens what no token is needed for. */
+  readonly pass?: string | undefined;
   /** W3C trace context of the caller's own trace: what comes of the call is followed in it. */
   readonly traceparent?: string | undefined;
 }
@@ -117,7 +119,7 @@ export class ShepherdClient {
   /** Bytes both ways for as long as either side likes: the body goes, the answer's body comes. */
   async openStream(
     path: string,
-    options: Pick<CallOptions, "query"> & { readonly body: NodeJS.ReadableStream },
+    options: Pick<CallOptions, "query" | "pass"> & { readonly body: NodeJS.ReadableStream },
   ): Promise<IncomingMessage> {
     const answer = await this.send("POST", path, {
       ...options,
@@ -250,6 +252,7 @@ export class ShepherdClient {
       accept: options.accept ?? "application/json, application/problem+json",
       "user-agent": this.userAgent,
     };
+    if (options.pass !== undefined) headers["drover-pass"] = options.pass;
     if (this.token !== undefined) headers["authorization"] = `Bearer ${this.token}`;
     if (idempotencyKey !== undefined) headers["idempotency-key"] = idempotencyKey;
     const traceparent = options.traceparent ?? this.traceparent;

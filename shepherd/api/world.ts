@@ -1,16 +1,19 @@
 /**
  * What the API needs from the other rooms, no more: the doors that main.ts joins. Routes see nothing else.
  */
+import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import type { TokenStore } from "#api/access";
 import type { BlobStore } from "#api/blobs";
+import type { Passes } from "#api/passes";
 import type { ReadSources } from "#api/rule-source";
 import type { Turns } from "#api/turns";
 import type { Evidence } from "#evidence/evidence";
+import type { GuestDoor } from "#intake/guest-door";
 import type { MachineBlocker } from "#model/blocker";
 import type { Operation, Plan } from "#model/plan";
 import type { Consent } from "#model/request";
-import type { Ms, OperationId, SiteId } from "#model/units";
+import type { HostId, MachineId, Ms, OperationId, SiteId } from "#model/units";
 import type { Generations } from "#opa/generations";
 import type { Policies } from "#opa/policies";
 import type { HostMarks } from "#operations/host-marks";
@@ -104,6 +107,12 @@ export interface ApiWorld {
   /** The mesh between sites. Absent: its routes are not there. */
   readonly tunnels?: ApiTunnels | undefined;
   readonly tokens: TokenStore;
+  /** Shared by all listeners, as all that follow. */
+  readonly passes: Passes;
+  /** Guests that ask over HTTP. */
+  readonly guestDoor: GuestDoor;
+  /** Serial consoles of machines, on the host where each runs. */
+  readonly consoles: { open(hostId: HostId, id: MachineId): Promise<Duplex> };
   /** Shared by all listeners. */
   readonly turns: Turns;
   readonly blobs: BlobStore;

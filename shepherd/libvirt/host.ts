@@ -9,7 +9,7 @@ import { openDestination, openSource } from "#libvirt/migration";
 import * as moveChecks from "#libvirt/move-checks";
 import { lifecycle } from "#libvirt/rpc/events";
 import { type Dial, HostConnections } from "#libvirt/rpc/host-connections";
-import { remote } from "#libvirt/rpc/procedures";
+import { type Procedure, remote } from "#libvirt/rpc/procedures";
 import { domainOf } from "#libvirt/rpc/references";
 import type { FileDigests } from "#libvirt/volume-ranges";
 import { PoolVolumes } from "#libvirt/volumes";
@@ -55,7 +55,10 @@ export function createLibvirtHost(options: LibvirtHostOptions): Host {
     uri: options.uri,
     clock: options.clock,
   });
-  const volumes = new PoolVolumes(connections, options.pool, options.fileDigests);
+  const volumes = new PoolVolumes(connections, options.pool, {
+    clock: options.clock,
+    fileDigests: options.fileDigests,
+  });
   const domains = new Domains({
     hostId: options.id,
     connections,
@@ -108,7 +111,18 @@ export function createLibvirtHost(options: LibvirtHostOptions): Host {
     dirtyMibPerS: (id, seconds) => moveChecks.dirtyMibPerS(checks, id, seconds),
     migrateFrom: (parameters) => openSource(room, parameters),
     migrateTo: (parameters) => openDestination(room, parameters),
-    openChannel: (id, channel) => openChannel(connections, id, channel),
+    openChannel: (id, channel) =>
+      openStream(connections, remote.domainOpenChannel, {
+        domain: domainOf(id),
+        name: channel,
+        flags: takeOver,
+      }),
+    openConsole: (id) =>
+      openStream(connections, remote.domainOpenConsole, {
+        domain: domainOf(id),
+        device: undefined, // the first one
+        flags: takeOver,
+      }),
     watch: (listener) => watch(connections, listener),
     close: () => connections.close(),
   };
@@ -189,18 +203,15 @@ function versionText(version: number): string {
     .join(".");
 }
 
-async function openChannel(
+/** A connection of its own, because a stream that nobody reads holds up all that share one. */
+async function openStream<Args>(
   connections: HostConnections,
-  id: string,
-  channel: string,
+  procedure: Procedure<Args, unknown>,
+  args: Args,
 ): Promise<Duplex> {
   const connection = await connections.own("channel");
   try {
-    const stream = await connection.openStream(
-      remote.domainOpenChannel,
-      { domain: domainOf(id), name: channel, flags: takeOver },
-      { timeoutMs: readTimeoutMs },
-    );
+    const stream = await connection.openStream(procedure, args, { timeoutMs: readTimeoutMs });
     stream.once("close", () => void connection.close());
     return stream;
   } catch (error) {

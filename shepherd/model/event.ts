@@ -32,6 +32,7 @@ export type EventKind =
   | "host.state"
   | "host.marked"
   | "machine.entered"
+  | "machine.pass"
   | "tunnel.key"
   | "tunnel.clear"
   | "moves.clear"

@@ -346,6 +346,8 @@ export interface Host {
   migrateTo(parameters: MigrationParameters): Promise<MigrationDestination>;
   /** Opens a guest channel as a byte stream; one connection each. Ends when the guest leaves this host. */
   openChannel(id: MachineId, channel: string): Promise<Duplex>;
+  /** Its serial console as a byte stream; whoever had it open is hung up. Ends when the guest leaves this host. */
+  openConsole(id: MachineId): Promise<Duplex>;
   /** Domain events, ours and foreign; the returned function ends it. No replay: after `onLost` observe everything. */
   watch(listener: {
     readonly onEvent: (event: DomainEvent) => void;

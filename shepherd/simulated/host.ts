@@ -12,6 +12,7 @@ import {
   topVolumeOf,
 } from "#ports/host";
 import type { Caller } from "#simulated/caller";
+import { openSimulatedConsole } from "#simulated/console";
 import {
   type DomainData,
   type HostData,
@@ -176,6 +177,16 @@ export function createSimulatedHost(machinery: Machinery, caller: Caller, hostId
         const stream = machinery.port(id, channel).open();
         const end = caller.onCut(() => stream.destroy());
         stream.once("close", end);
+        return stream;
+      }),
+    openConsole: (id) =>
+      call("openConsole", () => {
+        const domain = need(id, "openConsole");
+        const stream = openSimulatedConsole(domain.name);
+        stream.once(
+          "close",
+          caller.onCut(() => stream.destroy()),
+        );
         return stream;
       }),
     watch({ onEvent }) {

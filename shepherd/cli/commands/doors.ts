@@ -1,13 +1,14 @@
 /**
- * `drover ssh | forward | connect`: into a machine's LAN over the shepherd and its host, wherever the machine is. No
+ * `drover ssh | forward | connect | console`: into a machine's LAN over the shepherd and its host, wherever the machine is. No
  * port of a LAN is open to the world for it.
  */
 import { spawn } from "node:child_process";
 import { createServer, type Socket } from "node:net";
-import { type Duplex, Readable, Writable } from "node:stream";
+import { type Duplex, PassThrough, Readable, Writable } from "node:stream";
 import type { Command } from "commander";
 import { path } from "#api/client";
 import type { MachineView } from "#api/contract";
+import type { ConsolePass } from "#api/contract-passes";
 import { type Context, define, exitCodes, type Streams, target } from "#cli/command";
 import type { ExitCode } from "#cli/output";
 import { Fault } from "#model/fault";
@@ -65,6 +66,26 @@ export function addDoors(program: Command, streams: Streams): void {
     },
   });
 
+  define<[Target | undefined], object>(program, streams, {
+    name: "console",
+    summary: "the serial console of a machine, wherever it runs; Ctrl-] ends it",
+    description:
+      "With DROVER_PASS and no machine: the console that the pass opens. Whoever else has the console open is hung up.",
+    setUp: (command) =>
+      command.argument("[environment/machine]", "the machine", (text: string) => target(text)),
+    async action(context, _options, where) {
+      const pass = where === undefined ? process.env["DROVER_PASS"] : await passOf(context, where);
+      if (pass === undefined)
+        throw new Fault("request.invalid", {
+          where: "environment/machine",
+          attribute: "machine",
+          problem: "name a machine, or set DROVER_PASS",
+        });
+      await speak(context, pass);
+      return exitCodes.ok;
+    },
+  });
+
   define<[Target, string], { once?: boolean }>(program, streams, {
     name: "forward",
     summary: "listen on this computer and lead connections to a port of a machine",
@@ -114,6 +135,43 @@ async function machineOf(context: Context, where: Target): Promise<MachineView> 
       id: `${where.environment}/${where.name}`,
     });
   return machine;
+}
+
+async function passOf(context: Context, where: Target): Promise<string> {
+  const { id } = await machineOf(context, where);
+  const given = await context.client.call<ConsolePass>(
+    "POST",
+    path`/v1/machines/${id}/console-passes`,
+  );
+  return given.pass;
+}
+
+/** Ctrl-], as telnet and virsh have it. */
+const escape = 0x1d;
+
+/** Keys go to the console one by one, until Ctrl-] or the end of standard input, or until the console is gone. */
+async function speak(context: Context, pass: string): Promise<void> {
+  const { stdin, stdout } = process;
+  const keys = new PassThrough();
+  stdin.on("data", (chunk: Buffer) => {
+    const at = stdin.isTTY ? chunk.indexOf(escape) : -1;
+    if (at < 0) keys.write(chunk);
+    else keys.end(chunk.subarray(0, at));
+  });
+  stdin.on("end", () => keys.end());
+  if (stdin.isTTY) stdin.setRawMode(true);
+  try {
+    const answer = await context.client.openStream("/v1/console", { pass, body: keys });
+    if (stdin.isTTY) context.tell("Ctrl-] ends it.\n");
+    answer.pipe(stdout);
+    await new Promise<void>((resolve, reject) => {
+      answer.on("end", () => resolve());
+      answer.on("error", reject);
+    });
+  } finally {
+    if (stdin.isTTY) stdin.setRawMode(false);
+    stdin.pause();
+  }
 }
 
 /** Resolves when the machine has ended the connection. */
