@@ -13,8 +13,9 @@ import type { HostConnections } from "#libvirt/rpc/host-connections";
 import { remote } from "#libvirt/rpc/procedures";
 import type { PoolRef, VolumeRef } from "#libvirt/rpc/references";
 import { type VolumeDescription, writeUploadVolume } from "#libvirt/xml/storage";
-import { Fault } from "#model/fault";
-import type { Bytes } from "#model/units";
+import { Fault, isFault } from "#model/fault";
+import type { Bytes, Ms } from "#model/units";
+import type { Clock } from "#ports/clock";
 import type { HostVolumes, PartialVolume, RangeDigests, VolumeRange } from "#ports/host";
 
 /** SHA-256 in hex of each range of a file of the host, by an absolute path. */
@@ -30,9 +31,12 @@ export interface VolumeRangesOptions {
     work: () => Promise<T>,
   ) => Promise<T>;
   readonly fileDigests?: FileDigests | undefined;
+  readonly clock: Clock;
 }
 
 const markerBytes = 512;
+const inUseMs: Ms = 20_000;
+const inUsePollMs: Ms = 200;
 
 export class VolumeRanges {
   readonly #options: VolumeRangesOptions;
@@ -135,10 +139,12 @@ export class VolumeRanges {
       },
     });
     try {
-      const stream = await connection.openStream(
-        remote.storageVolUpload,
-        { volume, offsetBytes, lengthBytes, flags: 0 },
-        { windowBytes: Number.POSITIVE_INFINITY },
+      const stream = await this.#whenFree(() =>
+        connection.openStream(
+          remote.storageVolUpload,
+          { volume, offsetBytes, lengthBytes, flags: 0 },
+          { windowBytes: Number.POSITIVE_INFINITY },
+        ),
       );
       stream.resume();
       await pipeline(Readable.from(bytes, { objectMode: false }), counter, stream);
@@ -148,6 +154,20 @@ export class VolumeRanges {
     if (sentBytes !== lengthBytes) {
       const details = { volume: name, size_bytes: lengthBytes, sent_bytes: sentBytes };
       throw new Fault("volume.size_mismatch", { ...details, stored_bytes: sentBytes });
+    }
+  }
+
+  /** An upload that was broken off keeps its volume until the daemon has noticed. */
+  async #whenFree<T>(work: () => Promise<T>): Promise<T> {
+    const { clock } = this.#options;
+    const untilMs = clock.nowMs() + inUseMs;
+    for (;;) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!isFault(error, "libvirt.invalid_now") || clock.nowMs() > untilMs) throw error;
+        await clock.sleep(inUsePollMs);
+      }
     }
   }
 

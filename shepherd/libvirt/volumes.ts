@@ -22,6 +22,7 @@ import {
 } from "#libvirt/xml/storage";
 import { Fault, isFault } from "#model/fault";
 import type { Bytes } from "#model/units";
+import type { Clock } from "#ports/clock";
 import type { HostVolumes, VolumeInfo } from "#ports/host";
 
 /** What an empty qcow2 takes at once (measured: 196 KiB), rounded up. */
@@ -38,7 +39,11 @@ export class PoolVolumes implements HostVolumes {
   readonly #ranges: VolumeRanges;
   #found: { readonly pool: PoolRef; readonly path: string } | undefined;
 
-  constructor(connections: HostConnections, poolName: string, fileDigests?: FileDigests) {
+  constructor(
+    connections: HostConnections,
+    poolName: string,
+    options: { readonly clock: Clock; readonly fileDigests?: FileDigests | undefined },
+  ) {
     this.#connections = connections;
     this.#poolName = poolName;
     this.#ranges = new VolumeRanges({
@@ -48,7 +53,7 @@ export class PoolVolumes implements HostVolumes {
         return { control, pool: (await this.#refreshed(control)).pool };
       },
       unlessFull: (file, work) => this.#unlessFull(file, work),
-      fileDigests,
+      ...options,
     });
   }
 

@@ -159,7 +159,7 @@ export interface LitterItem {
   readonly kind: "domain" | "volume";
   /** Id of a domain, name of a volume. */
   readonly id: string;
-  readonly because: "unknown" | "elsewhere";
+  readonly because: "unknown" | "elsewhere" | "expired";
   readonly machineId?: MachineId | undefined;
 }
 

@@ -5,7 +5,7 @@
  */
 import type { LitterItem } from "#model/plan";
 import type { HostId, MachineId } from "#model/units";
-import type { ObservedDomain, VolumeInfo } from "#ports/host";
+import type { ObservedDomain, PartialVolume, VolumeInfo } from "#ports/host";
 import type { NetworkDifference } from "#ports/host-network";
 
 /**
@@ -39,6 +39,8 @@ export interface HostHolds {
   readonly hostId: HostId;
   readonly domains: readonly ObservedDomain[];
   readonly volumes: readonly VolumeInfo[];
+  /** Files that are not whole. */
+  readonly partial?: readonly PartialVolume[] | undefined;
   readonly network: readonly NetworkDifference[];
 }
 

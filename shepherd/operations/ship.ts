@@ -50,8 +50,11 @@ const leastRangeBytes = mib;
 const mostRanges = 4096;
 /** One transfer, so that a cut costs little: what is written of it is found by its digests. */
 const runBytes = 32 * mib;
-/** Transfers at once: one reads while the other's end is awaited. */
-const runsAtOnce = 3;
+/**
+ * Transfers at once. libvirt takes one writer of a volume at a time (and forgets at each refresh of the pool that it has
+ * one); a second stream would carry no more anyway, because nothing is acknowledged within one.
+ */
+const runsAtOnce = 1;
 /** A file of terabytes is read for hours; a host that hangs is not waited for so long. */
 const digestMs: Ms = 60 * 60_000;
 const callMs: Ms = 60_000;

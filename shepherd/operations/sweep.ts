@@ -5,6 +5,7 @@
 import { Fault } from "#model/fault";
 import type { LitterItem, PlanAction } from "#model/plan";
 import type { HostId } from "#model/units";
+import { expiredLayers } from "#operations/kept-layers";
 import type { Look, Step, StepContext } from "#operations/step";
 import { ask } from "#operations/whereabouts";
 
@@ -32,9 +33,14 @@ export function sweepSteps(action: Extract<PlanAction, { kind: "sweep_host" }>):
 
 async function isThere(context: StepContext, hostId: HostId, item: LitterItem): Promise<boolean> {
   const host = context.world.hosts.get(hostId);
+  if (item.because === "expired") return (await host.volumes.listPartial()).some(isIt(item));
   const found =
     item.kind === "domain" ? await host.findDomain(item.id) : await host.volumes.find(item.id);
   return found !== undefined;
+}
+
+function isIt(item: LitterItem) {
+  return ({ name }: { readonly name: string }) => name === item.id;
 }
 
 /** Fault `sweep.not_litter` says what it has become. */
@@ -53,6 +59,12 @@ async function mustBeLitter(context: StepContext, hostId: HostId, item: LitterIt
           }),
   }));
   if (open.length > 0) throw refuse("an operation is at its machine");
+  if (item.because === "expired") {
+    const kept = (await context.world.hosts.get(hostId).volumes.listPartial()).filter(isIt(item));
+    const expired = expiredLayers(kept, { nowMs: context.world.clock.nowMs(), busy: new Set() });
+    if (expired.length === 0) throw refuse("a move came back for it");
+    return;
+  }
   if (record?.effective.hostId === hostId) throw refuse("it is the machine's own");
   if (item.because === "unknown") {
     if (record !== undefined) throw refuse("the journal knows its machine now");

@@ -19,6 +19,7 @@ import {
 } from "#operations/differences";
 import { imageParts } from "#operations/domain-spec";
 import type { HostMarks } from "#operations/host-marks";
+import { expiredLayers } from "#operations/kept-layers";
 import { readNetworkState } from "#operations/network-state";
 import { changeMachine } from "#operations/records";
 import type { GateOperations } from "#policy/gate";
@@ -106,6 +107,7 @@ class SweepingJanitor implements Janitor {
     await this.#tell(found);
     this.#found = found;
     this.#repairNetworks(found);
+    this.#expire(held, known);
     return found;
   }
 
@@ -180,7 +182,14 @@ class SweepingJanitor implements Janitor {
             host.listDomains(),
             host.volumes.list(),
             hosts.network(hostId).audit(derive(hostId, state)),
-          ]).then(([domains, volumes, network]) => ({ hostId, domains, volumes, network })),
+            host.volumes.listPartial(),
+          ]).then(([domains, volumes, network, partial]) => ({
+            hostId,
+            domains,
+            volumes,
+            network,
+            partial,
+          })),
           late,
         ]);
       } catch (error) {
@@ -214,6 +223,20 @@ class SweepingJanitor implements Janitor {
         });
       }
     });
+  }
+
+  /** What failed moves left for their retry has a day; nobody has to say that it may go. */
+  #expire(held: readonly HostHolds[], { busy }: KnownObjects): void {
+    const { clock, log } = this.#options;
+    for (const { hostId, partial = [] } of held) {
+      const litter = expiredLayers(partial, { nowMs: clock.nowMs(), busy });
+      if (litter.length === 0) continue;
+      this.#remove(hostId, litter, "blocks kept for a retry that did not come").catch(
+        (error: unknown) => {
+          log.warn({ host: hostId, fault: toFaultData(error) }, "kept blocks were not removed");
+        },
+      );
+    }
   }
 
   #repairNetworks(found: readonly Difference[]): void {

@@ -1,7 +1,8 @@
 /** How a machine's disk layer travels: which way is chosen, what a retry sends, what a copy that cannot end costs. */
-import type { StepRecord } from "@drover/shepherd/model/plan";
+import type { Operation, StepRecord } from "@drover/shepherd/model/plan";
+import { expiredLayers, keptLayerMs } from "@drover/shepherd/operations/kept-layers";
 import { expect, test } from "@jest/globals";
-import { createFleet, type Fleet, moveAction, type Shepherd } from "./fleet.ts";
+import { cost, createFleet, type Fleet, moveAction, type Shepherd } from "./fleet.ts";
 
 const mib = 2 ** 20;
 const large = { bootWritesBytes: 100 * mib };
@@ -76,6 +77,41 @@ test("a move that fails after its layer was shipped leaves the source whole; the
   });
   expect(second.sentBytes).toBeLessThanOrEqual(first.sentBytes / 10);
   expect(fleet.world.violations).toEqual([]);
+  await fleet.store.close();
+});
+
+test("what nobody came back for is removed a day later, and not before", async () => {
+  const { fleet, shepherd, id } = await staged(large);
+  fleet.world.faults.inject({ call: "perform", effect: "fail" });
+  await move(fleet, shepherd, id, "north-1", "south-1");
+  const { volumes } = shepherd.connection.hosts.get("south-1");
+  const expired = async () =>
+    expiredLayers(await fleet.clock.until(volumes.listPartial()), {
+      nowMs: fleet.clock.nowMs(),
+      busy: new Set(),
+    });
+  expect(await expired()).toEqual([]);
+  const item = {
+    kind: "volume" as const,
+    id: "drover-machine-rank-0.qcow2",
+    because: "expired" as const,
+    machineId: id,
+  };
+  const sweep = (): Promise<Operation> =>
+    fleet.perform(shepherd, "repair", [
+      { kind: "sweep_host", hostId: "south-1", litter: [item], cost },
+    ]);
+  expect(await sweep()).toMatchObject({ state: "partial", fault: { code: "sweep.not_litter" } });
+  await fleet.clock.advance(keptLayerMs);
+  expect(await expired()).toEqual([item]);
+  expect(await sweep()).toMatchObject({ state: "succeeded" });
+  expect(await fleet.clock.until(volumes.listPartial())).toEqual([]);
+  // Image parts that are on their way, and machines at work, are left alone.
+  const kept = { allocatedBytes: 1, touchedAtMs: 0 };
+  const part = { ...kept, name: `drover-${"a".repeat(64)}.qcow2` };
+  const atWork = { ...kept, name: "drover-machine-rank-1.qcow2" };
+  const at = { nowMs: keptLayerMs, busy: new Set(["machine-rank-1"]) };
+  expect(expiredLayers([part, atWork], at)).toEqual([]);
   await fleet.store.close();
 });
 
