@@ -105,7 +105,7 @@ export function createScaledClock(options: { scale: number; originMs: Ms }): Clo
       // Node's timers hold 31 bits of milliseconds.
       timer = setTimeout(
         () => (leftMs > maxTimerMs ? arm() : work()),
-        Math.min(leftMs, maxTimerMs),
+        Math.min(Math.max(0, leftMs), maxTimerMs),
       );
       timer.unref();
     };

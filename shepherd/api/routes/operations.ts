@@ -8,7 +8,9 @@ import type { ApiRouter } from "#api/server";
 import { operationView, stepView } from "#api/views";
 import type { ApiWorld } from "#api/world";
 import { Fault } from "#model/fault";
-import type { Operation } from "#model/plan";
+import type { Operation, StepRecord } from "#model/plan";
+import { expand } from "#operations/expand";
+import type { Journal } from "#ports/store";
 
 /** Longest long poll; clients ask again. */
 const maxWaitMs = 55_000;
@@ -80,9 +82,13 @@ export function operationRoutes(router: ApiRouter, world: ApiWorld): void {
   );
 
   router.get("/v1/operations/:id/steps", byId("read"), async (request) => {
-    const { id } = await get(request.params.id);
-    const steps = await store.read((journal) => journal.steps.ofOperation(id));
-    return { items: steps.map(stepView) };
+    const operation = await get(request.params.id);
+    const [steps, coming] = await store.read(async (journal) => [
+      await journal.steps.ofOperation(operation.id),
+      await stepsToCome(journal, operation),
+    ]);
+    const begun = new Set(steps.map(({ n }) => n));
+    return { items: [...steps, ...coming.filter(({ n }) => !begun.has(n))].map(stepView) };
   });
 
   router.post(
@@ -107,4 +113,17 @@ export function operationRoutes(router: ApiRouter, world: ApiWorld): void {
       return operationView(await operations.cancel(id));
     },
   );
+}
+
+/** What it would do if nothing comes between, as its plan expands; none when it turns round or has ended. */
+async function stepsToCome(journal: Journal, operation: Operation): Promise<readonly StepRecord[]> {
+  const { id: operationId, state, planId } = operation;
+  if (state !== "pending" && state !== "running") return [];
+  const plan = await journal.plans.get(planId);
+  if (plan === undefined) return [];
+  const machines = await journal.objects.list("machine", {
+    environmentId: operation.environmentId,
+  });
+  const nameOf = (id: string) => machines.find((one) => one.id === id)?.spec.name ?? id;
+  return expand(plan, nameOf).map(({ name }, n) => ({ operationId, n, name, state: "pending" }));
 }

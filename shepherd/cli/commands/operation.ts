@@ -100,12 +100,14 @@ export function renderOne(
     operation.ended_at_ms !== undefined || percent === 0
       ? undefined
       : Math.round((tookMs * (100 - percent)) / percent);
+  const next = steps.find((step) => step.state === "pending");
   const { measured } = operation;
   const cost = (one: { duration_ms: number; bytes: number; downtime_ms: number }) =>
     `${seconds(one.duration_ms)}, ${(one.bytes / mib).toFixed(1)} MiB copied, ${one.downtime_ms} ms down`;
   return [
     `${operation.kind} ${operation.id}: ${operation.state}, ${percent} % after ${seconds(tookMs)}`,
     `now        ${clean(current === undefined ? message : `${current.state} ${current.name}: ${message}`)}`,
+    ...(next === undefined ? [] : [`next       ${clean(next.name)}`]),
     ...(leftMs === undefined ? [] : [`time left  about ${seconds(leftMs)}`]),
     ...(predicted === undefined ? [] : [`predicted  ${predictedText(predicted)}`]),
     ...(measured === undefined
