@@ -1,6 +1,11 @@
-/** Action `drover_move`: moves a machine live to another site, disks included. The stack's baseline stays as it is. */
+/**
+ * Action `drover_move`: moves a machine, a group or the whole environment live to another site or host, disks included.
+ * The stack's baseline stays as it is.
+ */
 import { defineAction } from "#schema/action";
 import { attributes, type StateOf } from "#schema/attribute";
+import { conflicting, exactlyOneOf } from "#schema/rules";
+import { duration, parseDuration } from "#schema/timeouts";
 import { isUnknown } from "#schema/value";
 import {
   type Asked,
@@ -13,15 +18,30 @@ import {
 
 const declared = attributes({
   environment: environmentAttribute,
-  machine: { type: "string", required: true, description: "Name of the machine." },
-  site: { type: "string", required: true, description: "Site to move it to." },
+  machine: {
+    type: "string",
+    optional: true,
+    description: "Name of the machine. Without machine and group the whole environment moves.",
+  },
+  group: { type: "string", optional: true, description: "Name of the group, to move all of it." },
+  site: { type: "string", optional: true, description: "Site to move to." },
+  host: { type: "string", optional: true, description: "Host to move to, and no other." },
+  within: {
+    type: "string",
+    optional: true,
+    description:
+      "It has to have ended so soon, `30m`, or it does not begin. Absent: as long as it takes.",
+    validators: [duration],
+  },
   ...termsAttributes,
 });
 
 export const move = defineAction({
   name: "drover_move",
-  description: "Moves a machine live to another site, if every owner agrees.",
+  description:
+    "Moves a machine, a group or a whole environment live to another site or host, if every owner agrees.",
   attributes: declared,
+  rules: [exactlyOneOf("site", "host"), conflicting("machine", "group")],
   plan: async (work, config) => {
     if (!Object.values(config).some(isUnknown))
       await foreseeRequest(work, askedOf(config as StateOf<typeof declared>));
@@ -30,10 +50,23 @@ export const move = defineAction({
 });
 
 function askedOf(config: StateOf<typeof declared>): Asked {
-  const { environment, machine, site } = config;
+  const { environment, machine, group, site, host } = config;
+  const withinMs = parseDuration(config.within ?? "");
+  const what = machine ?? (group === null ? "all" : `group ${group}`);
   return {
-    what: `move ${machine} of ${environment} to ${site}`,
+    what: `move ${what} of ${environment} to ${site ?? host}`,
     attributes: Object.keys(declared),
-    body: { method: "move", environment, machine, params: { site, ...termsOf(config) } },
+    body: {
+      method: "move",
+      environment,
+      ...(machine === null ? {} : { machine }),
+      ...(group === null ? {} : { group }),
+      params: {
+        ...(site === null ? {} : { site }),
+        ...(host === null ? {} : { host }),
+        ...(withinMs === undefined ? {} : { within_s: Math.ceil(withinMs / 1_000) }),
+        ...termsOf(config),
+      },
+    },
   };
 }
