@@ -239,8 +239,9 @@ _excluded(constraint) if {
 }
 
 # bind rules by iterating: an inline `not data.drover.rules[name]...` is miscompiled for WASM (OPA 1.20.2)
+# only rules that have instances: what is not asked for is not computed
 values[name] := checks if {
-	some name
+	some name, _ in data.drover.constraints
 	checks := data.drover.rules[name].checks
 }
 
@@ -248,8 +249,9 @@ default disclose_of(_) := "operator"
 
 disclose_of(name) := "owner" if name in _told_to_owners
 
+# a rule's metadata is made each time it is looked at: of all rules that was a fifth of a decision
 _told_to_owners contains name if {
-	some name
+	some name, _ in data.drover.constraints
 	data.drover.rules[name].about.custom.disclose == "owner"
 }
 
@@ -314,6 +316,17 @@ limits["avoid"] := avoided if {
 		some place in values[name][id].limits.avoid
 	}
 	count(avoided) > 0
+}
+
+# machines that no planner may bring together, by the same levels
+limits["apart"] := apart if {
+	apart := {kept |
+		some [name, id, level] in _live
+		level in {"approve", "deny"}
+		exemption_of(name, id, {"code": "policy.denied"}) == {}
+		some kept in values[name][id].limits.apart
+	}
+	count(apart) > 0
 }
 
 # the input names nothing that it does not hold, and the constraints are there

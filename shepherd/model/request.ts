@@ -155,6 +155,14 @@ export interface Limits {
   readonly forbidRungs?: readonly string[] | undefined;
   /** Places that the planner must not choose for these machines; staying where they are is no choice. */
   readonly avoid?: readonly AvoidedPlace[] | undefined;
+  /** Machines that the planner must not bring together. */
+  readonly apart?: readonly KeptApart[] | undefined;
+}
+/** Of these machines, by name within their environment, at most so many at one place; those that are there may stay. */
+export interface KeptApart {
+  readonly machines: readonly string[];
+  readonly per: "host" | "site";
+  readonly most: number;
 }
 /** One of site and host is given. */
 export interface AvoidedPlace {

@@ -217,12 +217,13 @@ function toAnswer(
   };
 }
 
-function toLimits({ max_downtime_ms, max_mbps, ttl_ms, avoid }: PolicyOutput["limits"]): Limits {
+function toLimits({ max_downtime_ms, max_mbps, ttl_ms, avoid, apart }: PolicyOutput["limits"]): Limits {
   return {
     maxDowntimeMs: max_downtime_ms,
     maxMbps: max_mbps,
     ttlMs: ttl_ms,
     ...(avoid === undefined ? {} : { avoid: sorted(avoid).map(toAvoided) }),
+    ...(apart === undefined ? {} : { apart: sorted(apart) }),
   };
 }
 

@@ -238,7 +238,7 @@ class Search {
     if (target.hostId !== undefined && target.hostId !== host.id) return "not_asked_for";
     if (!this.#allowedSites(target).has(host.siteId)) return "site_not_allowed";
     if (this.#options.deniedSites.has(host.siteId)) return "owner_denied";
-    if (this.#isAvoided(target, host)) return "policy_avoids";
+    if (this.#isAvoided(target, host) || this.#isCrowded(target, host)) return "policy_avoids";
     if (host.state !== "up") return "degraded";
     if (host.mark === "draining") return "draining";
     if (!this.#hasItsDisks(target, host)) return "volume_elsewhere";
@@ -258,6 +258,25 @@ class Search {
         (place.siteId ?? host.siteId) === host.siteId &&
         (place.hostId ?? host.id) === host.id,
     );
+  }
+
+  /** Places where as many of those that policy keeps apart are, or come by this plan, as may be. */
+  #isCrowded({ machine }: Target, host: HostFacts): boolean {
+    const { name } = machine.spec;
+    return (this.#options.limits.apart ?? []).some(({ machines, per, most }) => {
+      if (!machines.includes(name)) return false;
+      const others = this.#facts.machines.filter(
+        ({ id, environmentId, spec }) =>
+          id !== machine.id &&
+          environmentId === machine.environmentId &&
+          machines.includes(spec.name),
+      );
+      const there = others.filter(({ id, effective }) => {
+        const hostId = this.#hostOf.get(id) ?? effective.hostId;
+        return per === "host" ? hostId === host.id : this.#siteOf(hostId) === host.siteId;
+      });
+      return there.length >= most;
+    });
   }
 
   /** Data volumes and disks that another tool made lie where they lie: they are not copied. */

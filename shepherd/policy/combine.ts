@@ -68,21 +68,22 @@ export function meet(limits: readonly Limits[]): Limits {
     const set = limits.map(of).filter((value) => value !== undefined);
     return set.length === 0 ? undefined : Math.min(...set);
   };
+  const avoid = eachOnce(limits.flatMap((limit) => limit.avoid ?? []));
+  const apart = eachOnce(limits.flatMap((limit) => limit.apart ?? []));
   return {
     maxDowntimeMs: smallest((limit) => limit.maxDowntimeMs),
     maxMbps: smallest((limit) => limit.maxMbps),
     ttlMs: smallest((limit) => limit.ttlMs),
-    ...avoidedBy(limits),
+    ...(avoid === undefined ? {} : { avoid }),
+    ...(apart === undefined ? {} : { apart }),
   };
 }
 
-/** What one owner rules out is ruled out. */
-function avoidedBy(limits: readonly Limits[]): Pick<Limits, "avoid"> {
-  const places = new Map(
-    limits.flatMap(({ avoid = [] }) => avoid).map((place) => [canonicalJson(place), place]),
-  );
-  if (places.size === 0) return {};
-  return { avoid: [...places.keys()].toSorted().flatMap((key) => places.get(key) ?? []) };
+/** What one owner rules out is ruled out: each once, in one order; absent when nobody rules out anything. */
+function eachOnce<Item>(items: readonly Item[]): readonly Item[] | undefined {
+  const ruled = new Map(items.map((item) => [canonicalJson(item), item]));
+  if (ruled.size === 0) return undefined;
+  return [...ruled.keys()].toSorted().flatMap((key) => ruled.get(key) ?? []);
 }
 
 function blocks(finding: Finding, effect: Effect): boolean {

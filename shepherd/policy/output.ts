@@ -40,6 +40,18 @@ const Avoid = Type.Array(
   ]),
 );
 
+/** Of these machines the planner may bring at most so many together at one host, or site. */
+const Apart = Type.Array(
+  Type.Object(
+    {
+      machines: Type.Array(name, { minItems: 2 }),
+      per: Type.Enum(["host", "site"]),
+      most: Type.Integer({ minimum: 1 }),
+    },
+    closed,
+  ),
+);
+
 export const PolicyOutput = Type.Object(
   {
     contract: Type.Literal(contractVersion),
@@ -50,7 +62,13 @@ export const PolicyOutput = Type.Object(
       Type.Object({ id: name, params: Params, rule: name, instance: name }, closed),
     ),
     limits: Type.Object(
-      { max_downtime_ms: limit, max_mbps: limit, ttl_ms: limit, avoid: Type.Optional(Avoid) },
+      {
+        max_downtime_ms: limit,
+        max_mbps: limit,
+        ttl_ms: limit,
+        avoid: Type.Optional(Avoid),
+        apart: Type.Optional(Apart),
+      },
       closed,
     ),
   },

@@ -62,7 +62,12 @@ moves_whole if {
 # this request takes nothing
 default relinquishing := false
 
-relinquishing if requests.relinquishes(input.request, input.environment)
+relinquishing if input.request.kind in requests.relinquishing_kinds
+
+relinquishing if {
+	whole
+	requests.relinquishes(input.request, input.environment)
+}
 
 # what would have more of something in place
 growths contains {"machine": machine, "attribute": attribute} if {

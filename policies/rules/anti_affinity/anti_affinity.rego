@@ -32,7 +32,7 @@ checks[id] := object.union(
 		"ok": count(crowded) == 0,
 		"msg": concat("; ", sort(_messages(apart, limit, crowded))),
 		"params": {"group": constraint.params.group, "apart": apart, "max_together": limit, "crowded": crowded},
-		"limits": {"avoid": avoid},
+		"limits": {"avoid": avoid, "apart": together_now},
 	},
 	pointers.first({pointers.proposed(input.environment.machines, member.name, apart) |
 		some together in crowded
@@ -53,6 +53,12 @@ checks[id] := object.union(
 		some place in {member.proposed[apart] | some member in members; groups.comes(member, apart, facts.standing)}
 		together := {member.name | some member in members; member.proposed[apart] == place}
 		count(together) > limit
+	}
+
+	# several that the planner is to place at once: it must not bring them together either
+	asked := {member.name | some member in members; member.name in input.request.machines}
+	together_now := {{"machines": sort({member.name | some member in members}), "per": apart, "most": limit} |
+		count(asked) > 1
 	}
 	avoid := {{"machine": member.name, apart: place} |
 		some member in members

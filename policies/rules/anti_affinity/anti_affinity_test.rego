@@ -42,6 +42,12 @@ test_the_planner_is_kept_away if {
 	check(apart, with_params({"apart": "site"})).limits.avoid == {{"machine": "rank-0", "site": "south"}}
 }
 
+test_the_planner_places_several_apart if {
+	two := object.union(example.request, {"request": {"machines": ["rank-0", "rank-1"], "kind": "move"}})
+	check(two, params).limits.apart == {{"machines": ["rank-0", "rank-1"], "per": "host", "most": 1}}
+	check(example.request, params).limits.apart == set()
+}
+
 test_an_audit_tells if not check(example.audited("rank-0", {}), params).ok
 
 test_broken_parameters_give_no_value[what] if {

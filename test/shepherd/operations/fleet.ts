@@ -182,8 +182,9 @@ export async function createFleet(
       const kept = await store.read((journal) => journal.objects.list("volume"));
       for (const { id, effective } of kept) {
         const there = world.data.hosts[effective.hostId]?.volumes[`drover-${id}.qcow2`];
+        const machineId: string = id;
         if (there === undefined) found.push(`${effective.hostId}: volume ${id} is lost`);
-        else if (!home.has(id)) home.set(id, effective.hostId);
+        else if (!home.has(machineId)) home.set(machineId, effective.hostId);
       }
       for (const { id: hostId, domains, volumes } of Object.values(world.data.hosts)) {
         for (const { id, state } of Object.values(domains)) {

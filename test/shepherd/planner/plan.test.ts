@@ -1,3 +1,4 @@
+import type { KeptApart } from "@drover/shepherd/model/request";
 import { plan, sealPlan } from "@drover/shepherd/planner/plan";
 import { describe, expect, test } from "@jest/globals";
 import { facts, host, link, machine, nowMs, request, seen } from "./fleet.ts";
@@ -121,6 +122,29 @@ describe("resize", () => {
     }
     const other = { machine: "rank-1", siteId: "south" };
     expect(plan(asked, known, { limits: { avoid: [other] } }).kind).toBe("planned");
+  });
+
+  test("brings no more of those together that policy keeps apart, also when it places both at once", () => {
+    const web = ["web-0", "web-1"].map((name) =>
+      machine(name, at("north-1"), { envelope: { sites: ["north", "south"] } }),
+    );
+    const asked = request(
+      "move",
+      web.map(({ id }) => ({ machineId: id, siteId: "south" })),
+    );
+    const known = facts([...north, host("south-1", "south"), host("south-2", "south")], web);
+    const hostsOf = (apart: readonly KeptApart[]) => {
+      const answer = plan(asked, known, { limits: { apart } });
+      if (answer.kind !== "planned") return answer.message;
+      return answer.actions.flatMap((action) =>
+        action.kind === "move_machine" ? [action.toHostId] : [],
+      );
+    };
+    const kept = { machines: ["web-0", "web-1"], per: "host", most: 1 } as const;
+    expect(hostsOf([kept])).toEqual(expect.arrayContaining(["south-1", "south-2"]));
+    expect(hostsOf([{ ...kept, per: "site" }])).toMatch(/2 ruled out by policy/);
+    expect(hostsOf([{ ...kept, per: "site", most: 2 }])).toHaveLength(2);
+    expect(hostsOf([{ ...kept, machines: ["web-0", "db-0"], per: "site" }])).toHaveLength(2);
   });
 
   test("lets a machine stay where policy would not put it", () => {
