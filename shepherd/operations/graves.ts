@@ -66,10 +66,7 @@ function grave(id: HostId): Host {
       grow: refuse,
       remove: nothing,
       digests: nothing,
-      // biome-ignore lint/correctness/useYield: it refuses before the first byte
-      readRange: async function* () {
-        await refuse();
-      },
+      readRange: () => ({ [Symbol.asyncIterator]: () => ({ next: refuse }) }),
       beginPartial: refuse,
       writeRange: refuse,
       seal: refuse,

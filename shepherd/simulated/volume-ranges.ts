@@ -69,7 +69,7 @@ export function createRanges(machinery: Machinery, caller: Caller, hostId: HostI
         }
         there.partial = {
           sizeBytes: Math.max(sizeBytes, sizeOf(there)),
-          pieces: { ...piecesOf(there) },
+          pieces: Object.fromEntries(piecesOf(there).entries()),
           touchedAtMs: machinery.clock.nowMs(),
         };
         machinery.changed();

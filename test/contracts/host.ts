@@ -3,7 +3,12 @@
  * lives, grows, moves and goes. The tests build on each other, in order. Where the two disagree, the simulated one is wrong.
  */
 import { Readable } from "node:stream";
-import type { DomainSpec, Host, MigrationProgress } from "@drover/shepherd/ports/host";
+import {
+  type DomainSpec,
+  type Host,
+  type MigrationProgress,
+  topVolumeOf,
+} from "@drover/shepherd/ports/host";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 
 export interface HostPair {
@@ -195,6 +200,51 @@ export function hostContract(name: string, open: () => Promise<HostPair>): void 
         () => pair.to.findDomain(pair.spec.id),
         (domain) => domain === undefined,
       );
+
+    test(
+      "a disk is frozen while its guest runs, its layer arrives elsewhere in ranges, and it is joined again",
+      async () => {
+        const { from, to, spec } = pair;
+        const volume = spec.diskVolume;
+        const layers = { volume, top: topVolumeOf(volume) };
+        const rangeBytes = 2 ** 20;
+        await pair.until(to.volumes.remove(volume));
+        await pair.until(from.freezeDisk(spec.id, layers));
+        await pair.until(from.freezeDisk(spec.id, layers));
+        expect(await find(from)).toMatchObject({ state: "running", diskVolumes: [layers.top] });
+
+        const digests = (host: Host) =>
+          pair.until(host.volumes.digests({ name: volume, rangeBytes }));
+        const frozen = await digests(from);
+        const sizeBytes = frozen?.sizeBytes ?? 0;
+        expect(frozen?.digests).toHaveLength(Math.ceil(sizeBytes / rangeBytes));
+        expect(await digests(to)).toBeUndefined();
+        const begin = () => pair.until(to.volumes.beginPartial({ name: volume, sizeBytes }));
+        expect(await begin()).toEqual({ isNew: true });
+        for (let offsetBytes = 0; offsetBytes < sizeBytes; offsetBytes += rangeBytes) {
+          const lengthBytes = Math.min(rangeBytes, sizeBytes - offsetBytes);
+          const range = { name: volume, offsetBytes, lengthBytes };
+          const bytes = from.volumes.readRange(range);
+          await pair.until(to.volumes.writeRange({ ...range, bytes }));
+        }
+        // Begun again, it goes on with what is there; nobody who looks sees it until it is sealed.
+        expect(await begin()).toEqual({ isNew: false });
+        expect(await digests(to)).toEqual(frozen);
+        expect(await pair.until(to.volumes.find(volume))).toBeUndefined();
+        expect(await pair.until(to.volumes.listPartial())).toMatchObject([{ name: volume }]);
+        await pair.until(to.volumes.seal(volume));
+        await pair.until(to.volumes.seal(volume));
+        expect(await pair.until(to.volumes.find(volume))).toMatchObject({ name: volume });
+        expect(await pair.until(to.volumes.listPartial())).toEqual([]);
+        await pair.until(to.volumes.remove(volume));
+
+        await pair.until(from.foldDisk(spec.id, layers));
+        await pair.until(from.foldDisk(spec.id, layers));
+        expect(await find(from)).toMatchObject({ state: "running", diskVolumes: [volume] });
+        expect(await pair.until(from.volumes.find(layers.top))).toBeUndefined();
+      },
+      longTestMs,
+    );
 
     test(
       "a copy that is aborted leaves the machine running, and nothing at the destination",
