@@ -54,7 +54,8 @@ async function samplesOf(journal: Journal, operation: Operation): Promise<readon
     const record = await journal.objects.get("machine", move.machineId);
     if (record === undefined || move.basis === undefined) continue;
     const own = steps.filter(({ name }) => name.startsWith(`${record.spec.name}: `));
-    const took = tookOf(own);
+    const beside = moves.filter(({ wave }) => wave !== undefined && wave === move.wave).length;
+    const took = tookOf(own, { besides: Math.max(1, beside) });
     if (took === undefined) continue;
     samples.push({
       machineId: move.machineId,
@@ -67,18 +68,24 @@ async function samplesOf(journal: Journal, operation: Operation): Promise<readon
   return samples;
 }
 
-/** Undefined: it did not switch, or a shepherd died meanwhile, whose pause is no time of a move. */
+/**
+ * What one machine's steps took; undefined: it did not switch. `besides`: so many copies shared the line, itself counted;
+ * alone it would have taken that much less. An image that had to be placed first is no time of the move: it is placed once.
+ */
 export function tookOf(
   steps: readonly StepRecord[],
+  { besides = 1 }: { readonly besides?: number } = {},
 ): Pick<MoveSample, "bytes" | "durationMs" | "downtimeMs"> | undefined {
   let bytes = 0;
   let durationMs = 0;
   let downtimeMs: Ms | undefined;
-  for (const { startedAtMs, endedAtMs, outcome } of steps) {
+  for (const { name, startedAtMs, endedAtMs, outcome } of steps) {
+    if (name.includes(": image on ")) continue;
     const said = (outcome ?? {}) as { bytes?: number; downtimeMs?: number };
     bytes += said.bytes ?? 0;
     downtimeMs = said.downtimeMs ?? downtimeMs;
-    if (startedAtMs !== undefined && endedAtMs !== undefined) durationMs += endedAtMs - startedAtMs;
+    if (startedAtMs === undefined || endedAtMs === undefined) continue;
+    durationMs += (endedAtMs - startedAtMs) / (said.downtimeMs === undefined ? 1 : besides);
   }
   return downtimeMs === undefined ? undefined : { bytes, durationMs, downtimeMs };
 }
