@@ -114,3 +114,16 @@ test_lost_rows_deny[what] if {
 		with data.drover.constraints as envelope({})
 	answer.findings[0].code == "policy.indeterminate"
 }
+
+test_rungs_that_nobody_may_take_add_up if {
+	answer := main.decision with input as example.request
+		with data.drover.constraints as {"teams_own": {
+			"a": {"level": "deny", "params": {}},
+			"b": {"level": "warn", "params": {}},
+		}}
+		with data.drover.rules.teams_own.checks as {
+			"a": {"ok": true, "msg": "fine", "params": {}, "limits": {"forbid_rungs": ["abort", "throttle"]}},
+			"b": {"ok": true, "msg": "fine", "params": {}, "limits": {"forbid_rungs": ["post_copy"]}},
+		}
+	answer.limits.forbid_rungs == {"abort", "throttle"}
+}

@@ -329,6 +329,17 @@ limits["apart"] := apart if {
 	count(apart) > 0
 }
 
+# what nobody may do about a copy that does not end
+limits["forbid_rungs"] := forbidden if {
+	forbidden := {rung |
+		some [name, id, level] in _live
+		level in {"approve", "deny"}
+		exemption_of(name, id, {"code": "policy.denied"}) == {}
+		some rung in values[name][id].limits.forbid_rungs
+	}
+	count(forbidden) > 0
+}
+
 # the input names nothing that it does not hold, and the constraints are there
 sound if {
 	input.contract == 1

@@ -217,13 +217,15 @@ function toAnswer(
   };
 }
 
-function toLimits({ max_downtime_ms, max_mbps, ttl_ms, avoid, apart }: PolicyOutput["limits"]): Limits {
+function toLimits(said: PolicyOutput["limits"]): Limits {
+  const { max_downtime_ms, max_mbps, ttl_ms, avoid, apart, forbid_rungs } = said;
   return {
     maxDowntimeMs: max_downtime_ms,
     maxMbps: max_mbps,
     ttlMs: ttl_ms,
     ...(avoid === undefined ? {} : { avoid: sorted(avoid).map(toAvoided) }),
     ...(apart === undefined ? {} : { apart: sorted(apart) }),
+    ...(forbid_rungs === undefined ? {} : { forbidRungs: sorted(forbid_rungs) }),
   };
 }
 

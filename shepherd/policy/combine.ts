@@ -70,12 +70,14 @@ export function meet(limits: readonly Limits[]): Limits {
   };
   const avoid = eachOnce(limits.flatMap((limit) => limit.avoid ?? []));
   const apart = eachOnce(limits.flatMap((limit) => limit.apart ?? []));
+  const forbidRungs = eachOnce(limits.flatMap((limit) => limit.forbidRungs ?? []));
   return {
     maxDowntimeMs: smallest((limit) => limit.maxDowntimeMs),
     maxMbps: smallest((limit) => limit.maxMbps),
     ttlMs: smallest((limit) => limit.ttlMs),
     ...(avoid === undefined ? {} : { avoid }),
     ...(apart === undefined ? {} : { apart }),
+    ...(forbidRungs === undefined ? {} : { forbidRungs }),
   };
 }
 

@@ -40,6 +40,9 @@ const Avoid = Type.Array(
   ]),
 );
 
+/** What may be done about a copy that does not end, and may be forbidden (operations/ladder.ts). */
+const rungs = ["downtime", "bandwidth", "throttle", "post_copy", "abort"] as const;
+
 /** Of these machines the planner may bring at most so many together at one host, or site. */
 const Apart = Type.Array(
   Type.Object(
@@ -68,6 +71,7 @@ export const PolicyOutput = Type.Object(
         ttl_ms: limit,
         avoid: Type.Optional(Avoid),
         apart: Type.Optional(Apart),
+        forbid_rungs: Type.Optional(Type.Array(Type.Enum([...rungs]))),
       },
       closed,
     ),

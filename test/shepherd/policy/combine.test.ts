@@ -84,6 +84,9 @@ test("a place that one owner rules out is ruled out, named once", () => {
   const host = { machine: "rank-0", hostId: "south-1" };
   expect(meet([{ avoid: [north, host] }, {}, { avoid: [north] }]).avoid).toEqual([host, north]);
   expect("avoid" in meet([{}, { ttlMs: 1 }])).toBe(false);
+  expect(
+    meet([{ forbidRungs: ["throttle"] }, { forbidRungs: ["abort", "throttle"] }, {}]).forbidRungs,
+  ).toEqual(["abort", "throttle"]);
   const apart = { machines: ["rank-0", "rank-1"], per: "host", most: 1 } as const;
   expect(meet([{ apart: [apart] }, { apart: [apart] }, {}]).apart).toEqual([apart]);
 });
