@@ -46,7 +46,7 @@ export class Devices {
   attachNic: Host["attachNic"] = (id, nic) =>
     this.#inTurn(id, async (control) => {
       const domain = domainOf(id);
-      if (hasCard(await this.#ours(control, domain), nic.mac)) return;
+      if (cardOf(await this.#ours(control, domain), nic.mac) !== undefined) return;
       const xml = writeXml(nicElement(nic));
       await control.call(
         remote.domainAttachDeviceFlags,
@@ -59,13 +59,19 @@ export class Devices {
     this.#inTurn(id, async (control) => {
       const domain = domainOf(id);
       const there = await this.#ours(control, domain);
-      if (!hasCard(there, mac)) return;
+      const card = cardOf(there, mac);
+      if (card === undefined) return;
       const xml = writeXml(
-        element("interface", { type: "bridge" }, element("mac", { address: mac })),
+        element(
+          "interface",
+          { type: "bridge" },
+          element("mac", { address: card.mac }),
+          element("source", { bridge: card.bridge }),
+        ),
       );
       const untilMs = this.#clock.nowMs() + letGoMs;
       const cause = await askToLetGo(control, domain, xml);
-      while (hasCard(await this.#ours(control, domain), mac)) {
+      while (cardOf(await this.#ours(control, domain), mac) !== undefined) {
         if (this.#clock.nowMs() >= untilMs) {
           const details = { machine: there.name, host: this.#hostId, mac };
           throw new Fault("machine.card_held", details, cause && { cause });
@@ -105,9 +111,19 @@ export class Devices {
   }
 }
 
-function hasCard({ nics }: DomainDescription, mac: string): boolean {
-  return nics.some((nic) => nic.mac.toLowerCase() === mac.toLowerCase());
+function cardOf(
+  { nics }: DomainDescription,
+  mac: string,
+): DomainDescription["nics"][number] | undefined {
+  return nics.find((nic) => nic.mac.toLowerCase() === mac.toLowerCase());
 }
+
+/** Of a card that is on its way out, or that the stored definition does not have. */
+const mayStillLetGo: ReadonlySet<string> = new Set<Fault["code"]>([
+  "libvirt.operation_failed",
+  "libvirt.internal",
+  "libvirt.other",
+]);
 
 /**
  * Asks for this run and the next; where the stored definition has lost the card already, for this run alone. Gives back
@@ -128,7 +144,7 @@ async function askToLetGo(
       );
       return undefined;
     } catch (error) {
-      if (!isFault(error)) throw error;
+      if (!isFault(error) || !mayStillLetGo.has(error.code)) throw error;
       refusal = error;
     }
   }
