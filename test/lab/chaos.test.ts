@@ -4,8 +4,6 @@
  * (`make test`: 3); `make chaos-lab` plays all of them.
  */
 import { randomUUID } from "node:crypto";
-import { join } from "node:path";
-import { hostsOf } from "@drover/shepherd/lab/layout";
 import { run } from "@drover/shepherd/lab/process";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { cases, nameOf } from "./chaos/cases.ts";
@@ -23,9 +21,8 @@ afterAll(() => stage.end(), 120_000);
 test("QEMU's own lock keeps a second writer off the disk", async () => {
   await stage.stand();
   const hostId = await stage.hostId();
-  const folder = hostsOf(stage.lab.layout).find((one) => one.id === hostId)?.folder ?? "";
-  const disk = join(folder, "lib/images", `drover-${stage.machineId}.qcow2`);
-  const written = await run(["qemu-io", "-c", "write 0 512", disk]);
+  const disk = `/var/lib/libvirt/images/drover-${stage.machineId}.qcow2`;
+  const written = await run([...stage.inside(hostId), "qemu-io", "-c", "write 0 512", disk]);
   expect(written.code).not.toBe(0);
   expect(written.stderr + written.stdout).toMatch(/Failed to get .*lock|Is another process using/);
 }, 60_000);

@@ -9,7 +9,9 @@ export type Blow =
   | { readonly kind: "libvirtd"; readonly how: "kill" | "stop"; readonly at: Victim }
   | { readonly kind: "sshd"; readonly how: "kill" | "stop"; readonly at: Victim }
   | { readonly kind: "qemu"; readonly how: "kill" | "stop"; readonly at: Victim }
-  | { readonly kind: "link"; readonly how: "cut"; readonly at: Victim };
+  | { readonly kind: "link"; readonly how: "cut"; readonly at: Victim }
+  /** The host's pool has no block left; healed when the operation has ended. */
+  | { readonly kind: "disk"; readonly how: "fill"; readonly at: Victim };
 
 export interface Case {
   readonly operation: "create" | "resize" | "move" | "destroy";
@@ -18,7 +20,7 @@ export interface Case {
   /** Part of the progress message to wait for within the step: a copy that is under way. */
   readonly during?: string;
   readonly blow: Blow;
-  /** How long it lasts; then it is healed. 0: until the shepherd has been replaced. */
+  /** How long it lasts; then it is healed. 0: until the shepherd has been replaced, or the operation has ended. */
   readonly forMs: number;
 }
 
@@ -34,6 +36,12 @@ export const cases: readonly Case[] = [
   { ...copying, blow: { kind: "sshd", how: "kill", at: "source" }, forMs: 0 },
   { ...copying, blow: { kind: "link", how: "cut", at: "destination" }, forMs: tenSeconds },
   { ...copying, blow: { kind: "qemu", how: "kill", at: "destination" }, forMs: 0 },
+  {
+    operation: "move",
+    step: "disk on",
+    blow: { kind: "disk", how: "fill", at: "destination" },
+    forMs: 0,
+  },
   {
     operation: "create",
     step: "start on",

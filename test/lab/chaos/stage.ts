@@ -29,16 +29,18 @@ import { pino } from "pino";
 import { admitOrder, cost } from "../../shepherd/operations/order.ts";
 import { declareRing } from "../ring-records.ts";
 import type { Blow, Case, Victim } from "./cases.ts";
+import { type Inside, insideGuest, startChecker } from "./checker.ts";
 
 const labName = "chaos";
 const diskBytes = 128 * 2 ** 20;
+/** The pool's folder as a host sees it, and what it holds at most in this suite: a few images and layers. */
+const poolPath = "/var/lib/libvirt/images";
+const poolSize = "700M";
 const ids = createIds(clock);
 const log = pino({ level: process.env["LOG"] ?? "silent" });
 const sizing = { vcpus: 1, cpuPercent: 90, memoryMib: 192 };
 /** A case is over by then, or it has failed: longer than every keepalive and retry on the way. */
 const patienceMs = 300_000;
-/** One write in each of these; quick enough to be in the middle of one at every blow. */
-const checkerPauseS = 0.05;
 
 export interface Stage {
   readonly lab: Lab;
@@ -52,11 +54,14 @@ export interface Stage {
   /** Host of the machine that is played with. */
   hostId(): Promise<string>;
   readonly machineId: string;
+  /** argv prefix of a command that sees what the host sees. */
+  inside(hostId: string): readonly string[];
   end(): Promise<void>;
 }
 
 export async function raiseStage(): Promise<Stage> {
   const lab = await up({ name: labName });
+  await limitPools(lab);
   const text = readFileSync(lab.configurationFile, "utf8");
   const configuration = readConfiguration(text, lab.configurationFile);
   const fleet: readonly HostRecord[] = configuration.sites.flatMap((site) => site.hosts);
@@ -141,7 +146,7 @@ export async function raiseStage(): Promise<Stage> {
       const made = await perform("create", [create("north-1")]);
       if (made.state !== "succeeded") throw new Error(`not created: ${JSON.stringify(made.fault)}`);
     }
-    await startChecker();
+    await startChecker(guest);
   }
 
   const create = (host: string): PlanAction => ({
@@ -200,7 +205,7 @@ export async function raiseStage(): Promise<Stage> {
 
   async function play(one: Case): Promise<Operation> {
     await prepare(one);
-    const before = one.operation === "create" ? undefined : await insideGuest();
+    const before = one.operation === "create" ? undefined : await insideGuest(guest);
     const [action] = await actionsOf(one);
     const actions = await actionsOf(one);
     const places: Record<Victim, string> = {
@@ -229,7 +234,9 @@ export async function raiseStage(): Promise<Stage> {
         await running.operations.recover();
       } else {
         const heal = await strike(one.blow, places[one.blow.at]);
-        await clock.sleep(one.forMs);
+        // A full disk does not empty itself: it stays so to the end.
+        if (one.blow.kind === "disk") await running.operations.wait(id, patienceMs);
+        else await clock.sleep(one.forMs);
         await heal();
       }
     }
@@ -262,12 +269,14 @@ export async function raiseStage(): Promise<Stage> {
     const wrong: string[] = [];
     if (ended.endedAtMs === undefined) wrong.push(`it has not ended: ${ended.progress.message}`);
     if (ended.state === "stuck" && !killed) wrong.push(`stuck: ${ended.fault?.message}`);
+    if (one.blow.kind === "disk" && ended.state !== "failed")
+      wrong.push(`${ended.state}, on a disk without a free block`);
     wrong.push(...(await problems()));
     const runs = (await machine())?.effective.state === "running";
     if (one.operation === "destroy") {
       if (ended.state === "succeeded" && runs) wrong.push("destroyed, and still there");
     } else if (before !== undefined && !killed) {
-      const after = await insideGuest();
+      const after = await insideGuest(guest);
       if (after.bootId !== before.bootId) wrong.push("the guest was started anew");
       if (after.acknowledged < before.acknowledged) wrong.push("acknowledged writes are gone");
       wrong.push(...after.faults);
@@ -317,48 +326,6 @@ export async function raiseStage(): Promise<Stage> {
     }
   }
 
-  interface Inside {
-    readonly bootId: string;
-    readonly acknowledged: number;
-    readonly faults: readonly string[];
-  }
-
-  /** Numbered lines, each synced before it counts as acknowledged in memory; every line carries the boot that wrote it. */
-  async function startChecker(): Promise<void> {
-    await guest.read(
-      `[ -e /run/checker ] || { : >/run/checker; echo 0 >/run/acknowledged
-boot=$(cut -c1-8 /proc/sys/kernel/random/boot_id)
-( i=0; while :; do i=$((i+1)); echo "$i $boot" | dd of=/work/lines oflag=append conv=notrunc,fsync 2>/dev/null && echo $i >/run/acknowledged; sleep ${checkerPauseS}; done ) >/dev/null 2>&1 & }`,
-      { timeoutMs: 120_000 },
-    );
-  }
-
-  /** From the disk itself: what memory holds of it is dropped first. */
-  async function insideGuest(): Promise<Inside> {
-    const said = await guest.read(
-      `acknowledged=$(cat /run/acknowledged); sync; echo 3 >/proc/sys/vm/drop_caches
-boot=$(cut -c1-8 /proc/sys/kernel/random/boot_id)
-awk -v boot=$boot '$1 != NR { print "line " NR " says " $1; bad++ } $2 != boot { print "line " NR " is of boot " $2; bad++ } bad > 3 { exit } END { print "lines " NR }' /work/lines
-echo "acknowledged $acknowledged"; echo "boot $boot"`,
-      { timeoutMs: 120_000 },
-    );
-    const lines = said.split("\n");
-    const number = (key: string) =>
-      Number(
-        lines.find((line) => line.startsWith(`${key} `) && !line.includes("says"))?.split(" ")[1],
-      );
-    const acknowledged = number("acknowledged");
-    const written = Number(lines.findLast((line) => /^lines \d+$/.test(line))?.split(" ")[1]);
-    const faults = lines.filter((line) => /^line \d+ (says|is)/.test(line));
-    if (written < acknowledged)
-      faults.push(`${acknowledged} lines acknowledged, ${written} on disk`);
-    return {
-      bootId: lines.find((line) => line.startsWith("boot "))?.slice(5) ?? "",
-      acknowledged,
-      faults,
-    };
-  }
-
   /** Does it, and returns how to take it back. */
   async function strike(
     blow: Exclude<Blow, { kind: "shepherd" }>,
@@ -367,6 +334,15 @@ echo "acknowledged $acknowledged"; echo "boot $boot"`,
     const layout = hostsOf(lab.layout).find((host) => host.id === at);
     if (layout === undefined) throw new Error(`no host ${at}`);
     const nothing = async () => undefined;
+    if (blow.kind === "disk") {
+      const filler = `${poolPath}/filler`;
+      // What fits in large pieces, then the rest; the last write fails, and that is the point.
+      const fill = `fallocate -l $(df --output=avail -B1 ${poolPath} | tail -1) ${filler} || true; dd if=/dev/zero of=${filler}2 bs=64k 2>/dev/null || true; df --output=avail -B1 ${poolPath} | tail -1`;
+      await must([...insideHost(anchorOf(at)), "sh", "-c", fill]);
+      return async () => {
+        await must([...insideHost(anchorOf(at)), "rm", "-f", filler, `${filler}2`]);
+      };
+    }
     if (blow.kind === "link") {
       const set = (state: string) =>
         must([...inNamespace(lab.layout.routerNamespace), "ip", "link", "set", layout.port, state]);
@@ -395,10 +371,8 @@ echo "acknowledged $acknowledged"; echo "boot $boot"`,
     signal("SIGKILL");
     if (blow.kind !== "libvirtd") return nothing;
     return async () => {
-      const anchor = openLab({ name: labName }).hosts[at]?.anchor;
-      if (anchor === undefined) throw new Error(`no anchor of ${at}`);
       const started = startDaemon(
-        [...insideHost(anchor), "libvirtd", "-p", "/run/libvirt/libvirtd.pid"],
+        [...insideHost(anchorOf(at)), "libvirtd", "-p", "/run/libvirt/libvirtd.pid"],
         {
           logFile: join(layout.folder, "log/libvirtd.log"),
           env: {
@@ -459,6 +433,7 @@ echo "acknowledged $acknowledged"; echo "boot $boot"`,
     problems,
     connect,
     hostId,
+    inside: (at) => insideHost(anchorOf(at)),
     get machineId() {
       return machineId;
     },
@@ -468,6 +443,22 @@ echo "acknowledged $acknowledged"; echo "boot $boot"`,
       await down({ name: labName });
     },
   };
+}
+
+function anchorOf(hostId: string) {
+  const anchor = openLab({ name: labName }).hosts[hostId]?.anchor;
+  if (anchor === undefined) throw new Error(`no anchor of ${hostId}`);
+  return anchor;
+}
+
+/** A pool with an end: a small file system of its own over the pool's folder, as only this host sees it. */
+async function limitPools(lab: Lab): Promise<void> {
+  for (const { id, folder } of hostsOf(lab.layout)) {
+    const image = join(folder, "pool.ext4");
+    await must(["truncate", "-s", poolSize, image]);
+    await must(["mkfs.ext4", "-q", "-F", "-m", "0", image]);
+    await must([...insideHost(anchorOf(id)), "mount", "-o", "loop", image, poolPath]);
+  }
 }
 
 /** Pids of a host, by the network namespace that they are in. */

@@ -1,0 +1,226 @@
+/**
+ * SIGSTOP of a whole shepherd, on real hosts: it stands still in the middle of a move, a second one takes over from its
+ * backup, and when the first wakes up, every host refuses it. The machine runs once, where the second says, and its disk
+ * is whole. Needs root.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ShepherdClient } from "@drover/shepherd/api/client";
+import type {
+  MachineView,
+  Mutation,
+  OperationView,
+  RequestAnswer,
+  Status,
+} from "@drover/shepherd/api/contract";
+import { readConfiguration } from "@drover/shepherd/configuration/configuration";
+import { type GuestShell, openGuest } from "@drover/shepherd/lab/guest-shell";
+import { down, type Lab, up } from "@drover/shepherd/lab/lab";
+import { must } from "@drover/shepherd/lab/process";
+import { systemClock } from "@drover/shepherd/system";
+import { connectLibvirt } from "@drover/shepherd/worlds/libvirt";
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { pino } from "pino";
+import { type Inside, insideGuest, startChecker } from "./chaos/checker.ts";
+
+const name = "oldsh";
+const command = join(import.meta.dirname, "../../shepherd/cli/main.ts");
+const folder = mkdtempSync(join(tmpdir(), "drover-stopped-"));
+
+interface Process {
+  readonly child: ChildProcess;
+  readonly client: ShepherdClient;
+  said(): string;
+}
+let lab: Lab;
+let guest: GuestShell;
+const started: ChildProcess[] = [];
+
+beforeAll(async () => {
+  lab = await up({ name });
+  guest = openGuest(lab.layout, "drover-ring-rank-0");
+}, 240_000);
+afterAll(async () => {
+  for (const child of started) {
+    child.kill("SIGCONT");
+    child.kill("SIGKILL");
+  }
+  await down({ name });
+  rmSync(folder, { recursive: true, force: true });
+}, 120_000);
+
+/** The lab's own drover.yaml, with a state directory and a socket of this shepherd's. */
+function configure(who: string): string {
+  const text = readFileSync(lab.configurationFile, "utf8")
+    .replace(/^state_dir: .*$/m, `state_dir: ${join(folder, who)}`)
+    .replace(/^socket: .*$/m, `socket: ${join(folder, who)}.sock`);
+  const file = join(folder, `${who}.yaml`);
+  writeFileSync(file, text);
+  return file;
+}
+
+/** As a process of its own; resolves when it listens. */
+async function start(who: string): Promise<Process> {
+  const child = spawn(
+    process.execPath,
+    [command, "shepherd", "--config", join(folder, `${who}.yaml`)],
+    {
+      stdio: ["ignore", "ignore", "pipe"],
+    },
+  );
+  started.push(child);
+  let said = "";
+  await new Promise<void>((resolve, reject) => {
+    child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+      said += text;
+      if (said.includes('"msg":"listening"')) resolve();
+    });
+    child.once("exit", (code) => reject(new Error(`it ended with ${code}: ${said}`)));
+  });
+  const endpoint = `unix:${join(folder, who)}.sock`;
+  return { child, client: new ShepherdClient({ endpoint }), said: () => said };
+}
+
+async function made<View>(client: ShepherdClient, path: string, body: object): Promise<View> {
+  const answer = await client.call<Mutation<View>>("PUT", path, { body, waitMs: 120_000 });
+  if (answer.operation !== null) {
+    const ended = await client.waitForOperation(answer.operation.id);
+    if (ended.state !== "succeeded") throw new Error(JSON.stringify(ended));
+  }
+  if (answer.object === null) throw new Error(`${path} made nothing`);
+  return answer.object;
+}
+
+/** Asks until it is so; the suite's own limit ends it. */
+async function until<T>(what: () => Promise<T | undefined> | T | undefined): Promise<T> {
+  for (;;) {
+    const found = await what();
+    if (found !== undefined) return found;
+    await systemClock.sleep(100);
+  }
+}
+
+/** Hosts on which the machine's domain runs, by libvirt's own word. */
+async function runsAt(machineId: string): Promise<readonly string[]> {
+  const configuration = readConfiguration(
+    readFileSync(lab.configurationFile, "utf8"),
+    lab.configurationFile,
+  );
+  const world = connectLibvirt(configuration, {
+    clock: systemClock,
+    log: pino({ level: "silent" }),
+  });
+  try {
+    const at: string[] = [];
+    for (const { id } of configuration.sites.flatMap(({ hosts }) => hosts)) {
+      const domain = await world.hosts.get(id).findDomain(machineId);
+      if (domain?.state === "running") at.push(id);
+    }
+    return at;
+  } finally {
+    await world.close();
+  }
+}
+
+function need<T>(value: T | null | undefined): T {
+  if (value === null || value === undefined) throw new Error("it is not there");
+  return value;
+}
+
+function expectWhole(after: Inside, before: Inside): void {
+  expect(after.faults).toEqual([]);
+  expect(after.bootId).toBe(before.bootId);
+  expect(after.acknowledged).toBeGreaterThanOrEqual(before.acknowledged);
+}
+
+test("a shepherd that is stopped in a move and wakes up is refused by every host", async () => {
+  const [oldFile, newFile] = [configure("old"), configure("new")];
+  const old = await start("old");
+  await old.client.call("PUT", "/v1/environments/ring", {
+    body: { class: "batch", sites: ["north", "south"] },
+  });
+  const file = (part: string) => join(lab.imageDirectory, part);
+  const { sha256 } = JSON.parse(readFileSync(file("image.json"), "utf8")) as {
+    sha256: { "base.qcow2": string };
+  };
+  const image = await made<{ id: string }>(old.client, "/v1/images/base", {
+    source: file("base.qcow2"),
+    sha256: sha256["base.qcow2"],
+    kernel: file("kernel"),
+    initrd: file("initrd"),
+    cmdline: "console=ttyS0 quiet",
+  });
+  const network = await made<{ id: string }>(old.client, "/v1/environments/ring/networks/lan", {
+    cidr: "10.42.0.0/24",
+  });
+  const machine = await made<MachineView>(old.client, "/v1/environments/ring/machines/rank-0", {
+    image_id: image.id,
+    cpu_percent: 90,
+    memory_mib: 192,
+    site: "north",
+    adaptation: { mode: "auto", sites: ["north", "south"], memory_mib: { min: 192, max: 256 } },
+    networks: [{ network_id: network.id }],
+  });
+  await startChecker(guest);
+  const before = await insideGuest(guest);
+
+  // It stands still in the copy: its journal says `doing`, its connections are open.
+  const { operation } = await old.client.call<RequestAnswer>("POST", "/v1/requests", {
+    body: { method: "move", environment: "ring", machine: "rank-0", params: { site: "south" } },
+  });
+  const moving = need(operation);
+  await until(async () => {
+    const now = await old.client.get<OperationView>(`/v1/operations/${moving}`);
+    if (now.state !== "pending" && now.state !== "running")
+      throw new Error(`it was quicker: ${JSON.stringify(now)}`);
+    return /copying/.test(now.progress.message) || undefined;
+  });
+  old.child.kill("SIGSTOP");
+
+  // A person brings the backup to another machine, and starts there.
+  await must([process.execPath, command, "backup", join(folder, "backup"), "--config", oldFile]);
+  await must([process.execPath, command, "restore", join(folder, "backup"), "--config", newFile]);
+  const young = await start("new");
+  const ended = await young.client.waitForOperation(moving);
+  expect(["succeeded", "failed", "partial"]).toContain(ended.state);
+  const view = () => young.client.get<MachineView>(`/v1/machines/${machine.id}`);
+  const at = (await view()).effective.host;
+  expect(await runsAt(machine.id)).toEqual([at]);
+  expectWhole(await insideGuest(guest), before);
+
+  // The old one goes on where it stood, and gets nowhere.
+  old.child.kill("SIGCONT");
+  await until(async () => {
+    const { sites } = await old.client.get<Status>("/v1/status");
+    const hosts = sites.flatMap((site) => site.hosts);
+    return hosts.every(({ state }) => state === "degraded") || undefined;
+  });
+  // First it finds its connections ended; when it makes new ones, each host itself says no.
+  await until(async () => {
+    await old.client.get("/v1/differences");
+    return /newer shepherd/.test(old.said()) || undefined;
+  });
+  // To it the move is still under way, and it can do nothing about it.
+  const stranded = await old.client.get<OperationView>(`/v1/operations/${moving}`);
+  expect(["running", "undoing"]).toContain(stranded.state);
+
+  // The young one does what it is told, and the machine never noticed who asked.
+  const grown = await young.client.call<Mutation<MachineView>>(
+    "PATCH",
+    `/v1/machines/${machine.id}`,
+    {
+      body: { memory_mib: 224 },
+      waitMs: 60_000,
+    },
+  );
+  if (grown.operation !== null) {
+    expect(await young.client.waitForOperation(grown.operation.id)).toMatchObject({
+      state: "succeeded",
+    });
+  }
+  expect((await view()).effective).toMatchObject({ memory_mib: 224, host: at });
+  expect(await runsAt(machine.id)).toEqual([at]);
+  expectWhole(await insideGuest(guest), before);
+}, 600_000);
