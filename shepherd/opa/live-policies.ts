@@ -15,6 +15,7 @@ import {
 import { packBundle, readBundle, type WholeBundle } from "#opa/archive";
 import { buildBundle } from "#opa/bundle";
 import { fetchBundle } from "#opa/bundle-source";
+import { DecidedEngines } from "#opa/decided-engines";
 import { type LoadedPolicy, loadPolicy } from "#opa/engine";
 import type { Generation, Generations } from "#opa/generations";
 import type {
@@ -44,9 +45,6 @@ interface Place {
   /** One change of an owner's policy at a time. */
   turn: Promise<unknown>;
 }
-
-/** Engines of old digests that a replay keeps open at once. */
-const replayEngines = 4;
 
 export class LivePolicies implements Policies {
   readonly trials: Trials;
@@ -177,30 +175,15 @@ export class LivePolicies implements Policies {
 
   async verifyReplay(range: ReplayRange): Promise<ExactnessReport> {
     const { generations, store } = this.#options;
-    const open = new Map<string, Promise<LoadedPolicy | undefined>>();
+    const engines = new DecidedEngines(generations);
     try {
       return await verifyReplay({
         store,
         range,
-        engineFor: async ({ owner, policyDigest, dataDigest }) => {
-          const key = `${policyDigest} ${dataDigest}`;
-          const known = open.get(key);
-          if (known !== undefined) return await known;
-          const loading = generations
-            .decided(owner, { policyDigest, dataDigest })
-            .then((bundle) => bundle && loadPolicy(bundle));
-          open.set(key, loading);
-          const [oldest] = open;
-          if (open.size > replayEngines && oldest !== undefined) {
-            open.delete(oldest[0]);
-            // those that it still answers come first
-            void oldest[1].then((engine) => engine?.close());
-          }
-          return await loading;
-        },
+        ask: (consent, question) => engines.ask(consent, question),
       });
     } finally {
-      for (const loading of open.values()) await (await loading)?.close();
+      await engines.close();
     }
   }
 

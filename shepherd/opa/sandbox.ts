@@ -16,6 +16,8 @@ export interface SandboxLimits {
   readonly memoryPages: { readonly initial: number; readonly maximum: number };
   /** Questions that may wait; more are refused at once. */
   readonly queued: number;
+  /** Of these, handed to the worker before it is done with the one it works on: it need not wait for our loop. */
+  readonly ahead: number;
 }
 
 /** 64 MiB is 20 times what 128 machines with 200 instances took. */
@@ -24,6 +26,7 @@ export const standardLimits: SandboxLimits = {
   wallMs: 5_000,
   memoryPages: { initial: 16, maximum: 1_024 },
   queued: 1_000,
+  ahead: 4,
 };
 
 export type SandboxOutcome =
@@ -70,8 +73,6 @@ export const selfEntrypoint = "drover/main/self";
 
 /** Start of a thread and instantiation of the module, on a machine under load. */
 const startMs = 20_000;
-/** Questions handed to the worker ahead of the one it works on: enough that it never waits for our loop. */
-const ahead = 4;
 
 /** Node's types name the module, not the function that makes one. */
 const { compile } = (
@@ -161,7 +162,7 @@ export class Sandbox {
       this.#drop();
       return;
     }
-    while (this.#sent.length < ahead) {
+    while (this.#sent.length < this.#limits.ahead) {
       const next = this.#queue.shift();
       if (next === undefined) break;
       this.#sent.push(next);

@@ -16,7 +16,7 @@ import {
 } from "#policy/flips";
 import { contractVersion, type PolicyInput } from "#policy/input";
 import { inputFor } from "#policy/visible";
-import type { PolicyEngine, PolicyEntrypoint } from "#ports/policy-engine";
+import type { PolicyAnswer, PolicyEngine, PolicyEntrypoint } from "#ports/policy-engine";
 import type { Store } from "#ports/store";
 
 /** How far back. */
@@ -33,9 +33,9 @@ export interface ReplayProgress {
 }
 
 /** Rows read at once: other work gets its turn between pages. */
-const pageSize = 200;
-/** Questions under way at once; the worker is never idle, and the queue of a live engine is not filled. */
-const inFlight = 16;
+const pageSize = 100;
+/** Questions under way at once, across pages: workers have something to do while the next page is read. */
+const inFlight = 128;
 
 /**
  * Replays the recorded questions of one owner through an engine. `speaksFor` tells whose answers it would have given:
@@ -51,14 +51,17 @@ export async function replayHistory(options: {
 }): Promise<FlipReport> {
   const { engine, speaksFor, range, signal } = options;
   const tally = new FlipTally();
+  const flow = new Flow();
   let read = 0;
   let asked = 0;
+  const progress = (): void =>
+    options.onProgress?.({ read, replayed: tally.replayed, flips: tally.flips });
   await eachDecision(options.store, range, async (page) => {
     if (signal?.aborted === true) return "stop";
     const left = (range.last ?? Infinity) - asked;
     const taken = questionsOf(page, speaksFor).slice(0, left);
     asked += taken.length;
-    await inParallel(taken, async ({ decision, consent, input, unfit }) => {
+    await flow.each(taken, async ({ decision, consent, input, unfit }) => {
       if (input === undefined) return tally.skip(unfit);
       tally.add({
         input,
@@ -71,9 +74,11 @@ export async function replayHistory(options: {
       });
     });
     read += page.length;
-    options.onProgress?.({ read, replayed: tally.replayed, flips: tally.flips });
+    progress();
     return asked >= (range.last ?? Infinity) ? "stop" : "go on";
   });
+  await flow.end();
+  progress();
   return tally.report();
 }
 
@@ -99,12 +104,13 @@ export interface ExactnessReport {
 /** Differences told in full; more of them say nothing new. */
 const maxDiffering = 100;
 
-/** `engineFor` gives the engine of exactly these digests; undefined when they are not kept. */
 export async function verifyReplay(options: {
   readonly store: Store;
-  readonly engineFor: (
+  /** Puts a question to the engine of exactly these digests; undefined when they are not kept. */
+  readonly ask: (
     consent: Pick<Consent, "owner" | "policyDigest" | "dataDigest">,
-  ) => Promise<PolicyEngine | undefined>;
+    question: Parameters<PolicyEngine["evaluate"]>,
+  ) => Promise<PolicyAnswer | undefined>;
   readonly range: ReplayRange;
   readonly onProgress?: ((replayed: number) => void) | undefined;
 }): Promise<ExactnessReport> {
@@ -112,22 +118,22 @@ export async function verifyReplay(options: {
   const skipped = new UnfitTally();
   const differing: ExactnessReport["differing"][number][] = [];
   const last = options.range.last ?? Infinity;
+  const flow = new Flow();
   await eachDecision(options.store, options.range, async (page) => {
     const questions = questionsOf(page.slice(0, last - read), () => true);
     read += page.length;
-    await inParallel(questions, async ({ decision, consent, input, unfit }) => {
+    await flow.each(questions, async ({ decision, consent, input, unfit }) => {
       if (consent.policyDigest === "" || gaveUp(decision, consent)) {
         unanswered += 1;
         return;
       }
       if (input === undefined) return skipped.add(unfit);
-      const engine = await options.engineFor(consent);
-      if (engine === undefined) {
+      const seen = inputFor(consent.owner, input);
+      const answer = await options.ask(consent, [entrypointOf(decision), seen]);
+      if (answer === undefined) {
         missing += 1;
         return;
       }
-      const seen = inputFor(consent.owner, input);
-      const answer = await engine.evaluate(entrypointOf(decision), seen);
       // the door has become narrower since: the same policy cannot be asked this any more
       const refused = unfitReason(answer);
       if (refused !== undefined && !wasRefused(decision, consent)) return skipped.add(refused);
@@ -151,6 +157,7 @@ export async function verifyReplay(options: {
     options.onProgress?.(replayed);
     return read >= last ? "stop" : "go on";
   });
+  await flow.end();
   return {
     replayed,
     differing,
@@ -233,10 +240,42 @@ async function eachDecision(
   }
 }
 
-async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  const queue = items.values();
-  const lane = async (): Promise<void> => {
-    for (const item of queue) await work(item);
-  };
-  await Promise.all(Array.from({ length: Math.min(inFlight, items.length) }, lane));
+/** Keeps a bounded number of questions under way, from one page to the next. The first failure ends it. */
+class Flow {
+  #underWay = 0;
+  #failed: { readonly error: unknown } | undefined;
+  /** Whoever waits for a place, or for the end. */
+  #wake: (() => void) | undefined;
+
+  /** Resolves when all have begun. */
+  async each<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+    for (const item of items) {
+      while (this.#underWay >= inFlight) await this.#change();
+      if (this.#failed !== undefined) throw this.#failed.error;
+      void this.#run(work(item));
+    }
+  }
+
+  /** Resolves when all have ended. */
+  async end(): Promise<void> {
+    while (this.#underWay > 0) await this.#change();
+    if (this.#failed !== undefined) throw this.#failed.error;
+  }
+
+  async #run(work: Promise<void>): Promise<void> {
+    this.#underWay += 1;
+    try {
+      await work;
+    } catch (error) {
+      this.#failed ??= { error };
+    }
+    this.#underWay -= 1;
+    this.#wake?.();
+  }
+
+  #change(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
 }
