@@ -7,10 +7,10 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import type { Explanation, OperationView, StepView } from "@drover/shepherd/api/contract";
+import type { Explanation, StepView } from "@drover/shepherd/api/contract";
 import type { GuestShell } from "@drover/shepherd/lab/guest-shell";
 import { changeWan } from "@drover/shepherd/lab/wan-control";
-import { type MovingStage, openMovingStage } from "../lab/moving-stage.ts";
+import { openMovingStage } from "../lab/moving-stage.ts";
 import {
   type EnvironmentRun,
   type MachineRun,
@@ -378,5 +378,3 @@ function report(): void {
   }
   console.log(`\n${markdown}\nraw data: ${folders.join(", ")}`);
 }
-
-export type { OperationView };

@@ -31,9 +31,16 @@ const traffic = join(import.meta.dirname, "../lab/traffic.ts");
 const sendMs = 3_000;
 const pathRounds = 5;
 
-await paths();
-await rates();
-for (const count of [2, 8, 32]) await cutOver(count);
+const parts: Readonly<Record<string, () => Promise<void>>> = {
+  paths,
+  rates,
+  async "cut-over"() {
+    for (const count of [2, 8, 32]) await cutOver(count);
+  },
+};
+/** Named parts alone, else all. */
+const wanted = process.argv.slice(2).filter((name) => name in parts);
+for (const name of wanted.length === 0 ? Object.keys(parts) : wanted) await parts[name]?.();
 
 interface Lan {
   readonly world: NamespaceWorld;
@@ -190,14 +197,21 @@ async function cutOver(count: number): Promise<void> {
       await lan.apply();
       lan.world.prepareMove(probed, to, 1450);
       await lan.apply();
-      lan.world.switchOver(probed);
-      const startMs = performance.now();
       const machines = lan.state.machines.map((machine) =>
         machine.id === moving.id
           ? { ...machine, effective: { ...machine.effective, hostId: to.id } }
           : machine,
       );
-      lan.state = { ...lan.state, machines, incoming: [] };
+      const after = { ...lan.state, machines, incoming: [] };
+      const armed = await Promise.all(
+        lan.networks.map((network, index) =>
+          network.arm(derive(lan.state.hosts[index]?.id ?? "", after), moving.effective.nics),
+        ),
+      );
+      lan.world.switchOver(probed);
+      const startMs = performance.now();
+      for (const change of armed) change?.fire();
+      lan.state = after;
       await lan.apply();
       return performance.now() - startMs;
     },

@@ -3,6 +3,8 @@
  * prediction is told before and stands beside the measurement; a deadline that cannot be kept is refused; a machine goes
  * to a host; a whole environment goes to the other site as one operation and its programs never notice.
  */
+
+import { setTimeout as pause } from "node:timers/promises";
 import { insideHost } from "@drover/shepherd/lab/host";
 import { must } from "@drover/shepherd/lab/process";
 import { readState } from "@drover/shepherd/lab/state";
@@ -14,7 +16,7 @@ const ranks = 4;
 let stage: MovingStage;
 
 beforeAll(async () => {
-  stage = await openMovingStage({ name, ranks, memoryMib: 192, wan: "north:south=20ms,200mbit" });
+  stage = await openMovingStage({ name, ranks, memoryMib: 160 });
   for (const [left, right] of [
     [0, 2],
     [1, 3],
@@ -102,22 +104,27 @@ test("a guest asks for its own move, in time; predicted stands beside measured, 
 test("a move to a host goes to that host", async () => {
   const moved = await stage.drover("move", "ring/rank-0", "--to", "north-2");
   expect(moved.said).toContain("granted");
+  expect(moved.code).toBe(0);
   expect((await stage.places())[0]).toBe("north-2");
-  const back = await stage.drover("move", "ring/rank-0", "--to", "north-1");
-  expect(back.code).toBe(0);
-  expect((await stage.places())[0]).toBe("north-1");
 }, 240_000);
 
 test("a whole environment moves as one operation, those that talk most together, and its programs never notice", async () => {
   const boots = await Promise.all(all((rank) => rank.read("cat /proc/sys/kernel/random/boot_id")));
+  // A ring of connections: each listens, then each talks to the next, five lines a second.
+  await Promise.all(
+    all((rank) =>
+      rank.read("(nc -l -p 7100 > /run/ticks; echo closed > /run/ended) >/dev/null 2>&1 & true"),
+    ),
+  );
   for (let index = 0; index < ranks; index += 1) {
     const next = `10.42.0.${10 + ((index + 1) % ranks)}`;
     await stage
       .rank(index)
       .read(
-        `(stream serve 7000 >/run/heard 2>&1 &); (while :; do echo tick; sleep 0.2; done | nc ${next} 7100 >/dev/null 2>&1; echo broken >/run/broken) & (nc -l -p 7100 >/run/ticks; echo closed >/run/closed) >/dev/null 2>&1 & true`,
+        `(while :; do echo tick; sleep 0.2; done | nc ${next} 7100; echo broken > /run/ended) >/dev/null 2>&1 & true`,
       );
   }
+  await heardMore(0);
   const asked = await stage.drover("move", "ring", "--to", "south", "--by", "30m");
   expect(asked.said).toContain("granted");
   expect(asked.code).toBe(0);
@@ -138,8 +145,10 @@ test("a whole environment moves as one operation, those that talk most together,
   expect(
     await Promise.all(all((rank) => rank.read("cat /proc/sys/kernel/random/boot_id"))),
   ).toEqual(boots);
-  // Nobody's TCP connection broke, and what was said before and after went through.
-  for (const seen of await Promise.all(all((rank) => rank.run("cat /run/broken /run/closed")))) {
+  // Nobody's TCP connection broke, and what is said goes on to be heard.
+  const heard = await ticks();
+  await heardMore(Math.max(...heard));
+  for (const seen of await Promise.all(all((rank) => rank.run("cat /run/ended")))) {
     expect(seen.stdout).toBe("");
   }
   for (let from = 0; from < ranks; from += 1) {
@@ -159,13 +168,24 @@ test("after that, predictions rest on what was measured, the guests' own writing
     query: { dry_run: 1 },
   });
   for (const { basis } of plan?.actions ?? []) {
-    expect(basis?.samples).toBeGreaterThanOrEqual(6);
+    expect(basis?.samples).toBeGreaterThanOrEqual(5);
   }
   expect(plan?.actions.length).toBe(ranks);
 }, 60_000);
 
 function all<T>(work: (rank: ReturnType<MovingStage["rank"]>) => T): readonly T[] {
   return Array.from({ length: ranks }, (_, index) => work(stage.rank(index)));
+}
+
+/** Lines that each has heard from its neighbour. */
+async function ticks(): Promise<readonly number[]> {
+  const counts = await Promise.all(all((rank) => rank.read("wc -l < /run/ticks")));
+  return counts.map(Number);
+}
+
+/** Until every one of them has heard more lines than that. */
+async function heardMore(lines: number): Promise<void> {
+  while (Math.min(...(await ticks())) <= lines) await pause(500);
 }
 
 async function operations() {

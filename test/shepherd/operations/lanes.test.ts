@@ -56,7 +56,7 @@ test("one that fails after others have left stays, the rest goes on, and it is r
   expect(operation.state).toBe("partial");
   const where = await places();
   expect(where.slice(0, 2)).toEqual(["south-1", "south-1"]);
-  expect(where.slice(2).toSorted()).toEqual(["north-1", "south-1"]);
+  expect(new Set(where.slice(2))).toEqual(new Set(["north-1", "south-1"]));
   expect(await fleet.litter()).toEqual([]);
   expect(await fleet.networkDifferences()).toEqual([]);
   expect(fleet.world.data.violations).toEqual([]);
