@@ -9,8 +9,16 @@ import { attributes } from "#schema/attribute";
 import type { Report } from "#schema/report";
 import type { Work } from "#schema/resource";
 import { duration, parseDuration } from "#schema/timeouts";
-import { reportApproval, reportError, reportOperation } from "../resources/problems.ts";
+import {
+  reportApproval,
+  reportError,
+  reportInterrupted,
+  reportOperation,
+} from "../resources/problems.ts";
 import { progressTeller } from "../resources/progress.ts";
+
+/** After an interrupt: how long an operation may take to be cancelled or to turn out to be finished. */
+const cancelMs = 60_000;
 
 export const environmentAttribute = {
   type: "string",
@@ -67,10 +75,11 @@ export async function makeRequest(
 ): Promise<void> {
   const { signal, client, report } = work;
   const { what } = asked;
+  let operation: string | null = null;
   try {
     const answer = await send(work, asked, {});
     if (answer.verdict === "denied") return reportDenied(report, asked, answer);
-    let operation = answer.operation;
+    operation = answer.operation;
     if (answer.verdict === "pending" && operation === null) {
       progress(`request ${answer.request} waits for approval: ${answer.message}`);
       const approval = await client.waitForApproval(answer.request, { signal });
@@ -86,7 +95,31 @@ export async function makeRequest(
     });
     if (ended.state !== "succeeded") reportOperation(report, what, ended);
   } catch (error) {
-    reportError(work, error, asked);
+    if (signal.aborted) await breakOff(work, { what, operation }, progress);
+    else reportError(work, error, asked);
+  }
+}
+
+/** What was started is asked to cancel, and what it reached is told: the machine is as it was, or where it was to be. */
+async function breakOff(
+  { client, report }: Work,
+  { what, operation }: { readonly what: string; readonly operation: string | null },
+  progress: (message: string) => void,
+): Promise<void> {
+  if (operation === null) return reportInterrupted(report, { what, operation: null, byUser: true });
+  const signal = AbortSignal.timeout(cancelMs);
+  try {
+    await client.call("POST", path`/v1/operations/${operation}/cancel`, { signal });
+    progress(`operation ${operation} was asked to cancel`);
+    const ended = await client.waitForOperation(operation, { signal });
+    if (ended.state === "succeeded") return progress("it was done before it could be cancelled");
+    reportOperation(report, what, ended);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    report.error(
+      "Interrupted",
+      `Stopped waiting to ${what}; operation ${operation} could not be cancelled (${why}) and goes on. [provider.interrupted]`,
+    );
   }
 }
 
