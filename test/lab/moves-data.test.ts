@@ -302,29 +302,41 @@ test("cancelled while its layer is shipped, and while it is copied: at once, the
   expect(await volumesOf("north-1")).toEqual({ whole: [layer], partial: [] });
 }, 400_000);
 
-test("the guest's clock is right when it runs again", async () => {
-  const offsetMs = async () => {
-    const askedMs = Date.now();
-    const text = await guest.read("adjtimex | grep time.tv_");
-    const of = (field: string) => Number(new RegExp(`time\\.tv_${field}: +(\\d+)`).exec(text)?.[1]);
-    const said = of("sec") * 1000 + Math.floor(of("usec") / 1000);
-    const answeredMs = Date.now();
-    // Right is every value between the question and the answer.
-    return said < askedMs ? said - askedMs : Math.max(0, said - answeredMs);
+test("the guest's clock loses no more than the time in which it stood still", async () => {
+  /** Its distance from the host's clock: every answer narrows it down, however slowly it came. */
+  const offset = async () => {
+    let [least, most] = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
+    for (let attempt = 0; attempt < 12; attempt += 1) {
+      const askedMs = Date.now();
+      const text = await guest.read("adjtimex | grep time.tv_");
+      const answeredMs = Date.now();
+      const of = (field: string) =>
+        Number(new RegExp(`time\\.tv_${field}: +(\\d+)`).exec(text)?.[1]);
+      const saidMs = of("sec") * 1000 + Math.floor(of("usec") / 1000);
+      least = Math.max(least, saidMs - answeredMs);
+      most = Math.min(most, saidMs - askedMs);
+    }
+    return { least, most };
   };
-  const before = await offsetMs();
+  const before = await offset();
   const operation = await moveTo("north-2");
   expect(operation.fault).toBeUndefined();
-  const after = await offsetMs();
-  process.stderr.write(`  clock before ${before} ms, after ${after} ms\n`);
-  expect(Math.abs(after - before)).toBeLessThan(100);
+  const after = await offset();
+  const downtimeMs = operation.measured?.downtimeMs ?? 0;
+  // What is certain: the nearest that the two can be.
+  const lostMs = Math.max(0, before.least - after.most, after.least - before.most);
+  process.stderr.write(`  clock lost at least ${lostMs} ms; it stood still for ${downtimeMs} ms\n`);
+  expect(Number.isFinite(lostMs)).toBe(true);
+  expect(lostMs).toBeLessThan(100 + downtimeMs);
 }, 240_000);
 
 test("a guest that writes faster than the line carries is given up, with the numbers, and goes on", async () => {
   const before = await guest.read("cat /proc/sys/kernel/random/boot_id");
-  await limitTo({ maxMbps: 16 });
+  // Slowed down far enough the guest would be copied in the end: policy may forbid that.
+  await limitTo({ maxMbps: 40, forbidRungs: ["throttle"] });
   await guest.read(
-    "mkdir -p /run/busy; mount -t tmpfs tmpfs /run/busy; ( while :; do dd if=/dev/urandom of=/run/busy/a bs=1M count=40 conv=notrunc; done ) >/dev/null 2>&1 & echo $! >/run/busy.pid; echo ok",
+    "mkdir -p /run/busy; mount -t tmpfs tmpfs /run/busy; seq 1 9000000 | head -c 25000000 >/run/busy/a; cp /run/busy/a /run/busy/b; ( while :; do dd if=/run/busy/a of=/run/busy/b bs=1M conv=notrunc; done ) >/dev/null 2>&1 & echo $! >/run/busy.pid; echo ok",
+    { timeoutMs: 120_000 },
   );
   try {
     const operation = await moveTo("north-1");

@@ -56,6 +56,7 @@ test("a short file is read with its defaults, paths from its own folder", () => 
     },
     tokens: [],
     clearPairs: [],
+    encryptMoves: true,
     maxFactAgeMs: 120_000,
     keptSnapshots: 200,
     breakGlass: { publicKeyFiles: [] },

@@ -58,7 +58,7 @@ describe("a machine's domain XML", () => {
       memoryMib: 256,
       memoryMaxMib: 1024,
       machineType: "q35",
-      disks: [{ target: "vda", file: "/pool/drover-rank-0.qcow2" }],
+      disks: [{ target: "vda", file: "/pool/drover-rank-0.qcow2", readOnly: false }],
       nics: [{ mac: "52:54:00:00:a0:01", bridge: "dvb1", tap: "dvt0a001" }],
       channels: [
         { name: "dev.drover.0", connected: false },

@@ -52,7 +52,8 @@ test("a volume as libvirt prints it", () => {
   <capacity unit='bytes'>134217728</capacity>
   <allocation unit='bytes'>200704</allocation>
   <physical unit='bytes'>196616</physical>
-  <target><path>/p/rank.qcow2</path><format type='qcow2'/></target>
+  <target><path>/p/rank.qcow2</path><format type='qcow2'/>
+    <timestamps><mtime>1700000000.250000000</mtime></timestamps></target>
   <backingStore><path>/p/base.qcow2</path><format type='qcow2'/></backingStore>
 </volume>`;
   expect(readVolume(xml)).toEqual({
@@ -63,5 +64,6 @@ test("a volume as libvirt prints it", () => {
     allocatedBytes: 200_704,
     physicalBytes: 196_616,
     backingPath: "/p/base.qcow2",
+    modifiedAtMs: 1_700_000_000_250,
   });
 });
