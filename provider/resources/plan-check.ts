@@ -10,6 +10,7 @@ import type { PlannedOf, StateOf } from "#schema/attribute";
 import type { Report } from "#schema/report";
 import type { Foreseen, ForeseenChange, PrivateData, Work } from "#schema/resource";
 import { isUnknown } from "#schema/value";
+import { askCheck } from "./plan-run.ts";
 
 export type CheckedKind = PlanCheckBody["kind"];
 
@@ -152,7 +153,7 @@ async function ask(
   const { client, report: said, signal } = work;
   if (silent.has(client)) return undefined;
   try {
-    return await client.call<PlanCheckAnswer>("POST", "/v1/plan-checks", { body, signal });
+    return await askCheck(client, body, signal);
   } catch (error) {
     if (!(error instanceof ProblemError || error instanceof UnreachableError)) throw error;
     if (error instanceof UnreachableError) silent.add(client);

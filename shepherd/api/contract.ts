@@ -364,6 +364,8 @@ export interface HostView {
 export interface PlanCheckBody {
   /** One id per provider run; forgotten after ten minutes of silence. */
   run: string;
+  /** How many of its checks were answered before this; a shepherd that knows of fewer answers 409 `plan.forgotten`. */
+  earlier?: number;
   kind: "machine" | "group" | "link" | "environment" | "network" | "volume";
   verb: "create" | "update" | "delete";
   /** Update and delete. */

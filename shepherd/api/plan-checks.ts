@@ -1,7 +1,8 @@
 /**
  * Dry decisions on the changes of one Terraform run. Each change is judged on the fleet as it would be after those that
  * were told before it under the same run id, so that quotas see the whole and the change that tips is the one denied.
- * Keeps runs in memory only: a check promises nothing, apply is judged again.
+ * Keeps runs in memory only: a check promises nothing, apply is judged again. A run that begins in the middle was told to
+ * an earlier shepherd, and is asked for from its beginning.
  */
 import type { Static, TSchema } from "typebox";
 import Value from "typebox/value";
@@ -55,6 +56,8 @@ const maxChanges = 2_000;
 
 interface Run {
   touchedMs: Ms;
+  /** Checks so far. */
+  told: number;
   /** The environment that this run creates, where it says so. */
   environment: EnvironmentRecord | undefined;
   readonly changes: Map<string, Assume>;
@@ -83,6 +86,8 @@ export class PlanChecks {
 
   async #check(id: string, body: Body, principal: Principal): Promise<PlanCheckAnswer> {
     const run = this.#run(id);
+    if (run.told < (body.earlier ?? 0)) throw new Fault("plan.forgotten", { told: run.told });
+    run.told += 1;
     const key = `${body.kind} ${body.id ?? `${body.environment ?? ""}/${body.name ?? linkName(body)}`}`;
     const isFirst = run.changes.size === 0;
     run.changes.delete(key);
@@ -116,6 +121,7 @@ export class PlanChecks {
     }
     const run = this.#runs.get(key) ?? {
       touchedMs: nowMs,
+      told: 0,
       environment: undefined,
       changes: new Map(),
     };

@@ -286,6 +286,7 @@ const Verb = Type.Union([Type.Literal("create"), Type.Literal("update"), Type.Li
 export const PlanCheckBody = Type.Object(
   {
     run: Type.String({ minLength: 1, maxLength: 64 }),
+    earlier: Type.Optional(Type.Integer({ minimum: 0 })),
     kind: Type.Union([
       Type.Literal("machine"),
       Type.Literal("group"),

@@ -165,6 +165,12 @@ export const faultCatalogue = {
     "{attribute} of {machine} was {planned} when this was planned and is {now} now; nothing was changed",
     "Plan again and apply what the new plan shows.",
   ),
+  "plan.forgotten": entry(
+    409,
+    "later",
+    "The shepherd knows {told} of this run's changes; it was started anew since",
+    "The provider tells them again by itself. Another client begins its run's checks anew.",
+  ),
   "image.unreadable": entry(
     400,
     "never",

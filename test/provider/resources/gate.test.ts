@@ -3,6 +3,7 @@
  * before anything is done; and an apply that waits for people can be ended and taken up again. With the real Terraform.
  */
 import { readFileSync } from "node:fs";
+import { askCheck } from "@drover/provider/resources/plan-run";
 import { ShepherdClient } from "@drover/shepherd/api/client";
 import type { ApprovalView, TokenAnswer } from "@drover/shepherd/api/contract";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
@@ -262,9 +263,38 @@ test("a machine inherits its environment's adaptation; an environment that pins 
   });
   expect(asked.verdict).toBe("granted");
   expect((await plan(inheriting("auto"))).code).toBe(0);
-  expect(await apply(inheriting("pinned"))).toMatchObject({ code: 0 });
   const pinned = await plan(inheriting("pinned"));
   expect(pinned.said).toMatch(/cpu_percent = 140 -> 100/);
   expect(await apply(inheriting("pinned"))).toMatchObject({ code: 0 });
   expect(await effective()).toMatchObject({ cpu_percent: 100 });
+  expect((await plan(inheriting("pinned"))).code).toBe(0);
+}, 180_000);
+
+test("a shepherd that is started anew in the middle of a plan judges the rest by the whole", async () => {
+  expect(await apply(around())).toMatchObject({ code: 0 });
+  const provider = new ShepherdClient({ endpoint: `unix:${bench.socket}` });
+  const { items } = await bench.client.get<{ items: { id: string }[] }>("/v1/environments");
+  const one = (name: string, site: string) => ({
+    run: "a run of this test",
+    kind: "machine" as const,
+    verb: "create" as const,
+    environment: items[0]?.id ?? "",
+    name,
+    body: { cpu_percent: 300, site },
+  });
+  const ask = (name: string, site: string) =>
+    askCheck(provider, one(name, site), AbortSignal.timeout(60_000));
+  expect(await ask("a", "north")).toMatchObject({ verdict: "granted" });
+  await bench.crashShepherd();
+  await bench.start();
+  await expect(
+    bench.client.call("POST", "/v1/plan-checks", { body: { ...one("b", "north"), earlier: 1 } }),
+  ).rejects.toMatchObject({ code: "plan.forgotten" });
+  expect(await ask("b", "north")).toMatchObject({ verdict: "granted" });
+  await bench.crashShepherd();
+  await bench.start();
+  expect(await ask("c", "south")).toMatchObject({
+    verdict: "denied",
+    findings: [{ rule: "environment_quota", nearest: { cpu_percent: 200 } }],
+  });
 }, 180_000);
