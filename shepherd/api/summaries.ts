@@ -7,6 +7,10 @@ export const summaries: Readonly<Record<string, string>> = {
   "DELETE /v1/groups/:id": "Destroy a group with its machines",
   "PUT /v1/environments/:environment/volumes/:name": "Declare a data volume",
   "PUT /v1/environments/:environment/constraints/:name": "Declare a constraint",
+  "PUT /v1/site-registrations/:name": "Register a site; its owner's policy is loaded first",
+  "GET /v1/site-registrations": "Sites that were registered while the shepherd runs",
+  "GET /v1/site-registrations/:id": "One registered site",
+  "DELETE /v1/site-registrations/:id": "Take a registered site away, once nothing names it",
   "PUT /v1/sites/:site/hosts/:name": "Register a host; it is connected and asked first",
   "GET /v1/host-registrations": "Hosts that were registered while the shepherd runs",
   "GET /v1/host-registrations/:id": "One registered host",
@@ -77,6 +81,9 @@ export const summaries: Readonly<Record<string, string>> = {
   "POST /v1/requests": "Ask for a size, a rate, a move or a release, as a guest would",
   "GET /v1/requests/:id": "One request",
   "GET /v1/approvals": "Requests that wait, or waited, for named people",
+  "GET /v1/obligations": "What policies demanded with a yes, and what became of it",
+  "POST /v1/obligations/:id/review":
+    "A named person has looked at a change that policy wants reviewed",
   "GET /v1/requests/:id/approval":
     "What a request waits for, and who has voted; may wait for its end",
   "POST /v1/requests/:id/approve": "Say yes to exactly the plan that a request waits with",
