@@ -14,6 +14,7 @@ import { Fault } from "#model/fault";
 import type { Bytes, Ms } from "#model/units";
 import { withBudget } from "#operations/budget";
 import { attempt, callMs, stallMs, watchCopy } from "#operations/copy-watch";
+import { armCutOver, type CutOver } from "#operations/cut-over";
 import { defaultRungs, type Rung } from "#operations/ladder";
 import { placeFreshDisk } from "#operations/layers";
 import { bothSuspected, type MoveAction } from "#operations/move-action";
@@ -149,6 +150,10 @@ async function migrate(
     const there = destination;
     const prepared = await within("prepare", () => there.prepare(begun));
     await context.mark({ phase: "prepared" });
+    let cutOver: CutOver | undefined;
+    await attempt(world, async () => {
+      cutOver = await armCutOver(context, action);
+    });
 
     const copied = watchCopy(context, { name, source, limits, budgetMs });
     const copyFromMs = world.clock.nowMs();
@@ -181,6 +186,7 @@ async function migrate(
         siteId: toSiteId,
       }),
     );
+    cutOver?.fire();
     await attempt(world, () => flip(context, action));
     await attempt(world, () => source.confirm({ cookie: finished, cancelled: false }));
     // The hypervisor's own figures come with the confirmation.

@@ -18,6 +18,7 @@ import { pathMtu, shakesHands, tunnelKey } from "#shell/host-paths";
 import { clockMs, moveWay } from "#shell/move-way";
 import { readFilters, readNetwork, readScript } from "#shell/read-network";
 import { type HostShell, lastLines } from "#shell/shell";
+import { createWaitingPrograms, type WaitingLine } from "#shell/waiting";
 
 /**
  * Rounds of change and look. A device may come or go in between (a guest that starts or ends); more failures than this
@@ -31,6 +32,7 @@ export function createHostNetwork(shell: HostShell): HostNetwork {
   let printedRules: Promise<ExpectedRules> | undefined;
   let lastLook: ObservedNetwork | undefined;
   let queue: Promise<unknown> = Promise.resolve();
+  const waiting = createWaitingPrograms(shell);
 
   function expectedRules(): Promise<ExpectedRules> {
     printedRules ??= probeFilters(shell).catch((error: unknown) => {
@@ -82,12 +84,40 @@ export function createHostNetwork(shell: HostShell): HostNetwork {
       queue = done.catch(() => undefined);
       return done;
     },
+    async arm(wish, concerning) {
+      const rules = await expectedRules();
+      // What stands in the last look may be older than the tap of a machine that is just arriving.
+      const { batch } = diffNetwork(wish, await observe(shell), rules);
+      const lines = cutOverLines(batch, concerning);
+      if (lines.length === 0 || !(await waiting.open())) return undefined;
+      return {
+        fire() {
+          // The next apply must not take the host for what it was before.
+          lastLook = undefined;
+          waiting.tell(lines);
+        },
+      };
+    },
     tunnelKey: (device, options) => tunnelKey(shell, device, options),
     shakesHands: (device, peers) => shakesHands(shell, device, peers),
     pathMtu: (address, maxBytes) => pathMtu(shell, address, maxBytes),
     clockMs: () => clockMs(shell),
     moveWay: (question) => moveWay(shell, question),
   };
+}
+
+/** Of a batch what names these machines and needs no device to come or go: filters as one transaction, then forwarding. */
+function cutOverLines(
+  batch: NetworkBatch,
+  concerning: readonly { readonly mac: string; readonly tap: string }[],
+): readonly WaitingLine[] {
+  const names = (line: string) =>
+    concerning.some(({ mac, tap }) => line.includes(mac) || line.includes(tap));
+  const nft = batch.nft.filter((line) => /^(add|delete) element /.test(line) && names(line));
+  return [
+    ...(nft.length === 0 ? [] : [{ program: "nft" as const, line: nft.join("; ") }]),
+    ...batch.bridge.filter(names).map((line) => ({ program: "bridge" as const, line })),
+  ];
 }
 
 function opensUnseenTap(wish: HostNetworkConfig, look: ObservedNetwork): boolean {

@@ -3,6 +3,7 @@
  * Sits between the rooms that change a host (host-network) and the way to get there (ssh; tests bring a local one).
  * Knows nothing of what the commands mean.
  */
+import type { Duplex } from "node:stream";
 import { Fault } from "#model/fault";
 import type { HostId, Ms } from "#model/units";
 
@@ -31,6 +32,8 @@ export interface HostShell {
    * the order of the calls, each in a fresh shell. For frequent batches: it costs no session of its own.
    */
   script(text: string, options?: Pick<CommandOptions, "timeoutMs">): Promise<CommandResult>;
+  /** Standard input and output of a command that runs as long as it likes; absent: none can. Fault `host.unreachable`. */
+  openCommand?(argv: readonly string[]): Promise<Duplex>;
 }
 
 /** Network batches of thousands of ports end within a second; anything slower is a host in trouble. */

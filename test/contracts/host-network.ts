@@ -121,6 +121,21 @@ export function hostNetworkContract(name: string, open: () => Promise<NetworkPai
       expect(await audit(wish())).toEqual([]);
     });
 
+    test("what is armed changes nothing until it is fired, and what is fired is no hindrance to the apply that follows", async () => {
+      const before = state;
+      const [nic] = rank(1, "south-1").effective.nics;
+      if (nic === undefined) throw new Error("a machine without a card");
+      state = { ...state, machines: [rank(0, "north-1"), rank(1, "north-1")] };
+      const armed = await pair.until(pair.networks[0].arm(wish(), [nic]));
+      expect(await audit(derive(hostIds[0], before))).toEqual([]);
+      armed?.fire();
+      await apply(wish());
+      expect(await audit(wish())).toEqual([]);
+      state = before;
+      await apply(wish());
+      expect(await audit(wish())).toEqual([]);
+    });
+
     test("two applies at once end with the later wish", async () => {
       const later = { ...state, links: [linkRecord("ring", ["rank-0", "rank-1"], 60)] };
       const both = [wish(), derive(hostIds[0], later)].map((each) => pair.networks[0].apply(each));

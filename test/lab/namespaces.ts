@@ -4,8 +4,12 @@
  * Needs root and iproute2. All names carry this process's mark; `down` removes every trace.
  */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { Duplex } from "node:stream";
 import type { HostId } from "@drover/shepherd/model/units";
 import type { CommandResult, HostShell } from "@drover/shepherd/shell/shell";
+
+/** Commands that run as long as they like: they end with their namespace. */
+const keptOpen: { readonly namespace: string; readonly child: ChildProcess }[] = [];
 
 const processMark = `dvlab${process.pid.toString(36)}`;
 
@@ -86,6 +90,14 @@ export function namespaceShell(hostId: HostId, namespace: string): HostShell {
     hostId,
     run: (argv, options) => tryInNamespace(namespace, argv, options?.input),
     script: (text) => tryInNamespace(namespace, ["sh", "-s"], text),
+    openCommand: async (argv) => {
+      const child = startInNamespace(namespace, ...argv);
+      const { stdin, stdout } = child;
+      if (stdin === null || stdout === null) throw new Error("a command without pipes");
+      child.stderr?.resume();
+      keptOpen.push({ namespace, child });
+      return Duplex.from({ readable: stdout, writable: stdin });
+    },
   };
 }
 
@@ -153,6 +165,7 @@ export function raiseNamespaces(count: number, prefix = ""): NamespaceWorld {
       inNamespace(guest.namespace, "ip", "link", "set", "cable0", "up");
     },
     down() {
+      for (const { namespace, child } of keptOpen) if (namespaces.includes(namespace)) child.kill();
       for (const name of namespaces.toReversed()) ip("netns", "del", name);
     },
   };
