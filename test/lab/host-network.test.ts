@@ -371,8 +371,8 @@ test("a move keeps every connection; the other hosts follow at once", async () =
   );
   const after = { ...state, machines, incoming: [] };
   const armed = await Promise.all(
-    world.hosts.map((host) =>
-      networks.get(host.id)?.arm(derive(host.id, after), [nicOf("rank-2")]),
+    world.hosts.map(
+      async (host) => await networks.get(host.id)?.arm(derive(host.id, after), [nicOf("rank-2")]),
     ),
   );
   // The source's last machine leaves it: there is nothing to turn, the network goes with the apply.
@@ -643,7 +643,7 @@ async function untilTurned(
 ): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     const left = await Promise.all(
-      hostIds.map((hostId) => networks.get(hostId)?.audit(derive(hostId, state))),
+      hostIds.map(async (hostId) => networks.get(hostId)?.audit(derive(hostId, state))),
     );
     const wrong = left
       .flatMap((each) => each ?? [])
