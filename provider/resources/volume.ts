@@ -1,4 +1,4 @@
-/** `drover_volume`: a data disk that outlives the machine it is attached to, and moves with it. */
+/** `drover_volume`: a data disk that outlives the machine it is attached to. */
 import { path } from "@drover/shepherd/api/client";
 import type { VolumeBody, VolumePatch, VolumeView } from "@drover/shepherd/api/contract";
 import { attributes } from "#schema/attribute";
@@ -35,8 +35,7 @@ const declared = attributes({
   site: {
     type: "string",
     optional: true,
-    description:
-      "Where it lives. Absent: where its machine is first placed, and with it from then.",
+    description: "Where it lives. Absent: where its machine is first placed.",
   },
   deletion_protection: {
     type: "bool",
@@ -64,7 +63,7 @@ const declared = attributes({
       },
     },
     computed: true,
-    description: "Where it is now. It moves with its machine.",
+    description: "Where it is now.",
   },
   ways: waysAttribute,
   timeouts: timeoutsAttribute({ create: "20m", update: "20m", delete: "20m" }),
@@ -73,7 +72,8 @@ const declared = attributes({
 export const volume = defineResource({
   name: "drover_volume",
   version: 0,
-  description: "A data disk that outlives its machine, and moves with it.",
+  description:
+    "A data disk that outlives its machine. It lies on one host: a machine that has one is not moved to another.",
   importId: "environment/name or id",
   attributes: declared,
   identity: identityById("volume"),

@@ -93,6 +93,17 @@ test("what one environment may not have in sum is denied at plan, at the attribu
   );
   expect(said).toMatch(/cpu_percent = 300 The shepherd would not create machine "[abc]"/);
   expect(said).toMatch(/Nearest allowed: cpu_percent = 200\. Nothing has been changed/);
+  // A group's image is not known before the first apply: how many there are and how large each is, is.
+  const group = await plan(`${around()}
+resource "drover_group" "g" {
+  environment_id = drover_environment.it.id
+  name           = "g"
+  machine_count  = 3
+  template       = { image_id = drover_image.base.id, networks = [], cpu_percent = 300 }
+}
+`);
+  expect(group.code).toBe(1);
+  expect(group.said).toMatch(/Policy does not allow this: environment_quota/);
   expect(await bench.client.get("/v1/environments")).toEqual({ items: [] });
 }, 180_000);
 

@@ -111,6 +111,29 @@ test("what the stack declares is a floor, and its bounds are an end", async () =
   expect(await names()).toEqual(["rank-0", "rank-1"]);
 }, 180_000);
 
+test("a group's mode is of its number: a person is asked, or nobody, and its machines' sizes adapt as before", async () => {
+  const moded = (mode: string) =>
+    ring(2).replace("{ machine_count = {", `{ mode = "${mode}", machine_count = {`);
+  const scale = async () =>
+    await bench.client.call<RequestAnswer>("POST", "/v1/requests", {
+      query: { wait_ms: 1_000 },
+      body: { method: "scale", environment: "ring", group: "rank", params: { machines: 3 } },
+    });
+  for (const [mode, verdict] of [
+    ["approve", "pending"],
+    ["advise", "denied"],
+    ["pinned", "denied"],
+  ] as const) {
+    await apply(moded(mode));
+    expect((await plan(moded(mode))).code).toBe(0);
+    expect([mode, (await scale()).verdict]).toEqual([mode, verdict]);
+    expect(await names()).toEqual(["rank-0", "rank-1"]);
+  }
+  expect(await ask("resize", { cpu_percent: 40 })).toMatchObject({ verdict: "granted" });
+  expect(await ask("release", {})).toMatchObject({ verdict: "granted" });
+  await apply(ring(2));
+}, 180_000);
+
 test("the stack's own edit of the number wins over what was granted, with a warning", async () => {
   expect(await ask("scale", { machines: 4 })).toMatchObject({ verdict: "granted" });
   const { code, said } = await plan(ring(3));
