@@ -32,7 +32,7 @@ export function addObligations(program: Command, streams: Streams): void {
               shown.map((one) => [
                 one.id,
                 whatOf(one),
-                `${one.demand.owner} (${clean(one.demand.rule)}/${clean(one.demand.instance)})`,
+                one.demand.owner,
                 `${one.environment}: ${one.machines.join(", ")}`,
                 one.state,
                 one.due_at_ms === undefined ? "-" : clockTime(one.due_at_ms, Date.now()),

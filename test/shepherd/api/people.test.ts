@@ -16,7 +16,7 @@ import type {
   TokenAnswer,
   TokenBody,
 } from "@drover/shepherd/api/contract";
-import type { AuditReport } from "@drover/shepherd/api/contract-people";
+import type { AuditReport, ObligationView } from "@drover/shepherd/api/contract-people";
 import { runCommand } from "@drover/shepherd/cli/main";
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals";
 import {
@@ -36,19 +36,27 @@ const privateFile = join(keys, "private.pem");
 writeFileSync(publicFile, publicKey.export({ type: "spki", format: "pem" }));
 writeFileSync(privateFile, privateKey.export({ type: "pkcs8", format: "pem" }));
 
-/** The shipped policy, but for one thing: more than two machines want a person's yes. */
+/** The shipped policy, but for two things: more than two machines want a person's yes, much CPU a look afterwards. */
 const policy = join(keys, "operator");
 mkdirSync(policy);
 const shipped = readFileSync(
   join(import.meta.dirname, "../../../policies/data/operator/data.yaml"),
   "utf8",
 );
+const aftercare = `aftercare:
+      much-cpu:
+        level: deny
+        params:
+          { vcpus: 99, cpu_percent: 54, memory_mib: 99999, moves: false, notify: [sue], review: { within_ms: 3600000, otherwise: release } }
+    `;
 writeFileSync(
   join(policy, "data.yaml"),
-  shipped.replace(
-    /(environment_quota:\n\s+default:\n\s+level:) deny(\n\s+params:\n\s+max_machines:) 16/,
-    "$1 approve$2 2",
-  ),
+  shipped
+    .replace("growth_factor:", `${aftercare}growth_factor:`)
+    .replace(
+      /(environment_quota:\n\s+default:\n\s+level:) deny(\n\s+params:\n\s+max_machines:) 16/,
+      "$1 approve$2 2",
+    ),
 );
 
 // A loaded machine is no reason to fail: every wait below is for a state.
@@ -68,6 +76,7 @@ policies: { operator: ${JSON.stringify(policy)} }`,
     { name: "otto", role: "operator" },
     { name: "ada", role: "approver" },
     { name: "ben", role: "approver" },
+    { name: "otto-at-home", role: "approver", human: "otto" },
     { name: "sue", role: "security" },
     { name: "tom", role: "security" },
     { name: "eve", role: "stack" },
@@ -167,6 +176,8 @@ describe("approvals", () => {
       const denied = await as(name, "approve", asked.request, "--reason", "me");
       expect([name, denied.code]).toEqual([name, name === "eve" ? 1 : 3]);
     }
+    const again = await as("otto-at-home", "approve", asked.request, "--reason", "me again");
+    expect(again.err).toContain("code:  approval.own_request");
     const no = await as("ben", "reject", asked.request, "--reason", "not now");
     expect([no.code, no.out]).toEqual([
       0,
@@ -229,6 +240,36 @@ describe("approvals", () => {
     expect((await rank(0)).effective.cpu_percent).toBe(20);
     await mode(0, "auto");
   });
+});
+
+test("what a rule wants looked at afterwards is listed, reviewed by another person, and explained", async () => {
+  const asked = await json<{ decision: string }>(
+    "otto",
+    "resize",
+    "ring/rank-1",
+    "--cpu-percent",
+    "55",
+  );
+  const listed = await as("otto", "obligations", "list");
+  expect(listed.out).toMatch(/review +operator +ring: rank-1 +waiting/);
+  expect((await as("otto", "status")).out).toContain("WAITING: 1 for review");
+  const [owed] = await json<ObligationView[]>("otto", "obligations", "list");
+  const { id } = need(owed);
+  const review = ["obligations", "review", id, "--reason", "as agreed"];
+  expect((await as("otto", ...review)).err).toContain("code:  access.denied");
+  expect((await as("local-root", ...review)).err).toContain("code:  access.denied");
+  expect((await as("otto-at-home", ...review)).err).toContain("code:  obligation.own_request");
+  expect(await as("ada", ...review)).toMatchObject({
+    code: 0,
+    out: "kept: reviewed by ada: as agreed\n",
+  });
+  expect((await as("ben", ...review)).err).toContain("code:  obligation.ended");
+  const story = await as("otto", "explain", asked.decision);
+  expect(story.out).toContain("Owed      review (operator): kept: reviewed by ada: as agreed");
+  expect(story.out).toContain("Owed      notify (operator): kept: sue was told");
+  // Whose environment it is not, knows nothing of it.
+  expect(await json<ObligationView[]>("eve", "obligations", "list", "--all")).toEqual([]);
+  await as("local-root", "release", "ring/rank-1");
 });
 
 describe("questions", () => {
