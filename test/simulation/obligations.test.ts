@@ -119,14 +119,14 @@ test("notify: whoever is named is told with the grant, with what the rule found"
   expect(told[0]?.seq).toBeGreaterThan(granted.at(-1)?.seq ?? Infinity);
   expect(told.at(-1)?.seq).toBeLessThan(started?.seq ?? 0);
   expect((await owed()).map(({ state }) => state)).toEqual(["kept", "kept"]);
-}, 60_000);
+}, 120_000);
 
 test("nothing is owed for giving back", async () => {
   await ring({ notify: ["sue"] });
   await grow(320);
   await giveBack();
   expect(await events("obligation.told")).toHaveLength(1);
-}, 60_000);
+}, 120_000);
 
 test("verify: it is kept once the host says that the guest has it", async () => {
   await ring({ verify: within(600, "release") });
@@ -136,7 +136,7 @@ test("verify: it is kept once the host says that the guest has it", async () => 
     demand: { id: "verify", owner: "operator", rule: "aftercare", instance: "growth" },
   });
   expect(await memoryOf()).toBe(320);
-}, 60_000);
+}, 120_000);
 
 test("verify: a balloon that does not get there in time is given back", async () => {
   await ring({ verify: within(20, "release") }, 1);
@@ -147,7 +147,7 @@ test("verify: a balloon that does not get there in time is given back", async ()
   await until(async () => (await memoryOf()) === 256);
   expect(await events("obligation.ended")).toHaveLength(1);
   expect((await events("adaptation.ended")).length).toBeGreaterThan(0);
-}, 60_000);
+}, 120_000);
 
 test("verify: told only, it stays", async () => {
   await ring({ verify: within(10, "tell") }, 1);
@@ -156,7 +156,7 @@ test("verify: told only, it stays", async () => {
   const [told] = await events("obligation.ended");
   expect(told?.data).toMatchObject({ state: "missed", released: false });
   expect(await memoryOf()).toBe(512);
-}, 60_000);
+}, 120_000);
 
 test("review: another person's word keeps it; who asked has none", async () => {
   await ring({ review: within(3600, "release") });
@@ -170,7 +170,7 @@ test("review: another person's word keeps it; who asked has none", async () => {
   expect(await word("ada")).toMatchObject({ state: "kept", outcome: "reviewed by ada: as agreed" });
   await expect(word("bob")).rejects.toMatchObject({ code: "obligation.ended" });
   expect(await memoryOf()).toBe(320);
-}, 60_000);
+}, 120_000);
 
 test("review: what nobody looked at is given back, also when the shepherd was killed meanwhile", async () => {
   await ring({ review: within(30, "release") });
@@ -189,14 +189,14 @@ test("review: what nobody looked at is given back, also when the shepherd was ki
     outcome: "nobody reviewed it in time; given back",
   });
   await until(async () => (await memoryOf()) === 256);
-}, 60_000);
+}, 120_000);
 
 test("what was released before is nobody's business any more", async () => {
-  await ring({ review: within(60, "tell") });
+  await ring({ review: within(3600, "tell") });
   await grow(320);
   await giveBack();
   expect(await ended()).toMatchObject({
     state: "void",
     outcome: "something else was granted since",
   });
-}, 60_000);
+}, 120_000);

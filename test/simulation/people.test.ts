@@ -32,7 +32,9 @@ afterEach(async () => {
 
 async function ring(mode: "approve" | "advise"): Promise<Guest> {
   shepherd = await startShepherd({
-    clock: createScaledClock({ scale: 10, originMs: Date.now() }),
+    // A guest is told `waiting` after two seconds: they are real ones here, so that a busy machine answers within them.
+    clock: createScaledClock({ scale: 1, originMs: Date.now() }),
+    speeds: { callMs: 0, startMs: 5, stopMs: 5, balloonMibPerS: 1e6 },
     engines,
     sites: [siteOf("north", { "north-1": { cpuPercent: 200, memoryMib: 1024 } })],
   });
