@@ -40,7 +40,7 @@ async function tellAgain(
   bodies: readonly PlanCheckBody[],
   signal: AbortSignal,
 ): Promise<void> {
-  for (const body of [...bodies]) await post(client, { ...body, earlier: 0 }, signal);
+  for (const body of bodies.slice()) await post(client, { ...body, earlier: 0 }, signal);
 }
 
 function post(

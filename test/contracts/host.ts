@@ -49,7 +49,7 @@ export function hostContract(name: string, open: () => Promise<HostPair>): void 
     async function eventually<T>(look: () => Promise<T>, isSo: (seen: T) => boolean): Promise<T> {
       for (let attempt = 1; ; attempt += 1) {
         const seen = await pair.until(look());
-        if (isSo(seen) || attempt >= 150) return seen;
+        if (isSo(seen) || attempt >= 600) return seen; // a minute: a guest without KVM on a busy host
         await pair.until(pair.sleep(100));
       }
     }
@@ -161,6 +161,47 @@ export function hostContract(name: string, open: () => Promise<HostPair>): void 
         );
         expect(seen).toMatchObject({ memoryMib: behindMib, memoryTargetMib: spec.memoryMaxMib });
         await pair.until(from.setMemory(spec.id, spec.memoryMib));
+      },
+      longTestMs,
+    );
+
+    test(
+      "a card is plugged in once and let go once; the machine's first one stays",
+      async () => {
+        const { from, spec } = pair;
+        const [first] = spec.nics;
+        if (first === undefined) throw new Error("the contract's machine has a card");
+        const card = { ...first, mac: "52:54:00:00:c0:ff", tap: "dvt0c0ff" };
+        for (const _ of [1, 2]) await pair.until(from.attachNic(spec.id, card));
+        expect((await find(from))?.macs).toEqual([first.mac, card.mac]);
+        for (const _ of [1, 2]) await pair.until(from.detachNic(spec.id, card.mac));
+        expect((await find(from))?.macs).toEqual([first.mac]);
+        const lost = { ...card, bridge: "dvnothing" };
+        expect(await code(from.attachNic(spec.id, lost))).toMatch(/^libvirt\./);
+      },
+      longTestMs,
+    );
+
+    test(
+      "a volume grows and never shrinks; a disk that the machine does not have is refused",
+      async () => {
+        const { from, spec } = pair;
+        const volume = "drover-grows.qcow2";
+        const capacityBytes = 16 * 2 ** 20;
+        await pair.until(from.volumes.createEmpty({ name: volume, capacityBytes }));
+        for (const times of [2, 1])
+          await pair.until(
+            from.volumes.grow({ name: volume, capacityBytes: capacityBytes * times }),
+          );
+        expect(await pair.until(from.volumes.find(volume))).toMatchObject({
+          capacityBytes: capacityBytes * 2,
+        });
+        const disk = { volume, capacityBytes: capacityBytes * 4 };
+        expect(await code(from.growDisk(spec.id, disk))).toBe("libvirt.bad_argument");
+        await pair.until(from.volumes.remove(volume));
+        expect(await code(from.volumes.grow({ name: volume, capacityBytes }))).toBe(
+          "libvirt.no_volume",
+        );
       },
       longTestMs,
     );
