@@ -64,6 +64,10 @@ export interface Policies {
   /** What the gate asks, by owner; what stands behind a name is changed between two questions. */
   readonly engines: ReadonlyMap<string, PolicyEngine>;
   readonly trials: Trials;
+  /** An owner who comes while the shepherd runs. Faults of a folder's bundle; then the owner is not there. */
+  add(owner: string, folder: string): Promise<void>;
+  /** An owner who has gone. What they decided is kept. */
+  remove(owner: string): Promise<void>;
   states(): Promise<readonly PolicyState[]>;
   /** Fault `object.unknown`. */
   state(owner: string): Promise<PolicyState>;
