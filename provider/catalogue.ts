@@ -26,6 +26,7 @@ import { image } from "./resources/image.ts";
 import { link } from "./resources/link.ts";
 import { machine } from "./resources/machine.ts";
 import { network } from "./resources/network.ts";
+import { site as siteRegistration } from "./resources/site.ts";
 import { volume } from "./resources/volume.ts";
 import type { ActionType } from "./schema/action.ts";
 import { attributes } from "./schema/attribute.ts";
@@ -43,6 +44,7 @@ export const resources: readonly ResourceType[] = [
   group,
   link,
   constraint,
+  siteRegistration,
   host,
 ];
 export const dataSources: readonly DataSourceType[] = [

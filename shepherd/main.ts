@@ -160,12 +160,13 @@ async function start(
   }
   const store = withEvidence(openSqliteStore(join(stateDirectory, "journal.sqlite")));
   onStop(() => store.close());
-  // Hosts that were registered are hosts like those of drover.yaml, from the first look on.
-  const registered = await store.read((journal) => journal.objects.list("host"));
-  const lists = new Fleet(
-    configuration,
-    registered.map(({ spec }) => spec),
-    (fault) => log.error({ err: fault }, "a registered host is left out"),
+  // Sites and hosts that were registered are like those of drover.yaml, from the first look on.
+  const registered = await store.read(async (journal) => ({
+    sites: (await journal.objects.list("site")).map(({ spec }) => spec),
+    hosts: (await journal.objects.list("host")).map(({ spec }) => spec),
+  }));
+  const lists = new Fleet(configuration, registered, (fault) =>
+    log.error({ err: fault }, "a registered site or host is left out"),
   );
   const { sites, hosts: fleet } = lists;
   const world = connect(
@@ -191,7 +192,7 @@ async function start(
 
   const generations = openGenerations(join(stateDirectory, "policies"));
   const policies = await openPolicies({
-    sources: policySources(configuration),
+    sources: policySources(lists.configuration),
     limits: {
       replayLast: configuration.policies.replayLast ?? standardPolicyLimits.replayLast,
       maxFlips: configuration.policies.maxFlips ?? standardPolicyLimits.maxFlips,
@@ -431,7 +432,7 @@ async function start(
       clock,
       ids,
       log: log.child({ room: "api" }),
-      siteIds: sites.map((site) => site.id),
+      siteIds: lists.siteIds,
       rawXmlPaths: Object.fromEntries(sites.map((site) => [site.id, site.rawXmlPaths])),
       world: configuration.world,
       version,

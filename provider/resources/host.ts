@@ -11,11 +11,14 @@ import type {
 import { attributes, type PlannedOf } from "#schema/attribute";
 import { identityById } from "#schema/identity";
 import { defineResource } from "#schema/resource";
+import { timeoutsAttribute } from "#schema/timeouts";
 import { ipAddress, objectName, oneOf, wholeNumber } from "#schema/validators";
-import { isUnknown } from "#schema/value";
+import { equal, isUnknown, type Value } from "#schema/value";
 import { declaredObject } from "./declared-object.ts";
 import { findOne } from "./lookup.ts";
 import { known } from "./machine-body.ts";
+import { onlyStack } from "./plan-check.ts";
+import { removeWhenFree } from "./removal.ts";
 
 const sshAttributes = attributes({
   address: { type: "string", required: true, description: "Name or address of its sshd." },
@@ -130,6 +133,7 @@ const declared = attributes({
     description: "`kvm` or `tcg`: what its machines are run by. Default `tcg`.",
     validators: [oneOf(["kvm", "tcg"])],
   },
+  timeouts: timeoutsAttribute({ delete: "2m" }),
 });
 type Declared = typeof declared;
 
@@ -163,12 +167,13 @@ export const host = defineResource({
       findOne<HostRegistrationView>(client, "/v1/host-registrations", {
         name: String(planned.name),
       }),
-    patch: ({ planned }) =>
-      ({
-        lend: lendOf(planned),
-        uplink_mbps: known(planned.uplink_mbps),
-      }) satisfies HostPatch,
-    state: (view) => ({
+    patch: ({ prior, planned }) => {
+      const body: HostPatch = {};
+      if (!equal(planned.lend as Value, prior.lend as Value)) body.lend = lendOf(planned);
+      if (planned.uplink_mbps !== prior.uplink_mbps) body.uplink_mbps = known(planned.uplink_mbps);
+      return Object.keys(body).length === 0 ? undefined : body;
+    },
+    state: (view, prior) => ({
       state: {
         id: view.id,
         site: view.site,
@@ -180,6 +185,7 @@ export const host = defineResource({
         pool: view.pool,
         libvirt_socket: view.libvirt_socket,
         acceleration: view.acceleration,
+        timeouts: onlyStack(prior?.timeouts),
       },
     }),
     idOf: (state) => state.id ?? "",
@@ -187,6 +193,11 @@ export const host = defineResource({
     find: (client, id) => client.find(path`/v1/host-registrations/${id}`),
     importIdOf: (planned) => String(planned.name),
   }),
+  remove: (work, { id }) =>
+    removeWhenFree(work, path`/v1/host-registrations/${id ?? ""}`, {
+      what: `delete host "${id}"`,
+      attributes: [],
+    }),
 });
 
 function lendOf({ lend }: PlannedOf<Declared>): HostBody["lend"] {

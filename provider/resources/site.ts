@@ -7,11 +7,14 @@ import type { SiteBody, SiteRegistrationView } from "@drover/shepherd/api/contra
 import { attributes } from "#schema/attribute";
 import { identityById } from "#schema/identity";
 import { defineResource } from "#schema/resource";
+import { timeoutsAttribute } from "#schema/timeouts";
 import { matches, objectName } from "#schema/validators";
 import { isUnknown } from "#schema/value";
 import { declaredObject } from "./declared-object.ts";
 import { findOne } from "./lookup.ts";
 import { known } from "./machine-body.ts";
+import { onlyStack } from "./plan-check.ts";
+import { removeWhenFree } from "./removal.ts";
 
 const folder = matches(/^\//, "an absolute path at the shepherd");
 
@@ -46,6 +49,7 @@ const declared = attributes({
       "Folder at the shepherd whose files the site's hosts may name as their SSH key. Absent: its hosts cannot be reached by SSH.",
     validators: [folder],
   },
+  timeouts: timeoutsAttribute({ delete: "2m" }),
 });
 type Declared = typeof declared;
 
@@ -74,13 +78,14 @@ export const site = defineResource({
       findOne<SiteRegistrationView>(client, "/v1/site-registrations", {
         name: String(planned.name),
       }),
-    state: (view) => ({
+    state: (view, prior) => ({
       state: {
         id: view.id,
         name: view.id,
         owner: view.owner,
         policy: view.policy,
         key_dir: view.key_dir,
+        timeouts: onlyStack(prior?.timeouts),
       },
     }),
     idOf: (state) => state.id ?? "",
@@ -88,4 +93,9 @@ export const site = defineResource({
     find: (client, id) => client.find(path`/v1/site-registrations/${id}`),
     importIdOf: (planned) => String(planned.name),
   }),
+  remove: (work, { id }) =>
+    removeWhenFree(work, path`/v1/site-registrations/${id ?? ""}`, {
+      what: `delete site "${id}"`,
+      attributes: [],
+    }),
 });

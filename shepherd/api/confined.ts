@@ -50,7 +50,7 @@ async function confined(journal: Journal, { name: owner, role }: Principal): Pro
   const isSeen = (record: ObjectRecord<ObjectKind>): boolean => {
     // Images belong to nobody; an environment is its own.
     if (record.kind === "image") return true;
-    if (record.kind === "host") return isOwnersHost(record, owner);
+    if (record.kind === "host" || record.kind === "site") return isSiteOwners(record, owner);
     return own.has(record.kind === "environment" ? record.id : record.environmentId);
   };
   const ifOwn = <T extends { readonly environmentId: string }>(found: T | undefined) =>
@@ -166,7 +166,7 @@ async function confined(journal: Journal, { name: owner, role }: Principal): Pro
   };
 }
 
-/** How a host is reached is its site's owner's to know. */
-function isOwnersHost(record: ObjectRecord<ObjectKind>, owner: string): boolean {
+/** How a host is reached, and where keys are, is the site's owner's to know. */
+function isSiteOwners(record: ObjectRecord<ObjectKind>, owner: string): boolean {
   return "owner" in record.spec && record.spec.owner === owner;
 }

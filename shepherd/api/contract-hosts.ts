@@ -52,3 +52,23 @@ export interface HostRegistrationView {
   state: "up" | "degraded";
   version: number;
 }
+
+/**
+ *   PUT    /v1/site-registrations/:name          body SiteBody -> Mutation<SiteRegistrationView>; its policy is loaded first
+ *   GET    /v1/site-registrations?name=          SiteRegistrationView[]    GET|DELETE /v1/site-registrations/:id
+ */
+export interface SiteBody {
+  owner: string;
+  /** Folder of its owner's policy at the shepherd. */
+  policy: string;
+  /** Folder at the shepherd whose files its hosts may name as their SSH key. */
+  key_dir?: string | null;
+}
+export interface SiteRegistrationView {
+  /** Its name. */
+  id: string;
+  owner: string;
+  policy: string;
+  key_dir: string | null;
+  version: number;
+}

@@ -4,6 +4,7 @@ import { type Static, Type } from "typebox";
 import type {
   HostBody as HostBodyContract,
   HostPatch as HostPatchContract,
+  SiteBody as SiteBodyContract,
 } from "#api/contract-hosts";
 import { Fault } from "#model/fault";
 
@@ -48,6 +49,11 @@ export const HostPatch = Type.Object(
   { lend: Type.Optional(Lend), uplink_mbps: maybe(Rate) },
   closed,
 );
+const Folder = Type.String({ pattern: "^/", maxLength: 1024 });
+export const SiteBody = Type.Object(
+  { owner: Word, policy: Folder, key_dir: maybe(Folder) },
+  closed,
+);
 /** As in drover.yaml. */
 export const HostName = Type.String({ pattern: "^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$" });
 
@@ -65,5 +71,6 @@ type Same<Left, Right> = [Left] extends [Right] ? ([Right] extends [Left] ? true
 const same: [
   Same<Static<typeof HostBody>, HostBodyContract>,
   Same<Static<typeof HostPatch>, HostPatchContract>,
-] = [true, true];
+  Same<Static<typeof SiteBody>, SiteBodyContract>,
+] = [true, true, true];
 void same;

@@ -39,6 +39,7 @@ import { planCheckRoutes } from "#api/routes/plan-checks";
 import { policyRoutes } from "#api/routes/policies";
 import { questionRoutes } from "#api/routes/questions";
 import { requestRoutes } from "#api/routes/requests";
+import { siteRegistrationRoutes } from "#api/routes/site-registrations";
 import { statusRoutes } from "#api/routes/status";
 import { tokenRoutes } from "#api/routes/tokens";
 import { volumeRoutes } from "#api/routes/volumes";
@@ -212,6 +213,7 @@ export function createApi(
     holdRoutes(router, world);
     policyRoutes(router, world);
     hostMarkRoutes(router, world);
+    siteRegistrationRoutes(router, world);
     hostRegistrationRoutes(router, world);
     tokenRoutes(router, world);
     router.get("/metrics", { config: { access: "read" } }, async (_request, reply) =>

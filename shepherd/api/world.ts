@@ -44,7 +44,18 @@ export interface ApiOperations {
   retry(id: OperationId): Promise<Operation>;
 }
 /** The sites and hosts there are (worlds/fleet.ts). */
-export type ApiFleet = Pick<Fleet, "site" | "isInFile" | "hosts" | "admit" | "change" | "release">;
+export type ApiFleet = Pick<
+  Fleet,
+  | "site"
+  | "isSiteInFile"
+  | "enterSite"
+  | "leaveSite"
+  | "isInFile"
+  | "hosts"
+  | "admit"
+  | "change"
+  | "release"
+>;
 /** What people say about hosts, and what follows. */
 export interface ApiHostCare {
   readonly marks: HostMarks;
@@ -68,7 +79,16 @@ export type ApiEvidence = Pick<Evidence, "verify" | "list" | "acceptRestore">;
 /** Policies of all owners (opa/policies.ts). */
 export type ApiPolicies = Pick<
   Policies,
-  "states" | "state" | "activate" | "rollback" | "trials" | "shadow" | "endShadow" | "verifyReplay"
+  | "add"
+  | "remove"
+  | "states"
+  | "state"
+  | "activate"
+  | "rollback"
+  | "trials"
+  | "shadow"
+  | "endShadow"
+  | "verifyReplay"
 >;
 
 /** What decisions were made of, and the very policies that made them. */

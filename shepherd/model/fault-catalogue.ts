@@ -541,6 +541,12 @@ export const faultCatalogue = {
     "Host {host} stands in drover.yaml",
     "Change it there and restart the shepherd; only hosts that were registered are changed here.",
   ),
+  "site.in_file": entry(
+    409,
+    "never",
+    "Site {site} stands in drover.yaml",
+    "Change it there and restart the shepherd; only sites that were registered are changed here.",
+  ),
   "host.not_admitted": entry(
     409,
     "later",
@@ -931,6 +937,12 @@ export const faultCatalogue = {
     "never",
     "{environment} declares {maxConstraints} constraints, which is the most",
     "Join some of them, or put them into the policy of the environment's owner.",
+  ),
+  "policy.not_loaded": entry(
+    409,
+    "later",
+    "The policy of {owner} is not loaded: {problem}",
+    "Mend the folder; `drover policy test` finds what is wrong in it.",
   ),
   "policy.no_compiler": entry(
     500,

@@ -312,6 +312,15 @@ export interface ForecastSpec {
   /** Untrusted text. */
   readonly reason: string;
 }
+/** A site that an operator registered while the shepherd runs. */
+export interface SiteRegistrationSpec {
+  readonly name: SiteId;
+  readonly owner: string;
+  /** Folder of its owner's policy at the shepherd. */
+  readonly policy: string;
+  /** Folder of the keys that its hosts may name. */
+  readonly keyDirectory?: string | undefined;
+}
 /** A host that its site's owner registered while the shepherd runs; those of drover.yaml have no record. */
 export interface HostRegistrationSpec {
   readonly name: HostId;
@@ -356,6 +365,7 @@ interface ObjectTypes {
   group: { id: GroupId; spec: GroupSpec; effective: GroupEffective };
   volume: { id: VolumeId; spec: VolumeSpec; effective: VolumeEffective };
   forecast: { id: ForecastId; spec: ForecastSpec; effective: EnvironmentEffective };
+  site: { id: SiteId; spec: SiteRegistrationSpec; effective: EnvironmentEffective };
   host: { id: HostId; spec: HostRegistrationSpec; effective: EnvironmentEffective };
   constraint: { id: ConstraintId; spec: ConstraintSpec; effective: EnvironmentEffective };
 }
@@ -385,6 +395,7 @@ export type LinkRecord = ObjectRecord<"link">;
 export type GroupRecord = ObjectRecord<"group">;
 export type VolumeRecord = ObjectRecord<"volume">;
 export type ForecastRecord = ObjectRecord<"forecast">;
+export type SiteRegistration = ObjectRecord<"site">;
 export type HostRegistration = ObjectRecord<"host">;
 export type ConstraintRecord = ObjectRecord<"constraint">;
 export type AnyObjectRecord = { [Kind in ObjectKind]: ObjectRecord<Kind> }[ObjectKind];

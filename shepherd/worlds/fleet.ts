@@ -11,7 +11,7 @@ import type {
   SiteConfiguration,
 } from "#configuration/configuration";
 import { Fault } from "#model/fault";
-import type { HostRegistrationSpec } from "#model/objects";
+import type { HostRegistrationSpec, SiteRegistrationSpec } from "#model/objects";
 import type { HostId, Ms, SiteId } from "#model/units";
 import type { Clock } from "#ports/clock";
 import type { Observer } from "#sensing/observer";
@@ -36,7 +36,13 @@ export class Fleet {
   readonly sites: readonly SiteConfiguration[];
   readonly hosts: readonly HostConfiguration[];
   readonly hostIds: readonly HostId[];
-  readonly #live: { sites: LiveSite[]; hosts: HostConfiguration[]; hostIds: HostId[] };
+  readonly siteIds: readonly SiteId[];
+  readonly #live: {
+    readonly sites: LiveSite[];
+    readonly hosts: HostConfiguration[];
+    readonly hostIds: HostId[];
+    readonly siteIds: SiteId[];
+  };
   readonly #configuration: Configuration;
   readonly #inFile: ReadonlySet<HostId>;
   #reach: Reach | undefined;
@@ -44,25 +50,32 @@ export class Fleet {
   /** `registered` is what the journal holds; what fits no more (its site is gone, its key) is told and left out. */
   constructor(
     configuration: Configuration,
-    registered: readonly HostRegistrationSpec[],
+    registered: {
+      readonly sites: readonly SiteRegistrationSpec[];
+      readonly hosts: readonly HostRegistrationSpec[];
+    },
     tell: (problem: Fault) => void,
   ) {
     this.#configuration = configuration;
     const sites = configuration.sites.map((site) => ({ ...site, hosts: [...site.hosts] }));
     const hosts = sites.flatMap((site) => site.hosts);
-    this.#live = { sites, hosts, hostIds: hosts.map(({ id }) => id) };
+    const siteIds = sites.map(({ id }) => id);
+    this.#live = { sites, hosts, hostIds: hosts.map(({ id }) => id), siteIds };
+    this.siteIds = siteIds;
     this.sites = sites;
     this.hosts = hosts;
     this.hostIds = this.#live.hostIds;
     this.#inFile = new Set(this.hostIds);
-    for (const spec of registered) {
+    const tried = (work: () => void) => {
       try {
-        this.#enter(this.#configured(spec));
+        work();
       } catch (error) {
         if (!(error instanceof Fault)) throw error;
         tell(error);
       }
-    }
+    };
+    for (const spec of registered.sites) tried(() => this.enterSite(spec));
+    for (const spec of registered.hosts) tried(() => this.#enter(this.#configured(spec)));
   }
 
   /** The configuration with its live sites: what a world connects to. */
@@ -76,6 +89,35 @@ export class Fleet {
 
   site(id: SiteId): SiteConfiguration | undefined {
     return this.sites.find((site) => site.id === id);
+  }
+
+  isSiteInFile(id: SiteId): boolean {
+    return this.#configuration.sites.some((site) => site.id === id);
+  }
+
+  /** A site without hosts yet. Fault `site.in_file`. */
+  enterSite({ name, owner, policy, keyDirectory }: SiteRegistrationSpec): void {
+    if (this.isSiteInFile(name)) throw new Fault("site.in_file", { site: name });
+    this.leaveSite(name);
+    this.#live.sites.push({
+      id: name,
+      owner,
+      policy,
+      keyDirectory,
+      peerMigration: false,
+      rawXmlPaths: [],
+      hosts: [],
+    });
+    this.#live.siteIds.push(name);
+  }
+
+  /** Its hosts have left before. */
+  leaveSite(name: SiteId): void {
+    const { sites, siteIds } = this.#live;
+    const index = sites.findIndex((site) => site.id === name);
+    if (index < 0) return;
+    sites.splice(index, 1);
+    siteIds.splice(siteIds.indexOf(name), 1);
   }
 
   isInFile(hostId: HostId): boolean {
@@ -131,6 +173,14 @@ export class Fleet {
     await world.remove?.(id);
   }
 
+  /** The mesh between sites is one: a new host meets it as its neighbours do, and a new site's is encrypted to all. */
+  #tunnelAt(site: SiteConfiguration): HostConfiguration["tunnel"] {
+    const [neighbour] = site.hosts;
+    if (neighbour !== undefined) return neighbour.tunnel;
+    const mesh = this.hosts.find(({ tunnel }) => tunnel !== undefined)?.tunnel;
+    return mesh === undefined ? undefined : { port: mesh.port, clearSites: [] };
+  }
+
   #reached(): Reach {
     if (this.#reach === undefined) throw new Error("the fleet is asked before it is attached");
     return this.#reach;
@@ -179,8 +229,7 @@ export class Fleet {
       libvirtSocket: spec.libvirtSocket,
       acceleration: spec.acceleration,
       channels: [],
-      // the mesh between sites is one: a new host meets it as its neighbours do
-      tunnel: site.hosts[0]?.tunnel,
+      tunnel: this.#tunnelAt(site),
       ssh:
         ssh === undefined
           ? undefined

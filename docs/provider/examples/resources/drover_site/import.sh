@@ -1,0 +1,1 @@
+terraform import drover_site.east east
