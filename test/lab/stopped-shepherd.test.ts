@@ -22,6 +22,7 @@ import { must } from "@drover/shepherd/lab/process";
 import { systemClock } from "@drover/shepherd/system";
 import { connectLibvirt } from "@drover/shepherd/worlds/libvirt";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import Database from "better-sqlite3";
 import { pino } from "pino";
 import { type Inside, insideGuest, startChecker } from "./chaos/checker.ts";
 
@@ -98,7 +99,7 @@ async function until<T>(what: () => Promise<T | undefined> | T | undefined): Pro
   for (;;) {
     const found = await what();
     if (found !== undefined) return found;
-    await systemClock.sleep(100);
+    await systemClock.sleep(20);
   }
 }
 
@@ -121,6 +122,41 @@ async function runsAt(machineId: string): Promise<readonly string[]> {
     return at;
   } finally {
     await world.close();
+  }
+}
+
+/**
+ * Orders moves to and fro until one could be stopped in its copy: its journal says `running`, its connections are open.
+ * A quick machine may have ended one before the signal came.
+ */
+async function stopInTheCopy({ child, client }: Process): Promise<string> {
+  for (const site of ["south", "north", "south", "north", "south", "north"]) {
+    const { operation } = await client.call<RequestAnswer>("POST", "/v1/requests", {
+      body: { method: "move", environment: "ring", machine: "rank-0", params: { site } },
+    });
+    const id = need(operation);
+    const isCopying = await until(async () => {
+      const { state, progress } = await client.get<OperationView>(`/v1/operations/${id}`);
+      if (state !== "pending" && state !== "running") return { is: false };
+      return /copying/.test(progress.message) ? { is: true } : undefined;
+    });
+    if (!isCopying.is) continue;
+    child.kill("SIGSTOP");
+    if (journaledState(id) === "running") return id;
+    child.kill("SIGCONT");
+    await client.waitForOperation(id);
+  }
+  throw new Error("every move was over before it could be stopped");
+}
+
+/** Read beside the shepherd that stands still. */
+function journaledState(operationId: string): unknown {
+  const journal = new Database(join(folder, "old", "journal.sqlite"), { readonly: true });
+  try {
+    const row = journal.prepare("select state from operations where id = ?").get(operationId);
+    return (row as { readonly state: unknown } | undefined)?.state;
+  } finally {
+    journal.close();
   }
 }
 
@@ -166,18 +202,7 @@ test("a shepherd that is stopped in a move and wakes up is refused by every host
   await startChecker(guest);
   const before = await insideGuest(guest);
 
-  // It stands still in the copy: its journal says `doing`, its connections are open.
-  const { operation } = await old.client.call<RequestAnswer>("POST", "/v1/requests", {
-    body: { method: "move", environment: "ring", machine: "rank-0", params: { site: "south" } },
-  });
-  const moving = need(operation);
-  await until(async () => {
-    const now = await old.client.get<OperationView>(`/v1/operations/${moving}`);
-    if (now.state !== "pending" && now.state !== "running")
-      throw new Error(`it was quicker: ${JSON.stringify(now)}`);
-    return /copying/.test(now.progress.message) || undefined;
-  });
-  old.child.kill("SIGSTOP");
+  const moving = await stopInTheCopy(old);
 
   // A person brings the backup to another machine, and starts there.
   await must([process.execPath, command, "backup", join(folder, "backup"), "--config", oldFile]);
