@@ -572,6 +572,27 @@ describe("a folder of the machine's own", () => {
       code: "object.unknown",
     });
   });
+
+  test("may come and go while the shepherd runs; one that cannot be loaded does not come", async () => {
+    const policies = await open({ kind: "folder", folder: folderFor("mining") });
+    const newcomer = "site:west";
+    const { engines } = policies;
+    await policies.add(newcomer, folderFor("art"));
+    const effect = async (): Promise<string | undefined> =>
+      (await engines.get(newcomer)?.evaluate("decision", asking("art")))?.effect;
+    expect([await effect(), await effectNow(policies, "art")]).toEqual(["deny", "allow"]);
+    await expect(policies.add(newcomer, folderFor("art"))).rejects.toMatchObject({
+      code: "conflict.exists",
+    });
+    await policies.remove(newcomer);
+    expect([engines.has(newcomer), engines.has(owner)]).toEqual([false, true]);
+    const broken = folderFor("art");
+    writeFileSync(join(broken, "data.yaml"), "drover: {}\n");
+    await expect(policies.add(newcomer, broken)).rejects.toMatchObject({
+      code: "policy.data_invalid",
+    });
+    await expect(policies.state(newcomer)).rejects.toMatchObject({ code: "object.unknown" });
+  });
 });
 
 /** Lets polls come due until it holds: one may be under way when the clock moves, and sleeps only then. */
