@@ -20,7 +20,7 @@ export interface Wanted {
 export function wantedOf(findings: readonly Finding[]): Wanted {
   const demands = new Map<string, ApprovalDemand>();
   for (const finding of findings) {
-    if (finding.ok || finding.level !== "approve" || finding.code === "policy.exempt") continue;
+    if (!wantsApproval(finding)) continue;
     const demand = demandOf(finding);
     const key = JSON.stringify([demand.owner, demand.approvers]);
     const known = demands.get(key);
@@ -32,6 +32,10 @@ export function wantedOf(findings: readonly Finding[]): Wanted {
     by: [...new Set(all.map(({ owner }) => owner))].toSorted(),
     demands: all,
   };
+}
+
+export function wantsApproval({ ok, level, code }: Finding): boolean {
+  return !ok && level === "approve" && code !== "policy.exempt";
 }
 
 function demandOf({ owner, params }: Finding): ApprovalDemand {

@@ -14,17 +14,10 @@ import type { Operation, OperationKind, Plan } from "#model/plan";
 import type { Decision, Grant, Request } from "#model/request";
 import type { Digest, Ms } from "#model/units";
 import { ApprovalDesk } from "#policy/approval-desk";
-import {
-  askDigestOf,
-  end,
-  newApproval,
-  renew,
-  samePlan,
-  specDigestsOf,
-  withdrawOlder,
-} from "#policy/approvals";
+import { askDigestOf, end, newApproval, renew, samePlan, withdrawOlder } from "#policy/approvals";
 import { answerOf, askDigest, sameAsker, stillWaits } from "#policy/asked-before";
 import { openGlass } from "#policy/break-glass";
+import { isDeclaredAsThen, isStill, operationKindOf } from "#policy/commit-checks";
 import { History } from "#policy/history";
 import {
   Judge,
@@ -129,19 +122,6 @@ const patienceMs: Record<Request["subject"]["type"], Ms> = {
 /** A guest gives its balloon pages back within seconds; a no for lack of room waits for those that are on their way. */
 const roomPatienceMs: Ms = 10_000;
 const roomPauseMs: Ms = 500;
-/** What a request becomes when policy grants it. */
-const operationKinds: Record<Request["kind"], OperationKind> = {
-  create: "create",
-  update: "update",
-  destroy: "destroy",
-  resize: "adapt",
-  rate: "adapt",
-  move: "adapt",
-  scale: "adapt",
-  topology: "adapt",
-  release: "release",
-  repair: "repair",
-};
 
 /** Reads the last hour of requests first. */
 export async function createGate(options: GateOptions): Promise<Gate> {
@@ -528,30 +508,6 @@ function spanWords({ id, kind, environmentId, subject }: Request) {
   return { request: id, kind, environment: environmentId, asker: subject.type };
 }
 
-/**
- * Giving back needs no consent, so it cannot bring a longer lease: it keeps the terms of what is left (the operation is a
- * release), unless it asks for a shorter one.
- */
-function operationKindOf(request: Request, grant: Grant, facts: Facts): OperationKind {
-  if (grant.kind === "decision" || grant.kind === "break_glass") {
-    return operationKinds[request.kind];
-  }
-  if (request.kind === "destroy") return "destroy";
-  if (grant.kind === "repair" || request.kind === "release") return grant.kind;
-  const { leaseMs } = request;
-  if (leaseMs === undefined) return grant.kind;
-  const asked = new Set<string>([
-    ...request.machines.map(({ machineId }) => machineId),
-    ...request.links.map(({ linkId }) => linkId),
-  ]);
-  const shortens = [...facts.machines, ...facts.links]
-    .filter(({ id }) => asked.has(id))
-    .every(
-      ({ effective: { leaseUntilMs } }) => facts.nowMs + leaseMs <= (leaseUntilMs ?? Infinity),
-    );
-  return shortens ? "adapt" : grant.kind;
-}
-
 /** The only way to a preview: it is given a judge, and nothing that could act or write. */
 async function dryRun(
   judge: Pick<Judge, "judge">,
@@ -560,12 +516,6 @@ async function dryRun(
 ): Promise<Preview> {
   const { decisions, plan } = await judge.judge(request, { assume });
   return { decision: last(decisions), decisions, plan, operation: undefined };
-}
-
-/** True when what the ask was made on is still what is declared. */
-function isDeclaredAsThen(approval: Approval, request: Request, facts: Facts): boolean {
-  const now = specDigestsOf(request, facts);
-  return Object.entries(approval.specDigests).every(([id, digest]) => now[id] === digest);
 }
 
 function last(decisions: readonly Decision[]): Decision {
@@ -577,20 +527,4 @@ function last(decisions: readonly Decision[]): Decision {
 function mustStand(answer: GateAnswer | undefined): GateAnswer {
   if (answer === undefined) throw new Error("a denial is always journaled");
   return answer;
-}
-
-/** True when the machines and links asked for are as the facts said; an operation's step or another write may have come between. */
-async function isStill(journal: Journal, request: Request, facts: Facts): Promise<boolean> {
-  for (const { machineId } of request.machines) {
-    const now = await journal.objects.get("machine", machineId);
-    const then = facts.machines.find(({ id }) => id === machineId);
-    // What the request itself creates stands in the facts with version 0, and not in the journal yet.
-    if ((now?.version ?? 0) !== (then?.version ?? 0)) return false;
-  }
-  for (const { linkId } of request.links) {
-    const now = await journal.objects.get("link", linkId);
-    const then = facts.links.find(({ id }) => id === linkId);
-    if ((now?.version ?? 0) !== (then?.version ?? 0)) return false;
-  }
-  return true;
 }

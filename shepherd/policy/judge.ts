@@ -7,13 +7,13 @@ import type { Facts } from "#model/facts";
 import type { EnvironmentRecord } from "#model/objects";
 import type { Plan } from "#model/plan";
 import type { Consent, Decision, Finding, Grant, Request } from "#model/request";
-import type { HostId, MachineId, Ms, SiteId } from "#model/units";
+import type { HostId, Ms, SiteId } from "#model/units";
 import { withDeclared } from "#planner/declared";
 import { plan as planOf, sealPlan } from "#planner/plan";
 import { hasSettled, memoryToleranceMib } from "#planner/target";
 import { factAges, tooOldFor } from "#policy/ages";
 import { samePlan } from "#policy/approvals";
-import { isMet, wantedOf } from "#policy/approvers";
+import { isMet, wantedOf, wantsApproval } from "#policy/approvers";
 import { type BuiltIn, builtInFor } from "#policy/built-in";
 import { combineEffects, meet, union } from "#policy/combine";
 import { consult, type Engines } from "#policy/consult";
@@ -26,6 +26,7 @@ import {
   isAdvised,
   planRefusalOf,
 } from "#policy/decisions";
+import { hostsInDoubt, isSilent } from "#policy/doubts";
 import { gatherFacts, type Sensed } from "#policy/facts";
 import type { History } from "#policy/history";
 import { destinationsOf, ownersOf, siteOwner, sitesOfPlan, sitesOfRequest } from "#policy/owners";
@@ -396,10 +397,6 @@ interface Question {
   readonly terms: JudgeTerms;
 }
 
-function wantsApproval({ ok, level, code }: Finding): boolean {
-  return !ok && level === "approve" && code !== "policy.exempt";
-}
-
 function sameAs(left: Finding): (right: Finding) => boolean {
   return (right) =>
     right.owner === left.owner && right.rule === left.rule && right.id === left.id && !right.ok;
@@ -412,45 +409,6 @@ function coversAll(
 ): boolean {
   const { by, demands } = wantedOf(findings);
   return isMet(demands, approval.votes) && by.every((owner) => approval.wantedBy.includes(owner));
-}
-
-/** Hosts whose words decide: all that answer when nothing fits, otherwise those that are to hold more than now. */
-function hostsInDoubt(drafted: ReturnType<typeof planFor>, facts: Facts): readonly HostId[] {
-  if (drafted.kind === "planned") {
-    return drafted.actions.flatMap((action) => {
-      switch (action.kind) {
-        case "create_machine":
-          return [action.hostId];
-        case "move_machine":
-          return [action.fromHostId, action.toHostId];
-        case "restart_machine":
-          return homeOf(action.machineId, facts);
-        case "set_memory":
-          return action.toMib > action.fromMib ? homeOf(action.machineId, facts) : [];
-        case "set_vcpus":
-          return action.to > action.from ? homeOf(action.machineId, facts) : [];
-        case "set_cpu_percent":
-          return action.to > action.from ? homeOf(action.machineId, facts) : [];
-        default:
-          return [];
-      }
-    });
-  }
-  if (drafted.code !== "placement.no_host_fits") return [];
-  return facts.sites.flatMap(({ hosts }) =>
-    hosts.filter(({ state }) => state === "up").map(({ id }) => id),
-  );
-}
-
-/** Not planned because a host does not answer: for how long it has been silent decides which no it is. */
-function isSilent(drafted: Drafted): boolean {
-  return drafted.kind === "refused" && drafted.code === "placement.site_unavailable";
-}
-
-function homeOf(machineId: MachineId, facts: Facts): readonly HostId[] {
-  return facts.machines
-    .filter(({ id }) => id === machineId)
-    .map(({ effective }) => effective.hostId);
 }
 
 function whoDenied(
