@@ -31,6 +31,8 @@ const rtts = isQuick ? [0, 50] : [0, 50, 150];
 /** Share of the line's rate that the guest dirties. `web`: in bursts, reading in between. */
 const loads = isQuick ? (["idle", 0.25] as const) : (["idle", "web", 0.25, 0.7] as const);
 const hopelessRho = 1.2;
+/** Of the environment; fewer only to try the bench itself. */
+const machineCount = Number(process.env["MACHINES"] ?? 4);
 /** A rival that has not ended by then does not end. */
 const rivalPatienceMs = 90_000;
 const diskWrittenMib = 12;
@@ -49,7 +51,7 @@ const results: Results = {
 };
 const stage = await openMovingStage({
   name,
-  ranks: 4,
+  ranks: machineCount,
   memoryMib,
   cpuPercent: 60,
   // One roomy host a site: the twins count as foreign machines there.
@@ -62,9 +64,12 @@ const stage = await openMovingStage({
 });
 const twins: Twin[] = [];
 try {
-  for (let index = 0; index < 4; index += 1) twins.push(await raiseTwin(stage, index, "north-1"));
-  for (const guest of [...twins.map((twin) => twin.guest), ...[0, 1, 2, 3].map(stage.rank)])
-    await prepare(guest);
+  for (let index = 0; index < machineCount; index += 1) {
+    console.log(`  raising twin ${index + 1} of ${machineCount}`);
+    twins.push(await raiseTwin(stage, index, "north-1"));
+  }
+  const own = Array.from({ length: machineCount }, (_, index) => stage.rank(index));
+  for (const guest of [...twins.map((twin) => twin.guest), ...own]) await prepare(guest);
   for (const rttMs of rtts) {
     await changeWan({ name }, ["north", "south"], (path) => ({ ...path, rttMs }));
     await experimentOne(rttMs);
@@ -127,7 +132,7 @@ async function hopeless(rttMs: number): Promise<void> {
 async function experimentTwo(): Promise<void> {
   for (let run = 0; run < runs; run += 1) {
     const [from, to] = await direction();
-    const pinging = await startPings();
+    const talk = await startTalk();
     const before = await sentBytes(stage, from);
     const asked = await stage.move({ site: to.split("-")[0] ?? "" });
     const story = await stage.explain(asked.operation?.id ?? "");
@@ -139,7 +144,7 @@ async function experimentTwo(): Promise<void> {
       tookMs: asked.operation?.measured?.duration_ms ?? 0,
       sentBytes: (await sentBytes(stage, from)) - before,
       splitMs: splitOf(steps),
-      brokenConnections: await pinging.broken(),
+      brokenConnections: await talk.broken(),
       predicted: story.plan?.cost,
       steps: steps.map(({ name: step, started_at_ms, ended_at_ms }) => ({
         name: step,
@@ -265,8 +270,12 @@ async function direction(): Promise<readonly [string, string]> {
 /** Something on its disk, and something in its memory that is not all zeros. */
 async function prepare(guest: GuestShell): Promise<void> {
   await guest.read(
-    `head -c ${diskWrittenMib * 2 ** 20} /dev/urandom > /work/data; sync; head -c ${2 ** 20} /dev/urandom > /dev/shm/mib; for n in $(seq ${arenaMib}); do cat /dev/shm/mib; done > /dev/shm/arena`,
-    { timeoutMs: 180_000 },
+    [
+      `head -c ${2 ** 20} /dev/urandom > /dev/shm/mib`,
+      `for n in $(seq ${diskWrittenMib}); do cat /dev/shm/mib; done > /work/data; sync`,
+      `for n in $(seq ${arenaMib}); do cat /dev/shm/mib; done > /dev/shm/arena`,
+    ].join("\n"),
+    { timeoutMs: 240_000 },
   );
 }
 
@@ -293,36 +302,26 @@ async function startLoad(guest: GuestShell, load: Load): Promise<() => Promise<v
   };
 }
 
-/** Long connections between neighbours of the ring; each says once when it breaks. */
-async function startPings(): Promise<{ broken: () => Promise<number> }> {
-  for (let index = 0; index < 4; index += 1) {
-    const next = `10.42.0.${10 + ((index + 1) % 4)}`;
-    const port = 7300;
-    await stage.rank(index).read("rm -f /run/broken /run/closed");
-    await stage
-      .rank(index)
-      .read(`(nc -l -p ${port} >/dev/null 2>&1; echo closed > /run/closed) >/dev/null 2>&1 & true`);
-    void next;
+/** A ring of long connections; each end says once when its own breaks. */
+async function startTalk(): Promise<{ broken: () => Promise<number> }> {
+  const all = Array.from({ length: machineCount }, (_, index) => stage.rank(index));
+  for (const rank of all) {
+    await rank.read(
+      "rm -f /run/ended /run/enough; (nc -l -p 7300 >/dev/null; echo closed > /run/ended) >/dev/null 2>&1 & true",
+    );
   }
-  for (let index = 0; index < 4; index += 1) {
-    const next = `10.42.0.${10 + ((index + 1) % 4)}`;
-    await stage
-      .rank(index)
-      .read(
-        `(while [ ! -e /run/enough ]; do echo tick; sleep 0.2; done | nc ${next} 7300 >/dev/null 2>&1; [ -e /run/enough ] || echo broken > /run/broken) >/dev/null 2>&1 & true`,
-      );
+  for (const [index, rank] of all.entries()) {
+    const next = `10.42.0.${10 + ((index + 1) % machineCount)}`;
+    await rank.read(
+      `(while [ ! -e /run/enough ]; do echo tick; sleep 0.2; done | nc ${next} 7300; echo broken > /run/ended) >/dev/null 2>&1 & true`,
+    );
   }
   return {
     async broken() {
       let count = 0;
-      for (let index = 0; index < 4; index += 1) {
-        const { stdout } = await stage
-          .rank(index)
-          .run("cat /run/broken 2>/dev/null; touch /run/enough");
-        if (stdout.includes("broken")) count += 1;
-      }
+      for (const rank of all) if ((await rank.run("cat /run/ended")).stdout !== "") count += 1;
+      for (const rank of all) await rank.read("touch /run/enough");
       await pause(1_000);
-      for (let index = 0; index < 4; index += 1) await stage.rank(index).read("rm -f /run/enough");
       return count;
     },
   };
