@@ -69,7 +69,7 @@ try {
     twins.push(await raiseTwin(stage, index, "north-1"));
   }
   const own = Array.from({ length: machineCount }, (_, index) => stage.rank(index));
-  for (const guest of [...twins.map((twin) => twin.guest), ...own]) await prepare(guest);
+  await Promise.all([...twins.map((twin) => twin.guest), ...own].map(prepare));
   for (const rttMs of rtts) {
     await changeWan({ name }, ["north", "south"], (path) => ({ ...path, rttMs }));
     await experimentOne(rttMs);
@@ -80,8 +80,9 @@ try {
 } finally {
   for (const twin of twins) await twin.remove();
   await stage.end();
+  // What was measured before something failed is kept as well.
+  if (results.machines.length > 0) report();
 }
-report();
 
 /** One machine, to and fro; ours and the twin in turn, the first of the two changing from round to round. */
 async function experimentOne(rttMs: number): Promise<void> {
