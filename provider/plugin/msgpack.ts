@@ -19,15 +19,32 @@ import { DecodeError } from "./protobuf.ts";
 const refinedUnknown = 12;
 const maxDepth = 100;
 
-/** Bytes of `value`, which must be of `type`. @throws TypeError, naming the place, when it is not: a bug of ours. */
-export function encodeValue(type: ValueType, value: Value): Buffer {
+/** Extension 12 with the map { 1: false }: unknown, but not null. */
+const unknownNotNull = Buffer.from([0xc7, 0x03, refinedUnknown, 0x81, 0x01, 0xc2]);
+const plainUnknown = Buffer.from([0xd4, 0x00, 0x00]);
+
+/**
+ * Bytes of `value`, which must be of `type`. Attributes of `neverNull` that are unknown are told to have a value in the
+ * end. @throws TypeError, naming the place, when it is not of the type: a bug of ours.
+ */
+export function encodeValue(
+  type: ValueType,
+  value: Value,
+  neverNull: ReadonlySet<string> = new Set(),
+): Buffer {
   const out: Buffer[] = [];
-  write(out, type, value, "value");
+  write(out, type, value, "value", neverNull);
   return Buffer.concat(out);
 }
 
-function write(out: Buffer[], type: ValueType, value: Value, where: string): void {
-  if (isUnknown(value)) out.push(Buffer.from([0xd4, 0x00, 0x00]));
+function write(
+  out: Buffer[],
+  type: ValueType,
+  value: Value,
+  where: string,
+  neverNull: ReadonlySet<string>,
+): void {
+  if (isUnknown(value)) out.push(plainUnknown);
   else if (value === null || value === undefined) out.push(Buffer.from([0xc0]));
   else if (type === "string" && typeof value === "string") writeText(out, value);
   else if (type === "bool" && typeof value === "boolean")
@@ -37,15 +54,28 @@ function write(out: Buffer[], type: ValueType, value: Value, where: string): voi
     const actual = guessType(value);
     out.push(Buffer.from([0x92]));
     writeBytes(out, Buffer.from(JSON.stringify(actual)));
-    write(out, actual, value, where);
-  } else if (Array.isArray(type)) writeCollection(out, type as CollectionType, value, where);
+    write(out, actual, value, where, nothing);
+  } else if (Array.isArray(type))
+    writeCollection(out, type as CollectionType, { value, where, neverNull });
   else throw new TypeError(`${where}: ${typeof value} where ${JSON.stringify(type)} is due`);
 }
 
 type CollectionType = Exclude<ValueType, string>;
 
-function writeCollection(out: Buffer[], type: CollectionType, value: Value, where: string): void {
+/** Only the outermost object's attributes are declared to have a value. */
+const nothing: ReadonlySet<string> = new Set();
+
+function writeCollection(
+  out: Buffer[],
+  type: CollectionType,
+  of: {
+    readonly value: Value;
+    readonly where: string;
+    readonly neverNull: ReadonlySet<string>;
+  },
+): void {
   const [kind, inner] = type;
+  const { value, where, neverNull } = of;
   if (kind === "object" && isObject(value)) {
     const names = Object.keys(inner).toSorted();
     const extra = Object.keys(value).find((name) => !(name in inner));
@@ -53,18 +83,20 @@ function writeCollection(out: Buffer[], type: CollectionType, value: Value, wher
     writeHead(out, names.length, { fix: 0x80, wide: 0xde, widest: 0xdf });
     for (const name of names) {
       writeText(out, name);
-      write(out, inner[name] ?? "dynamic", value[name] ?? null, `${where}.${name}`);
+      const item = value[name] ?? null;
+      if (isUnknown(item) && neverNull.has(name)) out.push(unknownNotNull);
+      else write(out, inner[name] ?? "dynamic", item, `${where}.${name}`, nothing);
     }
   } else if (kind === "map" && isObject(value)) {
     const entries = Object.entries(value);
     writeHead(out, entries.length, { fix: 0x80, wide: 0xde, widest: 0xdf });
     for (const [name, item] of entries) {
       writeText(out, name);
-      write(out, inner, item, `${where}.${name}`);
+      write(out, inner, item, `${where}.${name}`, nothing);
     }
   } else if ((kind === "list" || kind === "set") && isList(value)) {
     writeHead(out, value.length, { fix: 0x90, wide: 0xdc, widest: 0xdd });
-    value.forEach((item, i) => write(out, inner, item, `${where}[${i}]`));
+    value.forEach((item, i) => write(out, inner, item, `${where}[${i}]`, nothing));
   } else throw new TypeError(`${where}: ${typeof value} where ${kind} is due`);
 }
 

@@ -23,8 +23,13 @@ export function fromDynamicValue(type: ValueType, value: DynamicValue | undefine
   return null;
 }
 
-export function toDynamicValue(type: ValueType, value: Value): Encodable<DynamicValue> {
-  return { msgpack: encodeValue(type, value) };
+/** `neverNull`: attributes that have a value in the end, also where they are unknown. */
+export function toDynamicValue(
+  type: ValueType,
+  value: Value,
+  neverNull?: ReadonlySet<string>,
+): Encodable<DynamicValue> {
+  return { msgpack: encodeValue(type, value, neverNull) };
 }
 
 /** What stands in a state file. @throws DecodeError when it is no JSON object. */

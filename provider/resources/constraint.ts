@@ -24,7 +24,7 @@ import { reportError } from "./problems.ts";
 type Level = NonNullable<ConstraintBody["level"]>;
 
 const declared = attributes({
-  id: { type: "string", computed: true, description: "Id of the constraint." },
+  id: { type: "string", computed: true, neverNull: true, description: "Id of the constraint." },
   environment_id: {
     type: "string",
     required: true,

@@ -21,7 +21,7 @@ import { planEnvironmentMode } from "./environment-modes.ts";
 import { known } from "./machine-body.ts";
 
 const declared = attributes({
-  id: { type: "string", computed: true, description: "Id of the environment." },
+  id: { type: "string", computed: true, neverNull: true, description: "Id of the environment." },
   name: {
     type: "string",
     required: true,

@@ -52,7 +52,7 @@ export const templateAttributes = attributes({
 });
 
 export const groupAttributes = attributes({
-  id: { type: "string", computed: true, description: "Id of the group." },
+  id: { type: "string", computed: true, neverNull: true, description: "Id of the group." },
   environment_id: {
     type: "string",
     required: true,

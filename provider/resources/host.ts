@@ -72,7 +72,12 @@ const lendAttributes = attributes({
 });
 
 const declared = attributes({
-  id: { type: "string", computed: true, description: "Its name: what machines and plans call it." },
+  id: {
+    type: "string",
+    computed: true,
+    neverNull: true,
+    description: "Its name: what machines and plans call it.",
+  },
   site: {
     type: "string",
     required: true,

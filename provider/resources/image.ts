@@ -9,7 +9,7 @@ import { declaredObject } from "./declared-object.ts";
 import { findOne } from "./lookup.ts";
 
 const declared = attributes({
-  id: { type: "string", computed: true, description: "Id of the image." },
+  id: { type: "string", computed: true, neverNull: true, description: "Id of the image." },
   name: {
     type: "string",
     required: true,

@@ -16,7 +16,7 @@ import { onlyStack, waysAttribute } from "./plan-check.ts";
 import { leaseTime } from "./time.ts";
 
 const declared = attributes({
-  id: { type: "string", computed: true, description: "Id of the link." },
+  id: { type: "string", computed: true, neverNull: true, description: "Id of the link." },
   environment_id: {
     type: "string",
     required: true,

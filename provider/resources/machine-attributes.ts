@@ -12,6 +12,7 @@ export const machineAttributes = attributes({
   id: {
     type: "string",
     computed: true,
+    neverNull: true,
     description: "Id of the machine, also its libvirt UUID. Never changes, wherever it runs.",
   },
   environment_id: {

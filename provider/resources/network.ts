@@ -11,7 +11,7 @@ import { findOne } from "./lookup.ts";
 import { known } from "./machine-body.ts";
 
 const declared = attributes({
-  id: { type: "string", computed: true, description: "Id of the network." },
+  id: { type: "string", computed: true, neverNull: true, description: "Id of the network." },
   environment_id: {
     type: "string",
     required: true,

@@ -19,7 +19,7 @@ import { removeWhenFree } from "./removal.ts";
 const folder = matches(/^\//, "an absolute path at the shepherd");
 
 const declared = attributes({
-  id: { type: "string", computed: true, description: "Its name." },
+  id: { type: "string", computed: true, neverNull: true, description: "Its name." },
   name: {
     type: "string",
     required: true,

@@ -12,7 +12,7 @@ import { known } from "./machine-body.ts";
 import { onlyStack, waysAttribute } from "./plan-check.ts";
 
 const declared = attributes({
-  id: { type: "string", computed: true, description: "Id of the volume." },
+  id: { type: "string", computed: true, neverNull: true, description: "Id of the volume." },
   environment_id: {
     type: "string",
     required: true,

@@ -48,6 +48,8 @@ export interface Attribute {
   readonly validators?: readonly Validator[];
   /** Whether two spellings mean the same value: then the one that stands in the state stays, and nothing is planned. */
   readonly same?: (left: Value, right: Value) => boolean;
+  /** Computed: has a value once it is applied, so that a plan already knows that it will not be null. */
+  readonly neverNull?: true;
   /** Computed: known only after apply once one of these attributes beside it changes. */
   readonly follows?: readonly string[];
 }

@@ -184,10 +184,15 @@ export function decodeObject(declared: Attributes, value: DynamicValue | undefin
     : Object.fromEntries(Object.keys(declared).map((name) => [name, null]));
 }
 
-/** A state, without what is never stored. */
+/** A state or a plan, without what is never stored. */
 export function encodeState(declared: Attributes, state: object | null) {
   const values = state === null ? null : withoutWriteOnly(declared, state as ObjectValue);
-  return toDynamicValue(objectType(declared), values);
+  return toDynamicValue(objectType(declared), values, neverNullOf(declared));
+}
+
+function neverNullOf(declared: Attributes): ReadonlySet<string> {
+  const names = Object.entries(declared).filter(([, { neverNull }]) => neverNull === true);
+  return new Set(names.map(([name]) => name));
 }
 
 export function readPrivate(bytes: Uint8Array | undefined): PrivateData {

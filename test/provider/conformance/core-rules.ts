@@ -134,7 +134,10 @@ export function applyProblems(
   applied: unknown,
   path = "state",
 ): readonly string[] {
-  if (planned instanceof UnknownValue) return unknownsIn(applied, path);
+  if (planned instanceof UnknownValue)
+    return planned.refinements?.notNull === true && applied === null
+      ? [`${path}: null, but planned to have a value`]
+      : unknownsIn(applied, path);
   if (Array.isArray(planned) && Array.isArray(applied)) {
     if (planned.length !== applied.length)
       return [`${path}: ${applied.length} items, but ${planned.length} were planned`];

@@ -79,7 +79,7 @@ test("environment, image, network and machine are made by the rules", async () =
     sites: ["north", "south"],
   });
   const plan = await machine.plan(machineConfig());
-  expect(plan.planned).toMatchObject({ id: new UnknownValue(), vcpus: 1 });
+  expect(plan.planned).toMatchObject({ id: new UnknownValue({ notNull: true }), vcpus: 1 });
   await machine.apply(machineConfig());
   expect(machine.state).toMatchObject({ effective: { state: "running", site: "north" } });
   for (const it of [environment, image, network, machine])

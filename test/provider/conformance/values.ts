@@ -39,7 +39,10 @@ extensions.register({
     );
     return Buffer.concat([Buffer.from([0x80 | parts.length]), ...parts]);
   },
-  decode: () => new UnknownValue({}),
+  decode: (body) => {
+    const told = decode(body) as Readonly<Record<string, unknown>>;
+    return new UnknownValue(told[keys.notNull] === false ? { notNull: true } : {});
+  },
 });
 
 export interface WireValue {

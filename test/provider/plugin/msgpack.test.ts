@@ -6,7 +6,7 @@ import { Decimal, unknown, type Value } from "@drover/provider/schema/value";
 import { expect, test } from "@jest/globals";
 import { decode, ExtensionCodec, encode } from "@msgpack/msgpack";
 import fc from "fast-check";
-import { toValue, UnknownValue } from "../conformance/values.ts";
+import { fromValue, toValue, UnknownValue } from "../conformance/values.ts";
 
 /** A type, and values of it. */
 interface Typed {
@@ -188,4 +188,19 @@ test.each<[string, ValueType, Value, RegExp]>([
   ["a list for an object", ["object", {}], [], /object where object|where object is due/],
 ])("refuses to write %s, and says where", (_, type, value, words) => {
   expect(() => encodeValue(type, value)).toThrow(words);
+});
+
+test("an unknown attribute that will have a value says so, only where it is declared", () => {
+  const type: ValueType = [
+    "object",
+    { id: "string", title: "string", of: ["object", { id: "string" }] },
+  ];
+  const value = { id: unknown, title: unknown, of: { id: unknown } };
+  const encoded = encodeValue(type, value, new Set(["id"]));
+  expect(fromValue({ msgpack: encoded })).toEqual({
+    id: new UnknownValue({ notNull: true }),
+    title: new UnknownValue(),
+    of: { id: new UnknownValue() },
+  });
+  expect(decodeValue(type, encoded)).toEqual(value);
 });

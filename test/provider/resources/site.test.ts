@@ -56,6 +56,8 @@ resource "drover_environment" "it" {
 resource "drover_machine" "m" {
   environment_id = drover_environment.it.id
   name           = "m"
+  # a plan knows that an id will not be null, before it knows the id
+  count    = drover_environment.it.id == null ? 0 : 1
   image_id       = drover_image.base.id
   networks       = []
 }
