@@ -278,7 +278,8 @@ export async function raiseStage(): Promise<Stage> {
     } else if (before !== undefined && !killed) {
       const after = await insideGuest(guest);
       if (after.bootId !== before.bootId) wrong.push("the guest was started anew");
-      if (after.acknowledged < before.acknowledged) wrong.push("acknowledged writes are gone");
+      if (after.acknowledged < before.acknowledged)
+        wrong.push(`acknowledged ${before.acknowledged} before, ${after.acknowledged} now`);
       wrong.push(...after.faults);
     }
     if (wrong.length > 0) throw new Error(wrong.join("\n"));
