@@ -85,11 +85,11 @@ export async function blockersOfMoves(
     }),
   );
   const room = await blockersOfRoom(look, actions);
-  return actions.flatMap((action, index) => [
-    ...[...(found[index] ?? []), ...namedBy(action, room, nameOf)].toSorted(
+  return actions.flatMap((action, index) =>
+    [...(found[index] ?? []), ...namedBy(action, room, nameOf)].toSorted(
       (left, right) => orderOf(left.check) - orderOf(right.check),
     ),
-  ]);
+  );
 }
 
 function namedBy(
