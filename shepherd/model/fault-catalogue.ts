@@ -629,7 +629,7 @@ export const faultCatalogue = {
     502,
     "never",
     "Host {host} cannot carry networks: {problem}",
-    "The host needs iproute2, nftables >= 1.0 and a kernel with bridge, vxlan, ifb, sch_htb, cls_u32, act_mirred and nft's bridge family.",
+    "The host needs iproute2, nftables >= 1.0 and a kernel with bridge, vxlan, ifb, sch_htb, cls_flower or cls_u32, act_mirred and nft's bridge family.",
   ),
   "network.key_exposed": entry(
     409,

@@ -10,7 +10,12 @@ import { type Changes, createChanges, type NetworkBatch } from "#network/changes
 import { diffFilters } from "#network/filters";
 import { diffExits, diffGateways, gatewayIsNew } from "#network/gateway";
 import { bridgeMac, shaperName } from "#network/names";
-import type { ObservedForwarding, ObservedLink, ObservedNetwork } from "#network/observed";
+import type {
+  Classifier,
+  ObservedForwarding,
+  ObservedLink,
+  ObservedNetwork,
+} from "#network/observed";
 import { diffRates, removeShaping } from "#network/rates";
 import { diffServices, servicesAreNew } from "#network/services";
 import { diffTunnels } from "#network/tunnels";
@@ -36,8 +41,10 @@ export interface NetworkDiff {
   readonly batch: NetworkBatch;
 }
 
-/** How a host prints the rules of our tables (`ObservedFilters.rules`). */
+/** How a host prints the rules of our tables (`ObservedFilters.rules`), and what its kernel has of what may differ. */
 export interface ExpectedRules {
+  /** Absent: u32, which every kernel has that can shape at all. */
+  readonly classifier?: Classifier | undefined;
   readonly filters: string;
   readonly underlay: string;
   readonly exits: string;
@@ -84,6 +91,7 @@ export function diffNetwork(
           tap: observed.shaping.get(port.tap),
           ifb: observed.shaping.get(ifb),
           ifbLink: observed.links.get(ifb),
+          classifier: expectedRules.classifier ?? "u32",
         },
         changes,
       );

@@ -105,8 +105,12 @@ export interface ObservedShaping {
   readonly queues: ReadonlyMap<number, number>;
   readonly selectors: readonly ObservedSelector[];
 }
-/** A u32 filter: frames with this MAC, or all of them, go to a class or to another device. */
+/** What tells frames apart: u32 compares words of them, flower looks fields up. A kernel may lack either. */
+export type Classifier = "u32" | "flower";
+
+/** A filter: frames with this MAC, or all of them, go to a class or to another device. */
 export interface ObservedSelector {
+  readonly classifier: Classifier;
   readonly at: "root" | "ingress";
   readonly preference: number;
   /** Which MAC it compares; undefined when it is none of ours in shape. */

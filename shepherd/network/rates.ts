@@ -1,12 +1,13 @@
 /**
  * Link rates on a tap, both directions: towards the guest by htb on the tap itself, from the guest by redirecting its
- * frames at the tap's ingress to an ifb device with the same htb. Frames are told apart by the peer's MAC (u32); a link
+ * frames at the tap's ingress to an ifb device with the same htb. Frames are told apart by the peer's MAC (flower, or u32 where the kernel has none); a link
  * with the network itself takes what is left. What no link names passes unshaped (htb's direct queue; never redirected). Pure; the commands are tc's.
- * Behind one door (`diffRates`), so that another driver (flower, fq_codel leaves) can take its place on other kernels.
+ * Behind one door (`diffRates`), so that another driver (fq_codel leaves) can take its place on other kernels.
  */
 import type { Changes } from "#network/changes";
 import { shaperName } from "#network/names";
 import type {
+  Classifier,
   FrameMatch,
   ObservedLink,
   ObservedSelector,
@@ -65,6 +66,8 @@ export function diffRates(
     readonly tap: ObservedShaping | undefined;
     readonly ifb: ObservedShaping | undefined;
     readonly ifbLink: ObservedLink | undefined;
+    /** What this host's kernel tells frames apart by. */
+    readonly classifier: Classifier;
   },
   changes: Changes,
 ): void {
@@ -107,10 +110,18 @@ export function diffRates(
     );
   }
   const shaping = ifbIsThere ? observed.ifb : undefined;
-  diffHtb({ device: ifb, side: "destination", wished, observed: shaping, changes });
+  const { classifier } = observed;
+  diffHtb({ device: ifb, side: "destination", wished, observed: shaping, classifier, changes });
 
   if (observed.tapLink === undefined) return;
-  diffHtb({ device: port.tap, side: "source", wished, observed: observed.tap, changes });
+  diffHtb({
+    device: port.tap,
+    side: "source",
+    wished,
+    observed: observed.tap,
+    classifier,
+    changes,
+  });
   if (observed.tap?.ingress !== true) {
     changes.note(
       { object: `ingress of ${port.tap}`, problem: "missing", detail: `leads to ${ifb}` },
@@ -120,6 +131,7 @@ export function diffRates(
   const selectors: Selectors = {
     device: port.tap,
     at: "ingress",
+    classifier,
     wished: wished.map(({ mac, minor }) => ({
       preference: minor,
       match: matchOf("destination", mac),
@@ -147,6 +159,7 @@ function diffHtb(request: {
   readonly side: "source" | "destination";
   readonly wished: readonly WishedRate[];
   readonly observed: ObservedShaping | undefined;
+  readonly classifier: Classifier;
   readonly changes: Changes;
 }): void {
   const { device, wished, changes } = request;
@@ -160,6 +173,7 @@ function diffHtb(request: {
   const selectors: Selectors = {
     device,
     at: "root",
+    classifier: request.classifier,
     wished: wished.map(({ mac, minor }) => ({
       preference: minor,
       match: matchOf(request.side, mac),
@@ -223,6 +237,7 @@ function diffClass(
 
 interface Selectors {
   readonly device: string;
+  readonly classifier: Classifier;
   readonly at: ObservedSelector["at"];
   readonly wished: readonly WishedSelector[];
   readonly observed: readonly ObservedSelector[];
@@ -235,9 +250,10 @@ interface WishedSelector {
   readonly redirect?: string;
 }
 
-function removeSelectors({ device, at, wished, observed, changes }: Selectors): void {
+function removeSelectors(selectors: Selectors): void {
+  const { device, at, classifier, wished, observed, changes } = selectors;
   const wrong = observed.filter(
-    (there) => there.at === at && !wished.some((selector) => isSame(selector, there)),
+    (there) => there.at === at && !wished.some((selector) => isSame(classifier, selector, there)),
   );
   for (const preference of new Set(wrong.map((selector) => selector.preference))) {
     changes.note(
@@ -247,35 +263,46 @@ function removeSelectors({ device, at, wished, observed, changes }: Selectors): 
   }
 }
 
-function addSelectors({ device, at, wished, observed, changes }: Selectors): void {
+function addSelectors(selectors: Selectors): void {
+  const { device, at, classifier, wished, observed, changes } = selectors;
   const there = observed.filter((selector) => selector.at === at);
   for (const selector of wished) {
     const atPreference = there.filter((other) => other.preference === selector.preference);
     // A preference that holds anything else beside ours was emptied as a whole.
-    if (atPreference.length > 0 && atPreference.every((other) => isSame(selector, other))) continue;
+    if (
+      atPreference.length > 0 &&
+      atPreference.every((other) => isSame(classifier, selector, other))
+    )
+      continue;
     const { match: wanted } = selector;
     const target =
       selector.redirect === undefined
-        ? `flowid ${majorText}:${hex(selector.classMinor ?? 0)}`
+        ? `${classifier === "flower" ? "classid" : "flowid"} ${majorText}:${hex(selector.classMinor ?? 0)}`
         : `action mirred egress redirect dev ${selector.redirect}`;
-    const match =
-      wanted.side === "any"
-        ? "match u32 0 0"
-        : `match ether ${wanted.side === "source" ? "src" : "dst"} ${wanted.mac}`;
     const who = peerText(wanted.side === "any" ? undefined : wanted.mac);
     changes.note(
       { object: `filter on ${device}`, problem: "missing", detail: `${at} ${who}` },
       {
         tc: [
-          `filter add dev ${device} parent ${parentOf(at)} protocol all pref ${selector.preference} u32 ${match} ${target}`,
+          `filter add dev ${device} parent ${parentOf(at)} protocol all pref ${selector.preference} ${matchText(classifier, wanted)} ${target}`,
         ],
       },
     );
   }
 }
 
-function isSame(wished: WishedSelector, there: ObservedSelector): boolean {
+/** `u32 match ether src …`, or `flower src_mac …`; without a MAC it takes every frame. */
+function matchText(classifier: Classifier, match: FrameMatch): string {
+  if (match.side === "any") return classifier === "flower" ? "flower" : "u32 match u32 0 0";
+  const side = match.side === "source" ? "src" : "dst";
+  return classifier === "flower"
+    ? `flower ${side}_mac ${match.mac}`
+    : `u32 match ether ${side} ${match.mac}`;
+}
+
+function isSame(classifier: Classifier, wished: WishedSelector, there: ObservedSelector): boolean {
   return (
+    there.classifier === classifier &&
     there.preference === wished.preference &&
     there.match !== undefined &&
     isSameMatch(wished.match, there.match) &&

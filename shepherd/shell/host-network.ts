@@ -153,19 +153,36 @@ async function probeFilters(shell: HostShell): Promise<ExpectedRules> {
     `nft -j list table ${table.family} ${name}; echo '@'`,
     `nft delete table ${table.family} ${name}`,
   ]);
+  script.push(...classifierProbe(`dvp${randomBytes(6).toString("hex")}`));
   try {
     const { exitCode, stdout, stderr } = await shell.script(script.join("\n"));
-    const [ofFilters, ofUnderlay, ofExits] = stdout
-      .split(/^@$/m)
+    const parts = stdout.split(/^@$/m);
+    const [ofFilters, ofUnderlay, ofExits] = parts
+      .slice(0, 3)
       .map((part) => (exitCode === 0 ? readFilters(part)?.rules : undefined));
     if (ofFilters === undefined || ofUnderlay === undefined || ofExits === undefined)
       throw new Error(`nft: ${lastLines(stderr)}`);
-    return { filters: ofFilters, underlay: ofUnderlay, exits: ofExits };
+    return {
+      filters: ofFilters,
+      underlay: ofUnderlay,
+      exits: ofExits,
+      classifier: parts[3]?.includes("flower") === true ? "flower" : "u32",
+    };
   } catch (error) {
     if (error instanceof Fault && error.code === "host.unreachable") throw error;
     const problem = error instanceof Error ? error.message : String(error);
     throw new Fault("network.feature_missing", { host: shell.hostId, problem }, { cause: error });
   }
+}
+
+/** Says `flower` when the kernel has it (and loads it, where it is a module): on a device of its own, gone at once. */
+function classifierProbe(device: string): readonly string[] {
+  const filter = `tc filter add dev ${device} parent ffff: protocol all pref 1`;
+  return [
+    `ip link add name ${device} type ifb && tc qdisc add dev ${device} ingress &&`,
+    `${filter} flower dst_mac 02:00:00:00:00:01 classid 1:1 2>/dev/null && echo flower`,
+    `ip link delete dev ${device} 2>/dev/null || :`,
+  ];
 }
 
 const programs: readonly {

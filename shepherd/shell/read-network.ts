@@ -323,11 +323,14 @@ function bits(number = "", unit = ""): number {
   return Number(number) * (factors[unit] ?? Number.NaN);
 }
 
-function readSelectors(part: string): readonly ObservedSelector[] {
+/** Filters as `tc filter show` prints them; exported for the answers of kernels that have flower. */
+export function readSelectors(part: string): readonly ObservedSelector[] {
   return part
     .split(/^filter /m)
     .slice(1)
     .flatMap((filter): ObservedSelector[] => {
+      const flower = /\bpref (\d+) flower chain \d+ handle /.exec(filter)?.[1];
+      if (flower !== undefined) return [readFlower(filter, Number(flower))];
       // A preference is listed three times: itself, its hash table, and the selector, which alone has an order.
       const preference = /\bpref (\d+) \S+ chain/.exec(filter)?.[1];
       if (preference === undefined || !/\border \d+ key ht/.test(filter)) return [];
@@ -335,6 +338,7 @@ function readSelectors(part: string): readonly ObservedSelector[] {
       const redirect = /mirred \(Egress Redirect to device (\S+)\) stolen/.exec(filter)?.[1];
       return [
         {
+          classifier: "u32",
           at: filter.startsWith(`parent ${major}:`) ? "root" : "ingress",
           preference: Number(preference),
           match: readMatch(filter),
@@ -343,6 +347,28 @@ function readSelectors(part: string): readonly ObservedSelector[] {
         },
       ];
     });
+}
+
+/** A line for each field that it compares; what is none of ours in shape matches nothing that we wish. */
+function readFlower(filter: string, preference: number): ObservedSelector {
+  const minor = new RegExp(String.raw`\bclassid ${major}:([0-9a-f]+)`).exec(filter)?.[1];
+  const redirect = /mirred \(Egress Redirect to device (\S+)\) stolen/.exec(filter)?.[1];
+  const fields = [...filter.matchAll(/^ {2}(\S+)(?: (\S+))?$/gm)]
+    .map(([, name = "", value = ""]) => ({ name, value }))
+    .filter(({ name }) => !/^(not_)?in_hw$/.test(name));
+  const [field] = fields;
+  const side = field?.name === "src_mac" ? "source" : "destination";
+  const isOurs = field === undefined || (fields.length === 1 && /^(src|dst)_mac$/.test(field.name));
+  const match =
+    field === undefined ? { side: "any" as const } : ({ side, mac: field.value } as const);
+  return {
+    classifier: "flower",
+    at: filter.startsWith(`parent ${major}:`) ? "root" : "ingress",
+    preference,
+    match: isOurs ? match : undefined,
+    ...(minor === undefined ? {} : { classMinor: Number.parseInt(minor, 16) }),
+    ...(redirect === undefined ? {} : { redirect }),
+  };
 }
 
 /** u32 compares words of four bytes, counted from the network header: a MAC is spread over two of them. */

@@ -293,10 +293,17 @@ async function silence(
   address: string,
   work: () => Promise<number>,
 ): Promise<{ readonly silenceMs: number; readonly workMs: number }> {
-  const prober = tryInNamespace(namespace, ["ping", "-D", "-i", "0.002", "-w", "8", address]);
-  await pause(2_500);
+  const prober = startInNamespace(namespace, "ping", "-D", "-i", "0.002", address);
+  let stdout = "";
+  prober.stdout?.on("data", (chunk: Buffer) => {
+    stdout += chunk.toString();
+  });
+  const ended = new Promise((resolve) => prober.on("close", resolve));
+  await pause(1_000);
   const workMs = await work();
-  const { stdout } = await prober;
+  await pause(1_500); // whoever learns, learns within it
+  prober.kill("SIGINT");
+  await ended;
   const arrivals = [...stdout.matchAll(/^\[([\d.]+)\].*bytes from/gm)].map((match) =>
     Number(match[1]),
   );
