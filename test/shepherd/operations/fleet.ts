@@ -67,6 +67,8 @@ export interface Fleet {
   addMachine(name: string, spec?: Partial<MachineSpec>): Promise<string>;
   addLink(left: string, right: string, rateMbps: number): Promise<string>;
   addNetwork(name: string, cidr: string): Promise<void>;
+  /** A data volume with its file. */
+  addVolume(name: string, hostId: string, sizeGib: number): Promise<void>;
   create(shepherd: Shepherd, name: string, hostId: string): Promise<string>;
   /** What hosts hold, without what is shared and swept later (image parts). */
   litter(): Promise<readonly string[]>;
@@ -162,6 +164,24 @@ export async function createFleet(
           environmentId: "ring",
           spec: { environmentId: "ring", name, cidr },
           effective: { vni: 0xd00000 + networks.length, mtu: 1450 },
+          version: 1,
+          claimed: true,
+          createdAtMs: clock.nowMs(),
+        }),
+      );
+    },
+    async addVolume(name, hostId, sizeGib) {
+      const { volumes } = world.connect().hosts.get(hostId);
+      const file = { name: `drover-${name}.qcow2`, capacityBytes: sizeGib * gib };
+      await clock.until(volumes.createEmpty(file));
+      await store.transaction((journal) =>
+        journal.objects.put({
+          kind: "volume",
+          id: name,
+          key: `ring/${name}`,
+          environmentId: "ring",
+          spec: { environmentId: "ring", name, sizeGib },
+          effective: { hostId, siteId: hostId.split("-")[0] ?? "", sizeGib },
           version: 1,
           claimed: true,
           createdAtMs: clock.nowMs(),

@@ -104,6 +104,22 @@ export const scenarios: readonly Scenario[] = [
     },
   },
   {
+    name: "grow two volumes",
+    kind: "update",
+    async prepare(fleet) {
+      const volumeIds = ["data", "more"];
+      for (const volumeId of volumeIds) await fleet.addVolume(volumeId, "north-1", 1);
+      return volumeIds.map((volumeId) => ({
+        kind: "grow_volume" as const,
+        volumeId,
+        hostId: "north-1",
+        fromGib: 1,
+        toGib: 2,
+        cost,
+      }));
+    },
+  },
+  {
     name: "relink",
     kind: "adapt",
     async prepare(fleet, shepherd) {
@@ -275,6 +291,7 @@ export async function expectSound(staged: Staged, operation: Operation): Promise
   const machines = await fleet.store.read((journal) => journal.objects.list("machine"));
   for (const machine of machines) expectInForce(fleet, machine);
   expect(await staleAddresses(fleet, machines)).toEqual([]);
+  expect(await wrongVolumes(fleet)).toEqual([]);
   for (const from of machines) {
     for (const to of machines) {
       if (from.effective.state !== "running" || to.effective.state !== "running") continue;
@@ -288,6 +305,15 @@ export async function expectSound(staged: Staged, operation: Operation): Promise
   if (operation.state === "failed" || operation.state === "cancelled") {
     expectUntouched(staged, machines, operation);
   }
+}
+
+/** Volumes that are smaller than the journal says. */
+async function wrongVolumes(fleet: Fleet): Promise<readonly string[]> {
+  const volumes = await fleet.store.read((journal) => journal.objects.list("volume"));
+  return volumes.flatMap(({ id, effective }) => {
+    const there = fleet.world.data.hosts[effective.hostId]?.volumes[`drover-${id}.qcow2`];
+    return (there?.capacityBytes ?? 0) >= effective.sizeGib * 2 ** 30 ? [] : [id];
+  });
 }
 
 /** Addresses that are held for a card which is not there. */
