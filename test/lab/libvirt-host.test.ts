@@ -329,6 +329,28 @@ describe("a machine", () => {
     });
   }, 30_000);
 
+  test("shows its serial console, and hangs up who had it open before", async () => {
+    const first = await north.openConsole(machineId);
+    // libvirt tells the one that is hung up that its stream failed
+    const hungUp = new Promise((resolve) => {
+      first.on("error", resolve);
+      first.on("close", resolve);
+    });
+    const second = await north.openConsole(machineId);
+    await hungUp;
+    let heard = "";
+    second.on("data", (chunk: Buffer) => {
+      heard += chunk.toString("latin1");
+    });
+    await guest.read("echo from-the-console > /dev/ttyS0");
+    const said = await eventually(
+      async () => heard,
+      (text) => text.includes("from-the-console"),
+    );
+    expect(said).toContain("from-the-console");
+    second.destroy();
+  }, 30_000);
+
   test("answers every question about itself in a form that decodes", async () => {
     const domain = domainOf(machineId);
     const flags = 0;
