@@ -158,7 +158,7 @@ test("a whole environment moves as one operation, those that talk most together,
     }
   }
   expect(await volumes("north-1")).not.toMatch(/drover-[0-9a-f-]{36}\.qcow2/);
-}, 400_000);
+}, 600_000);
 
 test("after that, predictions rest on what was measured, the guests' own writing included", async () => {
   const { plan } = await stage.client.call<{

@@ -26,6 +26,8 @@ import { pino } from "pino";
 
 const command = join(import.meta.dirname, "../../shepherd/cli/main.ts");
 const bootMs = 180_000;
+/** A command follows what it asked for to its end. */
+const commandMs = 600_000;
 
 export interface MovingStage {
   readonly lab: Lab;
@@ -117,6 +119,7 @@ export async function openMovingStage(options: {
       async drover(...argv) {
         const finished = await run([process.execPath, command, ...argv], {
           env: { DROVER_ENDPOINT: endpoint },
+          timeoutMs: commandMs,
         });
         return { code: finished.code ?? -1, said: `${finished.stdout}${finished.stderr}` };
       },
