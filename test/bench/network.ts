@@ -136,6 +136,34 @@ async function raise(options: {
   return Object.assign(made, { guests });
 }
 
+interface Way {
+  readonly name: string;
+  readonly from: string;
+  readonly to: string;
+  readonly address: string;
+  /** Index of the way that it is compared with. */
+  readonly rival?: number;
+}
+
+/** Two guests on the hosts' bare wire: bridges alone, and nothing of ours. */
+function raiseCabled(): Omit<Way, "name"> & { down(): void } {
+  const world = raiseNamespaces(2, "bare");
+  const guests = world.hosts.map((host, index) => {
+    const tap = `dvt00000000000${index}`;
+    const address = `10.42.0.${10 + index}`;
+    const mac = `52:54:00:00:00:0${index}`;
+    inNamespace(host.namespace, "ip", "link", "add", "lan0", "type", "bridge");
+    inNamespace(host.namespace, "ip", "link", "set", "lan0", "up");
+    inNamespace(host.namespace, "ip", "link", "set", "up0", "master", "lan0");
+    const made = world.addGuest({ name: `c-${index}`, tap, mac, address, host, mtu: 1500 });
+    inNamespace(host.namespace, "ip", "link", "set", tap, "master", "lan0");
+    return made;
+  });
+  const [one, other] = guests;
+  if (one === undefined || other === undefined) throw new Error("no guests");
+  return { from: one.namespace, to: other.namespace, address: "10.42.0.11", down: world.down };
+}
+
 /** In turns, the best of each: whatever else the machine does only takes away. */
 async function paths(): Promise<void> {
   const plain = await raise({ hosts: 2, mtu: 1450, encrypted: false });
@@ -145,16 +173,41 @@ async function paths(): Promise<void> {
   const [from, to] = encrypted.world.hosts;
   if (left === undefined || right === undefined || from === undefined || to === undefined)
     throw new Error("no hosts");
-  const ways: readonly (readonly [name: string, from: string, to: string, address: string])[] = [
-    ["bare (rival)", left.namespace, right.namespace, right.address],
-    ["plain VXLAN", guest(plain, 0), guest(plain, 1), "10.42.0.11"],
-    ["bare WireGuard (rival)", from.namespace, to.namespace, "100.127.0.2"],
-    ["VXLAN in WireGuard", guest(encrypted, 0), guest(encrypted, 1), "10.42.0.11"],
+  const cabled = raiseCabled();
+  const ways: readonly Way[] = [
+    {
+      name: "bare, host to host",
+      from: left.namespace,
+      to: right.namespace,
+      address: right.address,
+    },
+    // Guests reach their host by a cable and a bridge, with VXLAN and without.
+    { name: "bare, guest to guest (rival)", ...cabled },
+    {
+      name: "plain VXLAN, filters and all",
+      from: guest(plain, 0),
+      to: guest(plain, 1),
+      address: "10.42.0.11",
+      rival: 1,
+    },
+    {
+      name: "bare WireGuard (rival)",
+      from: from.namespace,
+      to: to.namespace,
+      address: "100.127.0.2",
+    },
+    {
+      name: "VXLAN in WireGuard",
+      from: guest(encrypted, 0),
+      to: guest(encrypted, 1),
+      address: "10.42.0.11",
+      rival: 3,
+    },
   ];
   const best = ways.map(() => ({ mbps: 0, pingMs: Number.POSITIVE_INFINITY }));
   for (let round = 0; round < pathRounds; round += 1) {
-    for (const [index, [, source, target, address]] of ways.entries()) {
-      const seen = await path(source, target, address);
+    for (const [index, way] of ways.entries()) {
+      const seen = await path(way.from, way.to, way.address);
       const so = best[index];
       if (so === undefined) continue;
       so.mbps = Math.max(so.mbps, seen.mbps);
@@ -162,11 +215,12 @@ async function paths(): Promise<void> {
     }
   }
   print(`path, best of ${pathRounds}`, "Mbit/s", "of its rival", "least ping ms");
-  for (const [index, [name]] of ways.entries()) {
+  for (const [index, { name, rival }] of ways.entries()) {
     const { mbps, pingMs } = best[index] ?? { mbps: 0, pingMs: 0 };
-    const rival = best[index - (index % 2)]?.mbps ?? mbps;
-    print(name, mbps, percent(mbps, rival), pingMs);
+    const beside = rival === undefined ? undefined : best[rival]?.mbps;
+    print(name, mbps, beside === undefined ? "" : percent(mbps, beside), pingMs);
   }
+  cabled.down();
   await plain.down();
   await encrypted.down();
 }
