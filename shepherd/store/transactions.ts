@@ -5,10 +5,11 @@
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import type Database from "better-sqlite3";
+import type { Ms } from "#model/units";
 
 /** Writes of one commit, and how long they may take together before it: the first of them waits for the last. */
 const maxTogether = 64;
-const maxGatherMs = 10;
+const standardTogetherMs: Ms = 10;
 
 interface Waiting {
   readonly work: () => Promise<unknown>;
@@ -73,7 +74,7 @@ export class Transactions {
 
   async #writeTogether(): Promise<void> {
     const together: { readonly one: Waiting; tell: () => void }[] = [];
-    const untilMs = performance.now() + maxGatherMs;
+    const untilMs = performance.now() + (this.#options.togetherMs ?? standardTogetherMs);
     try {
       do {
         const one = this.#writes.shift();
@@ -128,6 +129,8 @@ export class Transactions {
 export interface TransactionsOptions {
   /** Wait for the end of the loop's turn before a commit. Worth it when a commit is durable, and so costs an fsync. */
   readonly gather: boolean;
+  /** After which a commit is closed, also when more is waiting. */
+  readonly togetherMs?: Ms | undefined;
   /** First in every commit, holding the write lock; a throw refuses it. */
   readonly onBegin: () => void;
   readonly onCommit: () => void;

@@ -28,6 +28,8 @@ beforeEach(() => {
   [commits, begins, refuse] = [0, 0, undefined];
   queue = new Transactions(database, {
     gather: true,
+    // a busy machine may take long for what belongs together
+    togetherMs: 600_000,
     onBegin: () => {
       begins += 1;
       if (refuse !== undefined) throw refuse;
@@ -128,6 +130,19 @@ test("more than fit into one commit are several, in order", async () => {
   expect(words(database)).toEqual(all);
   expect(commits).toBeGreaterThanOrEqual(4);
   await queue.idle();
+});
+
+test("a commit is closed in time, also when more is waiting", async () => {
+  const impatient = new Transactions(database, {
+    gather: true,
+    togetherMs: 0,
+    onBegin: () => undefined,
+    onCommit: () => {
+      commits += 1;
+    },
+  });
+  await Promise.all(["a", "b", "c"].map((word) => impatient.write(say(word))));
+  expect([words(database), commits]).toEqual([["a", "b", "c"], 3]);
 });
 
 test("each works in the context of its own asker", async () => {
