@@ -8,9 +8,11 @@ import { join } from "node:path";
 import type { MachineView } from "@drover/shepherd/api/contract";
 import { runCommand } from "@drover/shepherd/cli/main";
 import type { Bundle, Replayed } from "@drover/shepherd/cli/replay-bundle";
-import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { afterAll, beforeAll, expect, jest, test } from "@jest/globals";
 import { declareRing, mutate, need, run } from "../shepherd/api/shepherd.ts";
 import { speakTo } from "./shepherd.ts";
+
+jest.setTimeout(180_000);
 
 const folder = mkdtempSync(join(tmpdir(), "drover-replay-"));
 const file = join(folder, "bundle.json");
@@ -75,7 +77,7 @@ beforeAll(async () => {
   // Elsewhere: neither the shepherd nor its state is there.
   expect(existsSync(gone)).toBe(false);
   bundle = JSON.parse(readFileSync(file, "utf8")) as Bundle;
-}, 60_000);
+}, 180_000);
 afterAll(() => rmSync(folder, { recursive: true }));
 
 test("every decision and every plan come out the same", async () => {

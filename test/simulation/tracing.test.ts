@@ -7,7 +7,7 @@ import type { AddressInfo } from "node:net";
 import { gunzipSync } from "node:zlib";
 import type { MachineView, Mutation } from "@drover/shepherd/api/contract";
 import { inChildSpan, inSpan, logWords, traceparent } from "@drover/shepherd/ports/tracing";
-import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
 import { pino } from "pino";
 import { declareRing, need, type Running, run } from "../shepherd/api/shepherd.ts";
 import { speakTo } from "./shepherd.ts";
@@ -20,6 +20,9 @@ interface Span {
   readonly words: Readonly<Record<string, unknown>>;
   readonly failed: boolean;
 }
+
+// Policies are compiled for each shepherd: on a busy machine that alone may take half a minute.
+jest.setTimeout(180_000);
 
 const spans: Span[] = [];
 let collector: Server;

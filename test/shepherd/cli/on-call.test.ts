@@ -11,7 +11,7 @@ beforeEach(async () => {
   running = await run("", { copyMbps: 40 });
   const { machines } = await declareRing(running, 1);
   machineId = need(machines[0]).id;
-}, 60_000);
+}, 180_000);
 afterEach(async () => await running.end());
 
 async function drover(...argv: string[]): Promise<{ code: number; out: string }> {
@@ -60,7 +60,7 @@ test("an operation under way: phase, percent, what comes next, prediction, what 
   await until(async () =>
     (await drover("operations")).out.includes("nothing runs") ? true : undefined,
   );
-}, 60_000);
+}, 180_000);
 
 test("a question that only a person can answer, with the commands; it goes on when it is answered", async () => {
   const id = await moving();
@@ -81,7 +81,7 @@ test("a question that only a person can answer, with the commands; it goes on wh
   Object.assign(domain, { state: "running", job: "none" });
   await drover("stuck", "retry", id);
   await until(async () => ((await drover("stuck")).code === 0 ? true : undefined));
-}, 60_000);
+}, 180_000);
 
 test("once hold has answered nothing adapts any more; it says who and why, and a restart keeps it", async () => {
   const held = await drover("hold", "--reason", "fire drill", "--for", "1h");
@@ -104,4 +104,4 @@ test("once hold has answered nothing adapts any more; it says who and why, and a
   expect(await ask("release")).toMatchObject({ verdict: "granted" });
   expect((await drover("hold", "--lift")).code).toBe(0);
   expect(await ask()).toMatchObject({ verdict: "granted" });
-}, 60_000);
+}, 180_000);
