@@ -1,5 +1,5 @@
 /**
- * A host's shell over SSH: one connection, its host key verified, at most eight commands at once, and byte streams to
+ * A host's shell over SSH: one connection, its host key verified, at most seven commands at once, and byte streams to
  * unix sockets of the host (libvirtd's). Connects when first asked and again after a loss; a host that does not answer
  * is asked again only after a growing pause, and everybody who asks meanwhile is told the last reason at once.
  * Knows nothing of what runs over it. Source of the numbers: reference of sshd (MaxSessions 10), measurements of ssh2.
@@ -44,8 +44,11 @@ export type SshState =
   | { readonly kind: "connected"; readonly hostId: HostId }
   | { readonly kind: "lost"; readonly hostId: HostId; readonly problem: string };
 
-/** sshd allows ten sessions a connection by default; one is the resident's, one stays free for a person. */
-const maxCommandsAtOnce = 8;
+/**
+ * sshd allows ten sessions a connection by default; one is the resident's, one holds the programs that wait for a
+ * cut-over, one stays free for a person.
+ */
+const maxCommandsAtOnce = 7;
 /** TCP, key exchange and login of a loaded host over a slow WAN. */
 const defaultConnectTimeoutMs = 15_000;
 /** Pause before the next attempt: doubled from first to last, plus up to half of it at random against herds. */

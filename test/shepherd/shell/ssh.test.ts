@@ -96,7 +96,7 @@ describe("a command", () => {
     expect((await host.run(["echo", "still here"])).stdout).toBe("still here\n");
   });
 
-  test("waits when eight run already; all go over one connection", async () => {
+  test("waits when as many run as sshd allows beside others; all go over one connection", async () => {
     const started = await server();
     const host = shell(started.port);
     const results = await Promise.all(
@@ -105,7 +105,7 @@ describe("a command", () => {
     expect(results.map((result) => result.stdout.trim())).toEqual(
       Array.from({ length: 30 }, (_, index) => String(index)),
     );
-    expect(started.mostAtOnce()).toBeLessThanOrEqual(8);
+    expect(started.mostAtOnce()).toBeLessThanOrEqual(7);
     expect(started.connections()).toBe(1);
   });
 });
