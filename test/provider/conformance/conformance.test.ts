@@ -236,7 +236,11 @@ test("a plan to create knows what is known, and marks the rest", async () => {
   const host = await start();
   const it = await Lifecycle.of(host, "drover_environment");
   const { planned, warnings } = await it.plan(ring); // core's rules are checked in there
-  expect(planned).toMatchObject({ ...ring, id: new UnknownValue(), owner: new UnknownValue() });
+  expect(planned).toMatchObject({
+    ...ring,
+    id: new UnknownValue({ notNull: true }),
+    owner: new UnknownValue(),
+  });
   // there is no shepherd to judge it: that is no error before apply
   expect(warnings).toMatchObject([{ severity: 2, summary: "The plan was not judged" }]);
   await host.shutdown();
