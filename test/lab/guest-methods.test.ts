@@ -122,7 +122,7 @@ test("scale: one more machine runs and is reached over the LAN; one too many is 
   ]);
   const { items } = await client.get<{ items: MachineView[] }>("/v1/machines?name=rank-2");
   const added = openGuest(lab.layout, "drover-ring-rank-2");
-  expect(await added.read("echo up")).toBe("up");
+  expect(await added.read("echo up", { timeoutMs: 240_000 })).toBe("up");
   const address = items[0]?.networks[0]?.address;
   const pinged = await speaker.run(`ping -c 3 -W 2 ${address} > /dev/null`);
   expect(pinged.code).toBe(0);
@@ -156,14 +156,21 @@ test("rate: a link of its own within policy; one that is none of its links is re
   expect((await ask("rate --to rank-1 --rate-mbps 100000")).code).toBe(3);
 }, 120_000);
 
-test("release gives the added machine and the raised rate back", async () => {
+test("release gives the added machine and the raised rate back; who does not speak for the group may not", async () => {
+  const other = openGuest(lab.layout, "drover-ring-rank-1");
+  const refused = await other.run("drover-guest release --group rank --json 2>&1", {
+    timeoutMs: 150_000,
+  });
+  expect(refused.code).not.toBe(0);
+  expect(refused.stdout).toContain("request.not_yours");
+  expect(await members()).toHaveLength(3);
   expect((await ask("release --group rank")).code).toBe(0);
   expect(await members()).toEqual([
     ["rank-0", "running"],
     ["rank-1", "running"],
   ]);
   expect(await links()).toEqual([["rank-0--rank-1", 20]]);
-}, 180_000);
+}, 300_000);
 
 test("forecast is kept and shown; one beyond the envelope is denied", async () => {
   expect((await ask("forecast --phase solve --in 10m --memory-mib 256")).code).toBe(0);
@@ -171,6 +178,22 @@ test("forecast is kept and shown; one beyond the envelope is denied", async () =
   expect(items).toMatchObject([{ phase: "solve", machines: ["rank-0"], memory_mib: 256 }]);
   expect((await ask("forecast --phase solve --in 10m --memory-mib 257")).code).toBe(3);
 }, 60_000);
+
+test("rate: its link with the whole network is its own too", async () => {
+  const { id } = await declare<LinkView>("/v1/environments/ring/links", {
+    machines: ["rank-0"],
+    network: "lan",
+    rate_mbps: 25,
+  });
+  expect(await ask("rate --network lan --rate-mbps 35")).toMatchObject({
+    code: 0,
+    result: { granted: { rate_mbps: 35 } },
+  });
+  expect((await ask("rate --network lan --rate-mbps 100000")).code).toBe(3);
+  const gone = await client.call<Mutation<LinkView>>("DELETE", `/v1/links/${id}`);
+  if (gone.operation !== null) await client.waitForOperation(gone.operation.id);
+  expect((await links()).map(([ends]) => ends)).not.toContain("rank-0");
+}, 120_000);
 
 test("move crosses sites and back home by its lease; a site that is none of its own is denied", async () => {
   expect(await ask("move --to south --for 20s")).toMatchObject({
