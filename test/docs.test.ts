@@ -52,6 +52,9 @@ function anchorsOf(text: string): ReadonlySet<string> {
   ]);
 }
 
+/** What a walk tells its reader to write; test/simulation/security-engineer.test.ts writes them. */
+const readersOwn = new Set(["rules/largest_step.rego", "rules/largest_step_test.rego"]);
+
 test("every file and function that the documents name exists", () => {
   const missing = documents.flatMap((path) => {
     const text = read(path).replaceAll(/^```[\s\S]*?^```/gm, "");
@@ -59,6 +62,7 @@ test("every file and function that the documents name exists", () => {
       ...text.matchAll(/`([\w.-]+(?:\/[\w.-]+)+\.(?:ts|rego|sh|yaml))`(?: `#?(\w+)`)?/g),
     ];
     return named.flatMap(([, file = "", word]) => {
+      if (readersOwn.has(file)) return [];
       const found = placesOf(file, path).find((place) => existsSync(join(root, place)));
       if (found === undefined) return [`${path}: ${file}`];
       return word === undefined || read(found).includes(word)
