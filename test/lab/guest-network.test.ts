@@ -178,8 +178,9 @@ test.each([
   "rank-%i to rank-%i, which only rank-1's link with the network names, is held to its 12 Mbit/s",
   async (from, to) => {
     const ratio = await bestRatio(from, to, 12);
-    expect(ratio).toBeGreaterThan(0.1); // that it is reached is shown where no machine is emulated
-    expect(ratio).toBeLessThan(1.05);
+    // How near it is reached is shown where no machine is emulated: a guest's clock is slow on a busy computer.
+    expect(ratio).toBeGreaterThan(0.1);
+    expect(ratio).toBeLessThan(1.15);
   },
   90_000,
 );
