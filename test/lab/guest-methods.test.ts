@@ -162,7 +162,7 @@ test("release gives the added machine and the raised rate back; who does not spe
     timeoutMs: 150_000,
   });
   expect(refused.code).not.toBe(0);
-  expect(refused.stdout).toContain("request.not_yours");
+  expect(refused.stdout).toContain("only the group's declared speaker asks for the group");
   expect(await members()).toHaveLength(3);
   expect((await ask("release --group rank")).code).toBe(0);
   expect(await members()).toEqual([
