@@ -5,7 +5,9 @@
  * is always checked against a fresh look before the caller is answered.
  */
 import { randomBytes } from "node:crypto";
+import { setTimeout as pause } from "node:timers/promises";
 import { Fault } from "#model/fault";
+import type { Ms } from "#model/units";
 import type { BatchProgram, NetworkBatch } from "#network/changes";
 import { diffNetwork, type ExpectedRules } from "#network/diff";
 import { filters } from "#network/filters";
@@ -25,6 +27,8 @@ import { createWaitingPrograms, type WaitingLine } from "#shell/waiting";
  * mean that the host really refuses.
  */
 const maxRounds = 4;
+/** From what was fired to the look at it: many times what it takes, and nobody waits for the look. */
+const afterFireMs: Ms = 100;
 /** Looks that cannot be read, for the same reason. */
 const maxLooks = 3;
 
@@ -33,6 +37,7 @@ export function createHostNetwork(shell: HostShell): HostNetwork {
   let lastLook: ObservedNetwork | undefined;
   let queue: Promise<unknown> = Promise.resolve();
   const waiting = createWaitingPrograms(shell);
+  let firedAtMs = Number.NEGATIVE_INFINITY;
 
   function expectedRules(): Promise<ExpectedRules> {
     printedRules ??= probeFilters(shell).catch((error: unknown) => {
@@ -43,6 +48,9 @@ export function createHostNetwork(shell: HostShell): HostNetwork {
   }
 
   async function makeEqual(wish: HostNetworkConfig): Promise<readonly NetworkDifference[]> {
+    // A look starts a dozen programs; what was just fired goes first, and is then seen as done.
+    const restMs = firedAtMs + afterFireMs - performance.now();
+    if (restMs > 0) await pause(restMs);
     const rules = await expectedRules();
     const changed: NetworkDifference[] = [];
     let refusal: Refusal | undefined;
@@ -94,6 +102,7 @@ export function createHostNetwork(shell: HostShell): HostNetwork {
         fire() {
           // The next apply must not take the host for what it was before.
           lastLook = undefined;
+          firedAtMs = performance.now();
           waiting.tell(lines);
         },
       };
