@@ -88,8 +88,9 @@ test("every decision and every plan come out the same", async () => {
   ]).toEqual([0, []]);
   const all = await replayed(bundle);
   // create, resize, denied, move, release, update, silent site, destroy
-  expect(new Set(all.map(({ kind }) => kind))).toEqual(
-    new Set(["create", "resize", "move", "release", "update", "destroy"]),
+  // a repair is among them when the sweep came by in between
+  expect(all.map(({ kind }) => kind)).toEqual(
+    expect.arrayContaining(["create", "resize", "move", "release", "update", "destroy"]),
   );
   expect(all.some(({ effect }) => effect === "deny")).toBe(true);
   expect(all.filter(({ plan }) => plan !== undefined).length).toBeGreaterThan(4);
