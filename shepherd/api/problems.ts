@@ -5,8 +5,9 @@
 import type { FastifyError } from "fastify";
 import type { Problem } from "#api/contract";
 import type { GateAnswer } from "#api/world";
-import { Fault, type FaultEntry, toFaultData } from "#model/fault";
+import { Fault, toFaultData } from "#model/fault";
 import { faultCatalogue } from "#model/fault-catalogue";
+import type { FaultEntry } from "#model/faults/entry";
 import type { Decision, Subject } from "#model/request";
 import { toWire } from "#model/wire";
 import { decisionFor } from "#policy/disclose";

@@ -3,23 +3,12 @@
  * so that a journaled fault can be read by a newer version. Knows the catalogue, never how it is shown.
  */
 import { faultCatalogue } from "#model/fault-catalogue";
+import type { FaultEntry } from "#model/faults/entry";
 
 export type FaultCode = keyof typeof faultCatalogue;
 
 /** Facts about one occurrence: names, numbers and units; never secrets, never a guest's raw text unescaped. */
 export type FaultDetails = Readonly<Record<string, unknown>>;
-
-/** What a caller may do: never = the same call fails again; later = it may pass; after_reconcile = look at the world first. */
-export type FaultRetry = "never" | "later" | "after_reconcile";
-
-export interface FaultEntry {
-  /** What happened, in a line; `{name}` is filled from the details. */
-  readonly title: string;
-  /** The next step for the person who reads it. */
-  readonly hint: string;
-  readonly status: number;
-  readonly retry: FaultRetry;
-}
 
 /** A fault as plain data, as it stands in the journal and on the wire. */
 export interface FaultData {

@@ -1,0 +1,242 @@
+/** Hosts, their shells and their networks. A part of the catalogue of fault codes (model/fault-catalogue.ts). */
+import { entry, type FaultEntry } from "#model/faults/entry";
+
+export const hostFaults = {
+  // hosts and shell
+  "host.unreachable": entry(
+    503,
+    "later",
+    "Host {host} does not answer: {problem}",
+    "Check that sshd and libvirtd run there; the shepherd reconnects by itself.",
+  ),
+  "host.key_mismatch": entry(
+    502,
+    "never",
+    "Host {host} showed another SSH host key than drover.yaml names",
+    "If the host was reinstalled, put its new key in drover.yaml; else someone may be in between.",
+  ),
+
+  // networks (network/) and commands on hosts (shell/)
+  "host.answers": entry(
+    409,
+    "never",
+    "Host {host} answers: it is not dead",
+    "Drain it with `drover drain {host}`, or switch it off first and confirm then.",
+  ),
+  "host.dead": entry(
+    409,
+    "never",
+    "Host {host} was confirmed dead",
+    "When it is back and repaired: `drover host return {host}`.",
+  ),
+  "host.not_dead": entry(
+    409,
+    "never",
+    "Host {host} was not confirmed dead",
+    "`drover host list` shows what is said of hosts.",
+  ),
+  "host.not_clean": entry(
+    409,
+    "later",
+    "Host {host} is back but not clean: {problem}",
+    "`drover differences` shows what is left; nothing is placed there until `drover host return {host}` succeeds.",
+  ),
+  "sweep.not_litter": entry(
+    409,
+    "never",
+    "{object} on {host} is no litter any more: {problem}",
+    "Nothing was removed. `drover differences` shows how things are now.",
+  ),
+  "host.claimed": entry(
+    409,
+    "never",
+    "Host {host} belongs to {who}; it refuses this shepherd",
+    "Stop this shepherd if another runs on the same journal. When the other installation is gone for good, remove {file} on the host.",
+  ),
+  "pass.unknown": entry(
+    401,
+    "never",
+    "The pass is unknown, used or over",
+    "Ask for another one; a console's pass opens it once, within a minute.",
+  ),
+  "pass.too_many": entry(
+    429,
+    "later",
+    "{limit} passes are out",
+    "Wait until some are over; they last minutes.",
+  ),
+  "pass.method": entry(
+    403,
+    "never",
+    "The pass is not for {method}; it is for {methods}",
+    "Ask its owner for a pass that names the method.",
+  ),
+  "guest.no_answer": entry(
+    429,
+    "later",
+    "Machine {machine} asks too fast to be answered",
+    "Wait a second, and ask again with the same id.",
+  ),
+  "host.in_file": entry(
+    409,
+    "never",
+    "Host {host} stands in drover.yaml",
+    "Change it there and restart the shepherd; only hosts that were registered are changed here.",
+  ),
+  "site.in_file": entry(
+    409,
+    "never",
+    "Site {site} stands in drover.yaml",
+    "Change it there and restart the shepherd; only sites that were registered are changed here.",
+  ),
+  "host.not_admitted": entry(
+    409,
+    "later",
+    "Host {host} is not taken in: {problem}",
+    "Nothing was registered. Mend what the host says and try again.",
+  ),
+  "site.not_owner": entry(
+    403,
+    "never",
+    "{principal} does not own site {site}; {owner} does",
+    "Use the token of the site's owner, or the shepherd's own socket.",
+  ),
+  "host.unknown": entry(
+    404,
+    "never",
+    "No host {host} is configured",
+    "Name a host of drover.yaml, or put this one there.",
+  ),
+  "network.cidr_invalid": entry(
+    400,
+    "never",
+    "{cidr} cannot be a network: {problem}",
+    "Give an IPv4 CIDR without host bits, from /8 to /30, such as 10.42.0.0/24.",
+  ),
+  "network.no_door": entry(
+    409,
+    "never",
+    "{machine} has no network with services or a gateway to enter it by",
+    "Networks smaller than /29, and those of older versions, have none; a machine that runs nowhere cannot be entered.",
+  ),
+  "network.cidr_overlaps": entry(
+    409,
+    "never",
+    "{cidr} overlaps the environment's network {network}, which is {other}",
+    "Choose another range: a machine on both could not tell them apart. Networks of other environments may overlap.",
+  ),
+  "network.no_gateway_host": entry(
+    503,
+    "later",
+    "No host of site {site} answers that could hold the gateway",
+    "Look at `drover status`; the gateway stays at the host that is chosen now.",
+  ),
+  "network.address_invalid": entry(
+    400,
+    "never",
+    "{address} cannot be an address in {cidr}: {problem}",
+    "Choose an address inside the network, or leave it out to be given the lowest free one.",
+  ),
+  "network.address_in_use": entry(
+    409,
+    "later",
+    "{address} of {cidr} is held by {holder}",
+    "Choose another address, or leave it out to be given the lowest free one.",
+  ),
+  "network.addresses_exhausted": entry(
+    409,
+    "later",
+    "No address of {cidr} is free: {taken} are given",
+    "Remove machines of the network, or declare a network with a shorter prefix.",
+  ),
+  "network.macs_exhausted": entry(
+    500,
+    "never",
+    "No free MAC address was found for NIC {index} of machine {machine}",
+    "Report this as a bug: sixteen hashes in a row were taken.",
+  ),
+  "network.vnis_exhausted": entry(
+    507,
+    "later",
+    "All VXLAN network identifiers from {first} to {last} are given",
+    "Remove networks that nobody uses.",
+  ),
+  "network.apply_failed": entry(
+    502,
+    "after_reconcile",
+    "Host {host} refused a network change at `{command}`: {problem}",
+    "Read what the host's kernel said; the next repair tries again from what the host has then.",
+  ),
+  "network.feature_missing": entry(
+    502,
+    "never",
+    "Host {host} cannot carry networks: {problem}",
+    "The host needs iproute2, nftables >= 1.0 and a kernel with bridge, vxlan, ifb, sch_htb, cls_flower or cls_u32, act_mirred and nft's bridge family.",
+  ),
+  "network.key_exposed": entry(
+    409,
+    "after_reconcile",
+    "Host {host}: the tunnel key {file} has mode {mode} and owner {owner}: others may have read it",
+    "Remove that file on the host (a new key is made and told to the other hosts at the next repair), then `drover network rotate-keys`.",
+  ),
+  "network.rotation_failed": entry(
+    503,
+    "later",
+    "The tunnels' keys were not rotated; the old ones go on: {problem}",
+    "Every host of the mesh has to answer. Look at `drover status`, then rotate again.",
+  ),
+  "network.path_mtu": entry(
+    409,
+    "after_reconcile",
+    "The path from {from} to {to} carries packets of {pathBytes} bytes, network {network} needs {neededBytes}",
+    "Mend the path (look for a link with a smaller MTU that drops silently), or declare the network with mtu = {possibleMtu} or less.",
+  ),
+  "network.mtu_in_use": entry(
+    409,
+    "never",
+    "The MTU of network {network} cannot go from {from} to {to} bytes while machines run on it: {machines}",
+    "They would go on sending packets that no longer fit. Declare another network with the smaller MTU and give them cards on it, or destroy them first. A larger MTU is put in force at once, and machines use it from their next start.",
+  ),
+  "network.path_unproven": entry(
+    503,
+    "later",
+    "No packet came through from site {from} to site {to}: the network's path cannot be proven",
+    "Look at the hosts with `drover status`, and at what lies between the sites; then apply again.",
+  ),
+  "network.config_invalid": entry(
+    500,
+    "never",
+    "A network setting for host {host} was refused before it reached a command: {problem}",
+    "Report this as a bug with the journal's records of the network.",
+  ),
+  "host.login_refused": entry(
+    502,
+    "later",
+    "Host {host} refused the login of {user}",
+    "Put the public half of the key of drover.yaml into that user's authorized_keys on the host.",
+  ),
+  "shell.exit": entry(
+    502,
+    "after_reconcile",
+    "`{command}` on host {host} ended with exit code {exitCode}: {problem}",
+    "Run the command by hand on the host to see more.",
+  ),
+  "shell.timeout": entry(
+    504,
+    "after_reconcile",
+    "`{command}` on host {host} did not end within {timeoutMs} ms",
+    "The host may be overloaded; the command may still have happened, so look before repeating it.",
+  ),
+  "shell.unreadable": entry(
+    502,
+    "later",
+    "{host} answered `{command}` with something else: {problem}",
+    "Look whether its tools are GNU coreutils, and whether the file changes while it is read.",
+  ),
+  "shell.output_too_long": entry(
+    502,
+    "never",
+    "`{command}` on host {host} wrote more than {limitBytes} bytes",
+    "Report this as a bug: no command of ours says that much.",
+  ),
+} satisfies Record<string, FaultEntry>;

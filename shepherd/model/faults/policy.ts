@@ -1,0 +1,273 @@
+/** Policy, what people add to it, the gate and intake. A part of the catalogue of fault codes (model/fault-catalogue.ts). */
+import { entry, type FaultEntry } from "#model/faults/entry";
+
+export const policyFaults = {
+  // policy (policy/, opa/)
+  "constraint.no_policy": entry(
+    409,
+    "later",
+    "No policy of {owner} is loaded, so there is no rule to declare a constraint of",
+    "`drover policy list` tells why; the owner's bundle must load first.",
+  ),
+  "constraint.too_many": entry(
+    409,
+    "never",
+    "{environment} declares {maxConstraints} constraints, which is the most",
+    "Join some of them, or put them into the policy of the environment's owner.",
+  ),
+  "policy.not_loaded": entry(
+    409,
+    "later",
+    "The policy of {owner} is not loaded: {problem}",
+    "Mend the folder; `drover policy test` finds what is wrong in it.",
+  ),
+  "policy.no_compiler": entry(
+    500,
+    "never",
+    "No opa >= 1.20 was found to compile policies: {problem}",
+    "Run `make tools`, or put opa 1.20 or newer on PATH.",
+  ),
+  "policy.source_invalid": entry(
+    400,
+    "never",
+    "The policy of {owner} was refused: {problem}",
+    "Correct the Rego at the named place; the policy that was in force stays in force.",
+  ),
+  "policy.data_invalid": entry(
+    400,
+    "never",
+    "The policy data of {owner} was refused: {problem}",
+    "Correct the named instance in the bundle's data.yaml; the data that was in force stays in force.",
+  ),
+  "policy.bundle_invalid": entry(
+    400,
+    "never",
+    "The policy of {owner} cannot be loaded: {problem}",
+    "Build it again from sources of contract 1.",
+  ),
+  // what people add to a decision (policy/approvals, recalls, exemptions, break-glass)
+  "approval.unknown": entry(
+    404,
+    "never",
+    "No approval is wanted for request {request}",
+    "`drover approvals list` shows what waits.",
+  ),
+  "approval.ended": entry(
+    409,
+    "never",
+    "The approval of request {request} is over: {state}",
+    "Ask again; a new request waits for new votes.",
+  ),
+  "approval.own_request": entry(
+    403,
+    "never",
+    "{by} asked for request {request}; another person must approve it",
+    "Ask a colleague whose token has the role approver.",
+  ),
+  "approval.not_counted": entry(
+    403,
+    "never",
+    "The yes of {by} counts for none of those who want request {request} approved: {wanted}",
+    "Ask one of the people whom their policies name (`approvers` in their data).",
+  ),
+  "obligation.unknown": entry(
+    404,
+    "never",
+    "There is no obligation {obligation}",
+    "`drover obligations list --all` shows them.",
+  ),
+  "obligation.no_review": entry(
+    409,
+    "never",
+    "Obligation {obligation} is a {demand}: no person has to review it",
+    "`drover obligations list` shows which ones are a review.",
+  ),
+  "obligation.ended": entry(
+    409,
+    "never",
+    "Obligation {obligation} is over: {state}",
+    "`drover obligations list --all` says how it ended; what was given back may be asked for again.",
+  ),
+  "obligation.own_request": entry(
+    403,
+    "never",
+    "{by} asked for what obligation {obligation} is about; another person must review it",
+    "Ask a colleague whose token has the role approver.",
+  ),
+  "approval.voted": entry(
+    409,
+    "never",
+    "{by} has approved request {request} already; {needs} different people must",
+    "Ask another person whose token has the role approver.",
+  ),
+  "approval.plan_changed": entry(
+    409,
+    "never",
+    "Request {request} would be carried out by another plan now ({now}, not {read}); votes for the old one are void",
+    "Read it again with `drover approvals show` and vote on what it says now.",
+  ),
+  "approval.not_yours": entry(
+    403,
+    "never",
+    "{by} did not ask for request {request} and cannot withdraw it",
+    "`drover reject` says no as an approver.",
+  ),
+  // an answer, not a failure: decisions carry these two codes
+  "consent.recalled": entry(
+    403,
+    "later",
+    "The site's owner has recalled its consent",
+    "Choose another site, or ask the site's owner to lift the recall.",
+  ),
+  "policy.advised": entry(
+    403,
+    "never",
+    "The stack wants advice only",
+    "Put the advised values into the stack, or set the mode to auto or approve.",
+  ),
+  "snapshot.unreadable": entry(
+    422,
+    "never",
+    "{file} cannot be replayed: {problem}",
+    "Write one with `drover support FILE`, with this release of drover.",
+  ),
+  "snapshot.unknown": entry(
+    404,
+    "never",
+    "{file} holds no snapshot of decision {decision}",
+    "`drover replay FILE` without an id decides all that it holds again; `drover support --snapshots` takes more along.",
+  ),
+  "recall.unknown": entry(
+    404,
+    "never",
+    "There is no recall {recall}",
+    "`drover recall --list` shows those that stand.",
+  ),
+  "recall.not_owner": entry(
+    403,
+    "never",
+    "{principal} does not own site {site}; {owner} does",
+    "Use the token of the site's owner, or the shepherd's own socket.",
+  ),
+  "exemption.unknown": entry(
+    404,
+    "never",
+    "There is no exemption {exemption}",
+    "`drover exempt --list` shows them.",
+  ),
+  "exemption.own_proposal": entry(
+    403,
+    "never",
+    "{by} proposed exemption {exemption}; another person must approve it",
+    "Ask a colleague whose token has the role approver or security.",
+  ),
+  "exemption.not_owner": entry(
+    403,
+    "never",
+    "{by} does not speak for {owner}, whose rule this is",
+    "Use the token of that owner, or exempt from a rule of the operator.",
+  ),
+  "break_glass.no_key": entry(
+    403,
+    "never",
+    "No break-glass key is configured",
+    "Put the public key into drover.yaml: break_glass: { public_key_files: [FILE] }.",
+  ),
+  "break_glass.invalid": entry(
+    403,
+    "never",
+    "The break-glass document is not accepted: {problem}",
+    "Sign the plan of now: `drover break-glass plan ID`, then `drover break-glass sign`.",
+  ),
+  "break_glass.plan_changed": entry(
+    409,
+    "never",
+    "The document names plan {named}, but request {request} would be carried out by {now}",
+    "Print the plan of now with `drover break-glass plan` and have it signed.",
+  ),
+  "policy.signature_invalid": entry(
+    400,
+    "never",
+    "The bundle of {owner} was refused: {problem}",
+    "Publish it again with `drover policy publish --key`, with a key that drover.yaml trusts for this owner.",
+  ),
+  "policy.contract_unknown": entry(
+    400,
+    "never",
+    "The bundle of {owner} speaks contract {found}; this shepherd speaks {expected}",
+    "Build it again with the `drover` command of this shepherd's version.",
+  ),
+  "policy.vectors_failed": entry(
+    409,
+    "never",
+    "{failed} of {vectors} vectors of {owner} do not hold: {problem}",
+    "Run `drover policy test` in the bundle's folder; the policy that was in force stays in force.",
+  ),
+  "policy.undecided": entry(
+    409,
+    "never",
+    "The policy of {owner} gives no verdict on an ordinary request: {problem}",
+    "A rule loops, takes memory without end or contradicts itself; `drover policy test` in the bundle's folder finds it.",
+  ),
+  "policy.flips": entry(
+    409,
+    "never",
+    "{flips} of the last {replayed} decisions would turn out otherwise under the new policy of {owner}; at most {limit} may",
+    "See who with `drover policy try`; pass the limit with `drover policy activate OWNER --override REASON` as a named person.",
+  ),
+  "policy.trials_busy": entry(
+    429,
+    "later",
+    "Two candidates are tried already",
+    "Wait until one is done; each takes a share of the shepherd.",
+  ),
+  "policy.override_unnamed": entry(
+    403,
+    "never",
+    "{principal} is no named person, so it cannot override the flip limit",
+    "Use a token with a person's name: DROVER_TOKEN of `drover token create --name NAME --role ROLE`.",
+  ),
+  "policy.source_unreachable": entry(
+    502,
+    "later",
+    "The bundle of {owner} cannot be fetched from {source}: {problem}",
+    "Look at the source; the policy in force stays in force.",
+  ),
+  "policy.no_generation": entry(
+    404,
+    "never",
+    "{owner} has no {generation} to go back to",
+    "`drover policy list` names the generations that are kept.",
+  ),
+  "policy.no_candidate": entry(
+    404,
+    "never",
+    "There is nothing new to activate for {owner}: {problem}",
+    "Publish a bundle first: `drover policy publish`.",
+  ),
+  "policy.test_failed": entry(
+    400,
+    "never",
+    "The policy of {owner} failed its tests: {problem}",
+    "Correct what is named, then run `drover policy test` again.",
+  ),
+  // the gate and intake (policy/gate, intake/)
+  "gate.busy": entry(
+    503,
+    "later",
+    "{waiting} requests wait for a decision already",
+    "Ask again in a moment; if it lasts, look at who asks that much with `drover watch`.",
+  ),
+  "request.not_yours": entry(
+    403,
+    "never",
+    "{where}: {problem}",
+    "Leave the parameter out to ask for the machine that the channel belongs to.",
+  ),
+  "request.key_reused": entry(
+    409,
+    "never",
+    "The key {key} belonged to another ask (request {request})",
+    "Give every new ask its own id; repeat an id only with the very same words.",
+  ),
+} satisfies Record<string, FaultEntry>;
