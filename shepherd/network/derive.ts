@@ -164,12 +164,17 @@ function deriveRates(of: {
   return sortBy(rates, (rate) => rate.peerMac ?? "");
 }
 
-/** NICs by network. A machine of another environment never stands in it: its networks are its environment's. */
+/**
+ * NICs by network. A machine of another environment never stands in it: its networks are its environment's. One that has
+ * no host yet, or is being destroyed, stands in none: when its record goes nothing changes that a host would have to be told.
+ */
 function attachments(
   machines: readonly MachineRecord[],
 ): ReadonlyMap<NetworkId, readonly Attachment[]> {
   const byNetwork = new Map<NetworkId, Attachment[]>();
   for (const machine of machines) {
+    const { hostId, state } = machine.effective;
+    if (hostId === "" || state === "destroying") continue;
     for (const nic of machine.effective.nics) {
       const attached = byNetwork.get(nic.networkId);
       if (attached === undefined) byNetwork.set(nic.networkId, [{ machine, nic }]);

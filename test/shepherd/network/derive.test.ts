@@ -82,6 +82,26 @@ describe("names", () => {
 });
 
 describe("derive", () => {
+  test.each([
+    ["is being destroyed", rank(1, "north-2", "destroying")],
+    ["has no host yet", rank(1, "", "creating")],
+  ])(
+    "a machine that %s is named nowhere: its record goes, and no host has to be told",
+    (_, gone) => {
+      const { serviceAddress, domain } = { serviceAddress: "10.42.0.254", domain: "ring.internal" };
+      const served = { ...lan, effective: { ...lan.effective, serviceAddress, domain } };
+      const others = [rank(0, "north-1"), rank(2, "south-1"), neighbour];
+      const state = { ...ring, networks: [served, neighbourLan] };
+      for (const { id } of hosts) {
+        const config = derive(id, { ...state, machines: [gone, ...others] });
+        expect(config).toEqual(derive(id, { ...state, machines: others }));
+      }
+      const { bridges } = derive("north-1", { ...state, machines: others });
+      const bridge = bridges.find(({ networkId }) => networkId === lan.id);
+      expect(bridge?.services?.machines.map(({ name }) => name)).toEqual(["rank-0", "rank-2"]);
+    },
+  );
+
   test("gives a host its ports, the way to all others and both rates of its machine", () => {
     const mac = (index: number) => macAddress(`machine-ring-rank-${index}`, 0);
     const config = derive("north-1", ring);
