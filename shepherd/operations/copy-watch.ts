@@ -63,6 +63,13 @@ export function watchCopy(
     givenUp ??= fault;
     end();
   };
+  const hopeless = (why: string) =>
+    new Fault("migration.hopeless", {
+      machine: name,
+      why,
+      tried: ladder.climbed.filter((rung) => rung !== "abort"),
+      afterMs: clock.nowMs() - startedAtMs,
+    });
   const act = (climb: Climb) => {
     const afterMs = clock.nowMs() - startedAtMs;
     world.log.info(
@@ -77,14 +84,7 @@ export function watchCopy(
         void attempt(world, () => source.startPostCopy());
         break;
       case "abort":
-        giveUp(
-          new Fault("migration.hopeless", {
-            machine: name,
-            why: climb.why,
-            tried: ladder.climbed.filter((rung) => rung !== "abort"),
-            afterMs,
-          }),
-        );
+        giveUp(hopeless(climb.why));
         break;
       case "downtime":
       case "throttle":
@@ -111,11 +111,12 @@ export function watchCopy(
       const look = () => {
         const nowMs = clock.nowMs();
         const afterMs = nowMs - startedAtMs;
-        if (nowMs - progress.movedAtMs() > stallMs || afterMs > budgetMs) {
-          const fault = new Fault("migration.stalled", { afterMs });
+        const stands = nowMs - progress.movedAtMs() > stallMs;
+        if (stands || afterMs > budgetMs) {
           // It did not even answer the abort: look at the hosts instead.
           if (givenUp !== undefined) return stalled.reject(givenUp);
-          giveUp(fault);
+          if (stands) giveUp(new Fault("migration.stalled", { afterMs }));
+          else giveUp(hopeless(`it has not ended within ${budgetMs} ms`));
         }
         cancelTimer = clock.at(nowMs + stallMs / 8, look);
       };

@@ -152,11 +152,11 @@ function all<T>(work: (rank: ReturnType<MovingStage["rank"]>) => T): readonly T[
   return Array.from({ length: ranks }, (_, index) => work(stage.rank(index)));
 }
 
-/** The newest ask that was carried out; repairs begin by themselves and are none. */
+/** What was asked for, the newest first; repairs begin by themselves and are none. */
 async function operations() {
   const { items } = await stage.client.get<{ items: { id: string; kind: string }[] }>(
     "/v1/operations",
     { query: { environment: "ring", limit: 20 } },
   );
-  return items.filter(({ kind }) => kind === "adapt");
+  return items.filter(({ kind }) => kind === "adapt").toReversed();
 }

@@ -65,6 +65,9 @@ export class RpcStream extends Duplex {
         ? limits.streamPacketBytes
         : Math.min(windowedPacketBytes, this.#windowBytes);
     this.#onHole = options.onHole;
+    // Whoever reads or writes it hears of its end there; a connection that ends under a stream that nobody waits for
+    // any more is no reason to end the process.
+    this.on("error", () => undefined);
   }
 
   /** True while the daemon does not read on: its consumer stalls. */
