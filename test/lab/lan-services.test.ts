@@ -6,7 +6,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import type { NetworkRecord } from "@drover/shepherd/model/objects";
+import type { MachineState, NetworkRecord } from "@drover/shepherd/model/objects";
 import { derive, type NetworkState } from "@drover/shepherd/network/derive";
 import { gatewayOf } from "@drover/shepherd/network/gateway";
 import { deriveServices } from "@drover/shepherd/network/services";
@@ -40,13 +40,14 @@ const lan: NetworkRecord = (() => {
     },
   };
 })();
-const rank = (index: number, hostId: string) =>
+const rank = (index: number, hostId: string, state: MachineState = "running") =>
   machineRecord({
     environmentId: "ring",
     name: `rank-${index}`,
     hostId,
     networkIds: [lan.id],
     address: `10.42.0.1${index}`,
+    state,
   });
 
 let world: NamespaceWorld;
@@ -140,7 +141,7 @@ test("names of the whole environment are known everywhere; others are not asked 
 test("a new machine's name and lease are there with the next apply; nobody's program was started anew", async () => {
   const before = pidOfServices("south-1");
   const machines = state.machines;
-  state = { ...state, machines: [...machines, { ...rank(3, ""), id: "machine-ring-rank-3" }] };
+  state = { ...state, machines: [...machines, rank(3, "north-2", "stopped")] };
   await applyAll();
   expect(await lookUp("rank-1", "rank-3.ring.internal")).toBe("10.42.0.13");
   expect(await pidOfServices("south-1")).toBe(await before);
