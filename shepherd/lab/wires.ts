@@ -30,7 +30,7 @@ export async function layWires(layout: LabLayout): Promise<void> {
   const { routerNamespace, uplink } = layout;
   const hosts = hostsOf(layout);
   for (const namespace of [routerNamespace, ...hosts.map((host) => host.namespace)])
-    await must(["ip", "netns", "add", namespace]);
+    await addNamespace(namespace);
   await batch(undefined, [
     `link add ${uplink} type veth peer name root netns ${routerNamespace}`,
     `address add ${layout.uplinkAddress}/30 dev ${uplink}`,
@@ -87,6 +87,14 @@ export async function removeWires(options: {
         problem: `namespace ${namespace}: ${removed.stderr.trim()}`,
       });
   }
+}
+
+/** The last command of a predecessor that was killed may end only now, after the sweep: its namespace gives way. */
+async function addNamespace(namespace: string): Promise<void> {
+  const add = ["ip", "netns", "add", namespace];
+  if ((await run(add)).code === 0) return;
+  await run(["ip", "netns", "delete", namespace]);
+  await must(add);
 }
 
 /** argv prefix for a command in a network namespace alone. Not `ip netns exec`: that remounts sysfs. */
