@@ -47,6 +47,21 @@ export async function look<Kind extends ObjectKind>(
     : await find(journal, kind, idOrKey);
 }
 
+/** The objects of a kind, of one environment (id or name) or of all, with one name or any. Fault `object.unknown`. */
+export async function listNamed<K extends "constraint" | "network" | "volume">(
+  journal: Journal,
+  kind: K,
+  query: { readonly environment?: string; readonly name?: string },
+): Promise<readonly ObjectRecord<K>[]> {
+  const { environment, name } = query;
+  const filter =
+    environment === undefined
+      ? {}
+      : { environmentId: (await environmentOf(journal, environment)).id };
+  const records = await journal.objects.list(kind, filter);
+  return records.filter(({ spec }) => name === undefined || spec.name === name);
+}
+
 /** Stores the record with these changes and the next version. */
 export async function change<Kind extends ObjectKind>(
   journal: Journal,

@@ -14,6 +14,7 @@ import {
   find,
   findAndClaim,
   importId,
+  listNamed,
   look,
   sameData,
 } from "#api/records";
@@ -103,20 +104,10 @@ export function constraintRoutes(router: ApiRouter, world: ApiWorld): void {
       },
     },
     async (request) => {
-      const { environment, name } = request.query;
-      const records = await store.read(async (journal) =>
-        journal.objects.list(
-          "constraint",
-          environment === undefined
-            ? {}
-            : { environmentId: (await environmentOf(journal, environment)).id },
-        ),
+      const records = await store.read((journal) =>
+        listNamed(journal, "constraint", request.query),
       );
-      return {
-        items: records
-          .filter(({ spec }) => name === undefined || spec.name === name)
-          .map(constraintView),
-      };
+      return { items: records.map(constraintView) };
     },
   );
 

@@ -19,6 +19,7 @@ import {
   findAndClaim,
   importId,
   journalChange,
+  listNamed,
   look,
 } from "#api/records";
 import { byId, ownEnvironment, status } from "#api/routes/environments";
@@ -118,20 +119,8 @@ export function networkRoutes(router: ApiRouter, world: ApiWorld): void {
       },
     },
     async (request) => {
-      const { environment, name } = request.query;
-      const records = await store.read(async (journal) =>
-        journal.objects.list(
-          "network",
-          environment === undefined
-            ? {}
-            : { environmentId: (await environmentOf(journal, environment)).id },
-        ),
-      );
-      return {
-        items: records
-          .filter((one) => name === undefined || one.spec.name === name)
-          .map(networkView),
-      };
+      const records = await store.read((journal) => listNamed(journal, "network", request.query));
+      return { items: records.map(networkView) };
     },
   );
 

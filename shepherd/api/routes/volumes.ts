@@ -15,6 +15,7 @@ import {
   findAndClaim,
   importId,
   journalChange,
+  listNamed,
   look,
   sameData,
 } from "#api/records";
@@ -102,17 +103,8 @@ export function volumeRoutes(router: ApiRouter, world: ApiWorld): void {
       },
     },
     async (request) => {
-      const { environment, name } = request.query;
-      const records = await store.read(async (journal) =>
-        journal.objects.list(
-          "volume",
-          environment === undefined
-            ? {}
-            : { environmentId: (await environmentOf(journal, environment)).id },
-        ),
-      );
-      const named = records.filter((one) => name === undefined || one.spec.name === name);
-      return { items: await Promise.all(named.map(shown)) };
+      const records = await store.read((journal) => listNamed(journal, "volume", request.query));
+      return { items: await Promise.all(records.map(shown)) };
     },
   );
 

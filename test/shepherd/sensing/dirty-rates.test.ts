@@ -28,7 +28,7 @@ function scene(answers: Record<string, () => number | undefined>) {
           asked.push(id);
           return answers[id]?.();
         },
-      }) as unknown as Host,
+      }) as unknown as Host, // of a host only what is asked for here
   } as unknown as Hosts;
   const rates = createDirtyRates({
     hosts,
