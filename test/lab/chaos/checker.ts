@@ -15,11 +15,14 @@ export interface Inside {
 /** One write in each of these; quick enough to be in the middle of one at every blow. */
 const pauseS = 0.05;
 
+/** Shell: $boot is this boot's name. It begins with a letter: awk compares what looks like a number (564e0739) as one. */
+const nameBoot = "boot=b$(cut -c1-8 /proc/sys/kernel/random/boot_id)";
+
 /** Numbered lines, each synced before it counts as acknowledged in memory; every line carries the boot that wrote it. */
 export async function startChecker(guest: GuestShell): Promise<void> {
   await guest.read(
     `[ -e /run/checker ] || { : >/run/checker; echo 0 >/run/acknowledged
-boot=$(cut -c1-8 /proc/sys/kernel/random/boot_id)
+${nameBoot}
 ( i=0; while :; do i=$((i+1)); echo "$i $boot" | dd of=/work/lines oflag=append conv=notrunc,fsync 2>/dev/null && echo $i >/run/acknowledged; sleep ${pauseS}; done ) >/dev/null 2>&1 & }`,
     { timeoutMs: 120_000 },
   );
@@ -30,7 +33,7 @@ export async function insideGuest(guest: GuestShell): Promise<Inside> {
   const said = await guest.read(
     // The loop empties that file before it writes the next number: an empty one is read again.
     `while acknowledged=$(cat /run/acknowledged); [ -z "$acknowledged" ]; do :; done; sync; echo 3 >/proc/sys/vm/drop_caches
-boot=$(cut -c1-8 /proc/sys/kernel/random/boot_id)
+${nameBoot}
 awk -v boot=$boot '$1 != NR { print "line " NR " says " $1; bad++ } $2 != boot { print "line " NR " is of boot " $2; bad++ } bad > 3 { exit } END { print "lines " NR }' /work/lines
 echo "acknowledged $acknowledged"; echo "boot $boot"`,
     { timeoutMs: 120_000 },
