@@ -256,6 +256,7 @@ async function start(
     images: imageFiles,
     epoch: store.epoch,
     log: log.child({ room: "operations" }),
+    answers: (hostId) => marks.isDead(hostId) || observer.answers(hostId),
     migrationTls: world.migrationTls,
   });
   onStop(() => operations.stop());

@@ -131,12 +131,12 @@ export async function openHostMarks(world: {
   };
 }
 
-/** Those in an operation are its own to judge: a move may have saved one. */
+/** Those in an operation that has begun are its own to judge: a move may have saved one. */
 async function loseMachines(journal: Journal, hostId: HostId, nowMs: Ms): Promise<void> {
   for (const { id, effective } of await journal.objects.list("machine")) {
     if (effective.hostId !== hostId || effective.state === "destroying") continue;
     const open = await journal.operations.list({
-      states: ["pending", "running", "undoing", "stuck"],
+      states: ["running", "undoing", "stuck"],
       machineId: id,
     });
     if (open.length > 0) continue;

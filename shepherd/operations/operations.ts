@@ -8,7 +8,7 @@ import { canonicalJson } from "#model/canonical";
 import { Fault, toFaultData } from "#model/fault";
 import type { Operation, OperationKind, OperationState, Plan } from "#model/plan";
 import type { Grant, Request } from "#model/request";
-import type { MachineId, Ms, OperationId } from "#model/units";
+import type { HostId, MachineId, Ms, OperationId } from "#model/units";
 import { declare } from "#operations/declare";
 import { type Run, runOperation } from "#operations/engine";
 import { createExclusives } from "#operations/exclusives";
@@ -98,7 +98,9 @@ export function createOperations(world: OperationWorld): Operations {
     for (const id of works.keys()) if (!open.some((one) => one.id === id)) works.delete(id);
     for (const operation of open) await learn(operation);
     const ofOpen = open.flatMap((operation) => works.get(operation.id) ?? []);
-    const { start: first, waiting: held } = schedule(ofOpen, new Set(running.keys()));
+    const { start: first, waiting: held } = schedule(ofOpen, new Set(running.keys()), {
+      silent: await silentHostsOf(open),
+    });
     for (const operation of open) {
       if (stopped) return;
       if (first.includes(operation.id)) await start(operation);
@@ -106,6 +108,26 @@ export function createOperations(world: OperationWorld): Operations {
       if (why !== undefined && why !== operation.progress.message)
         await tellWaiting(operation, why);
     }
+  }
+
+  /** Of what may wait for its host, and has not been cancelled: the host that does not answer. */
+  async function silentHostsOf(
+    open: readonly Operation[],
+  ): Promise<ReadonlyMap<OperationId, HostId>> {
+    const patient = open.filter(
+      ({ id, cancelRequested }) => works.get(id)?.patient === true && !cancelRequested,
+    );
+    const { answers } = world;
+    if (patient.length === 0 || answers === undefined) return new Map();
+    const machines = await world.store.read((journal) => journal.objects.list("machine"));
+    const hostOf = new Map(machines.map(({ id, effective }) => [id, effective.hostId]));
+    return new Map(
+      patient.flatMap(({ id, machineIds }) => {
+        const hostIds = machineIds.flatMap((machineId) => hostOf.get(machineId) ?? []);
+        const silent = hostIds.find((hostId) => hostId !== "" && !answers(hostId));
+        return silent === undefined ? [] : [[id, silent] as const];
+      }),
+    );
   }
 
   async function learn(operation: Operation): Promise<void> {
@@ -210,6 +232,8 @@ export function createOperations(world: OperationWorld): Operations {
         return asked;
       });
       running.get(id)?.cancel();
+      // What waits for a silent host waits no longer.
+      if (!running.has(id)) void kickSafely();
       return operation;
     },
     async retry(id) {

@@ -7,6 +7,7 @@
 import type { Operation, Plan } from "#model/plan";
 import type { Request } from "#model/request";
 import type { HostId, MachineId, OperationId, SiteId } from "#model/units";
+import { onlyLowers } from "#planner/lowering";
 
 /** In the order in which they are served. */
 export const priorities = ["release", "evacuate", "user", "automation"] as const;
@@ -20,6 +21,8 @@ export interface Work {
   /** Moves: what they load. `a>b`, also inside a site. */
   readonly lines: readonly string[];
   readonly siteIds: readonly SiteId[];
+  /** Somebody asked for less: while its host is silent it waits, and takes no place of others. */
+  readonly patient?: boolean | undefined;
 }
 
 export interface Budgets {
@@ -63,6 +66,8 @@ export function workOf(operation: Operation, plan: Plan, request: Request | unde
     hostIds: [...hostIds],
     siteIds: [...siteIds],
     lines,
+    // The end of a lease is not: it is tried again by itself, and must not stand in the way of a destroy.
+    patient: request?.subject.type !== "shepherd" && onlyLowers(plan.actions),
   };
 }
 
@@ -74,11 +79,17 @@ function priorityOf({ kind }: Operation, request: Request | undefined): Priority
   return type === "operator" || type === "stack" ? "user" : "automation";
 }
 
-/** `open` in the order of admission, running ones among them. */
+/** `open` in the order of admission, running ones among them; `silent`: the host that an operation waits for. */
 export function schedule(
   open: readonly Work[],
   running: ReadonlySet<OperationId>,
-  budgets: Budgets = defaultBudgets,
+  {
+    budgets = defaultBudgets,
+    silent = new Map(),
+  }: {
+    readonly budgets?: Budgets;
+    readonly silent?: ReadonlyMap<OperationId, HostId>;
+  } = {},
 ): Schedule {
   const waiting = new Map<OperationId, string>();
   const use = new Use(budgets);
@@ -92,8 +103,11 @@ export function schedule(
     for (const machineId of machineIds) holder.set(machineId, holder.get(machineId) ?? id);
     if (running.has(id)) continue;
     // In order of admission: a later one never overtakes an earlier one of the same machine.
-    if (before === undefined) free.push(work);
-    else waiting.set(id, `waiting for operation ${before} on the same machine`);
+    const hostId = silent.get(id);
+    if (before !== undefined)
+      waiting.set(id, `waiting for operation ${before} on the same machine`);
+    else if (hostId !== undefined) waiting.set(id, `waiting for host ${hostId} to answer`);
+    else free.push(work);
   }
 
   const start: OperationId[] = [];

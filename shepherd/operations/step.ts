@@ -30,6 +30,8 @@ export interface OperationWorld {
   /** Fencing epoch of this shepherd, stamped on operations and domains. */
   readonly epoch: number;
   readonly log: Log;
+  /** Whether a host answered at the last look, or counts as dead; absent: each is tried. */
+  readonly answers?: ((hostId: HostId) => boolean) | undefined;
   /** How memory and disks are encrypted on their way; absent: they go in the clear. */
   readonly migrationTls?: MigrationTls | undefined;
 }

@@ -22,6 +22,7 @@ import {
 import { assign } from "#planner/assignment";
 import { boundsRefusal } from "#planner/bounds";
 import { totalCost } from "#planner/cost";
+import { asksForLess } from "#planner/lowering";
 import { costOfWaves, inWaves } from "#planner/move-order";
 import { latestMs } from "#planner/prediction";
 import { roomOf } from "#planner/room";
@@ -128,7 +129,7 @@ function planPlaced(
   const leaving = destroyActions(all.filter(({ remove }) => remove === true));
   const refusal =
     firstOf(targets, ceilingRefusal) ??
-    firstOf(targets, (t) => stateRefusal(t, facts)) ??
+    firstOf(targets, (t) => stateRefusal(t, request, facts)) ??
     growRefusal(others, facts);
   if (refusal !== undefined) return refusal;
   const assignment = assign(targets, facts, {
@@ -220,8 +221,9 @@ function ceilingRefusal({ machine, live, wanted, ceiling }: Target): PlanRefusal
   return undefined;
 }
 
-/** A live change needs a running machine on a host that answers. */
-function stateRefusal({ machine }: Target, facts: Facts): PlanRefusal | undefined {
+/** A live change needs a running machine, and a host that answers; an ask for less waits until its host does. */
+function stateRefusal(target: Target, request: Request, facts: Facts): PlanRefusal | undefined {
+  const { machine } = target;
   const { state, hostId, siteId } = machine.effective;
   if (hostId === "") return undefined;
   if (state !== "running") {
@@ -233,11 +235,11 @@ function stateRefusal({ machine }: Target, facts: Facts): PlanRefusal | undefine
     };
   }
   const host = facts.sites.flatMap((site) => site.hosts).find(({ id }) => id === hostId);
-  if (host?.state === "up") return undefined;
+  if (host?.state === "up" || asksForLess(request, target)) return undefined;
   return {
     kind: "refused",
     code: "placement.site_unavailable",
-    message: `The host of ${machine.spec.name} at site ${siteId} does not answer; nothing is changed there until it does.`,
+    message: `The host of ${machine.spec.name} at site ${siteId} does not answer; until it does, a machine there can only be asked for less.`,
     refusedBy: { degraded: 1 },
   };
 }

@@ -27,7 +27,7 @@ import {
   roomIsOnItsWay,
 } from "#policy/judge";
 import { owe } from "#policy/obligations";
-import { operationsOn, unfinished } from "#policy/refusals";
+import { operationsBefore, operationsOn } from "#policy/refusals";
 import { type Recorder, snapshotFormat } from "#policy/snapshot";
 import type { Journal } from "#ports/store";
 import { inChildSpan, inSpan, tell, traceparent } from "#ports/tracing";
@@ -319,7 +319,7 @@ class SerialGate implements Gate {
   ): Promise<GateAnswer | "busy" | "room_on_its_way"> {
     const { clock, store } = this.#options;
     // The decision before this one may have started work on the same machine.
-    const [running] = await operationsOn(store, request, unfinished);
+    const [running] = await operationsBefore(store, request);
     if (running !== undefined && clock.nowMs() < patience.idleUntilMs) return "busy";
     for (let attempt = 0; ; attempt++) {
       const looks: Facts[] = [];
@@ -352,7 +352,9 @@ class SerialGate implements Gate {
       takenAtMs: clock.nowMs(),
       request,
       looks,
-      operations: byWork ? await operationsOn(store, request, [...unfinished, "stuck"]) : [],
+      operations: byWork
+        ? await operationsOn(store, request, ["pending", "running", "undoing", "stuck"])
+        : [],
       ...(approved === undefined ? {} : { approved }),
       decisions,
       plan,
@@ -370,7 +372,7 @@ class SerialGate implements Gate {
   async #untilIdle(request: Request, untilMs: Ms): Promise<void> {
     const { clock, operations } = this.#options;
     for (;;) {
-      const [running] = await operationsOn(this.#options.store, request, unfinished);
+      const [running] = await operationsBefore(this.#options.store, request);
       const leftMs = untilMs - clock.nowMs();
       if (running === undefined || leftMs <= 0) return;
       await operations.wait(running.id, leftMs);

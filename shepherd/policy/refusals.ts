@@ -6,6 +6,7 @@ import type { Facts } from "#model/facts";
 import type { Operation, Plan } from "#model/plan";
 import type { Request } from "#model/request";
 import type { SiteId } from "#model/units";
+import { onlyLowers } from "#planner/lowering";
 import { holdAgainst } from "#policy/hold";
 import { sitesOfRequest } from "#policy/owners";
 import { recalledSites } from "#policy/recall";
@@ -39,7 +40,28 @@ export async function operationsOn(
     return found;
   });
 }
-export const unfinished = ["pending", "running", "undoing"] as const;
+const unfinished = ["pending", "running", "undoing"] as const;
+
+/**
+ * Unfinished ones that a request has to wait for. One that only takes away may wait for a silent host for days: a destroy
+ * does not wait for it to be admitted, it is carried out after it.
+ */
+export async function operationsBefore(
+  store: Store,
+  request: Request,
+): Promise<readonly Operation[]> {
+  const open = await operationsOn(store, request, unfinished);
+  if (request.kind !== "destroy" || open.length === 0) return open;
+  return await store.read(async (journal) => {
+    const found: Operation[] = [];
+    for (const operation of open) {
+      const waits = operation.state === "pending";
+      const plan = waits ? await journal.plans.get(operation.planId) : undefined;
+      if (plan === undefined || !onlyLowers(plan.actions)) found.push(operation);
+    }
+    return found;
+  });
+}
 
 /** What no policy can allow: objects that are gone, machines in the middle of something. */
 export async function impossibleNow(
@@ -57,7 +79,7 @@ export async function impossibleNow(
     const message = "A machine or link it names does not exist in this environment any more.";
     return { code: "request.unknown_object", message };
   }
-  const [running] = await operationsOn(store, request, unfinished);
+  const [running] = await operationsBefore(store, request);
   if (running !== undefined) {
     const message = `Operation ${running.id} (${running.kind}) still runs on a machine it names. Ask again when it ended.`;
     return { code: "operation.running", message };

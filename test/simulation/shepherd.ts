@@ -158,6 +158,7 @@ export async function startShepherd(options: {
     images: { sizeBytes: async () => 65_536, open: () => Readable.from([Buffer.alloc(65_536)]) },
     epoch: store.epoch,
     log,
+    answers: (hostId) => marks.isDead(hostId) || observer.answers(hostId),
   });
   const gate = await createGate({ store, clock, ids, log, sensed: observer, operations, engines });
   const leases = createLeases({ store, gate, operations, clock, ids, log });

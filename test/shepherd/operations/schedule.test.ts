@@ -29,7 +29,7 @@ describe("who goes first", () => {
     priorities.slice(1).map((later, index) => ({ earlier: priorities[index] as Priority, later })),
   )("$earlier before $later, whoever came first", ({ earlier, later }) => {
     const open = [work("b", { priority: later }), work("a", { priority: earlier })];
-    expect(schedule(open, new Set(), one).start).toEqual(["a"]);
+    expect(schedule(open, new Set(), { budgets: one }).start).toEqual(["a"]);
   });
 
   test("among equals the environment that has least under way, then the order of admission", () => {
@@ -40,7 +40,7 @@ describe("who goes first", () => {
       work("4", { environment: "idle" }),
     ];
     const two = { ...defaultBudgets, operations: 3 };
-    expect(schedule(open, new Set(["1"]), two).start).toEqual(["3", "2"]);
+    expect(schedule(open, new Set(["1"]), { budgets: two }).start).toEqual(["3", "2"]);
   });
 
   test("never a later one of the same machine, however urgent, and it says what it waits for", () => {
@@ -51,6 +51,29 @@ describe("who goes first", () => {
     const { start, waiting } = schedule(open, new Set());
     expect(start).toEqual(["slow"]);
     expect(waiting.get("fast")).toBe("waiting for operation slow on the same machine");
+  });
+});
+
+describe("what waits for a silent host", () => {
+  const silent = new Map([["less", "s1"]]);
+
+  test("takes no place of others, keeps its order on its machine, and says what it waits for", () => {
+    const open = [
+      work("less", { machines: ["m"], priority: "release" }),
+      work("destroy", { machines: ["m"] }),
+      work("other"),
+    ];
+    const budgets = { ...defaultBudgets, operations: 1 };
+    const { start, waiting } = schedule(open, new Set(), { budgets, silent });
+    expect(start).toEqual(["other"]);
+    expect(Object.fromEntries(waiting)).toEqual({
+      less: "waiting for host s1 to answer",
+      destroy: "waiting for operation less on the same machine",
+    });
+  });
+
+  test("and is what it was when the host answers", () => {
+    expect(schedule([work("less")], new Set()).start).toEqual(["less"]);
   });
 });
 

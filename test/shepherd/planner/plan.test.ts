@@ -206,7 +206,7 @@ describe("resize", () => {
     ).toBe("placement.ceiling");
   });
 
-  test("nothing is changed on a host that does not answer", () => {
+  test("nothing grows on a host that does not answer", () => {
     expect(
       told(
         plan(
