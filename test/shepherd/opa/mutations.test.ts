@@ -82,8 +82,14 @@ function without(value: object, key: string): unknown {
     : Object.fromEntries(Object.entries(value).filter(([k]) => k !== key));
 }
 
-/** Rules that say no to nothing: what they demand with a yes must not be lost either, see below. */
-const demanding = vectors.filter(({ expected }) => (expected.obligations ?? []).length > 0);
+/** Rules that say no to nothing: what they demand or forbid with a yes must not be lost either, see below. */
+const demanding = vectors.filter(
+  ({ expected }) => (expected.obligations ?? []).length > 0 || forbiddenBy(expected).length > 0,
+);
+
+function forbiddenBy({ limits = {} }: { readonly limits?: object }): readonly string[] {
+  return (limits as { readonly forbid_rungs?: readonly string[] }).forbid_rungs ?? [];
+}
 
 test("there are denials or demands to mutate, of every rule", () => {
   const mutated = [...denied, ...demanding].map(({ rule }) => rule);
@@ -132,11 +138,15 @@ test.each(demanding)(
       dataDigest: digestOf(vector.data),
     });
     const demanded = vector.expected.obligations?.length ?? 0;
+    const forbidden = forbiddenBy(vector.expected);
     const fitting = mutationsOf(vector.input).filter(({ value }) => door.Check(value));
     const lost: string[] = [];
     for (const { what, value } of fitting) {
       const answer = await engine.evaluate(vector.entrypoint, value as PolicyInput);
-      if (answer.effect !== "deny" && answer.obligations.length < demanded) lost.push(what);
+      const keeps =
+        answer.obligations.length >= demanded &&
+        forbidden.every((rung) => answer.limits.forbidRungs?.includes(rung));
+      if (answer.effect !== "deny" && !keeps) lost.push(what);
     }
     await engine.close();
     expect(fitting.length).toBeGreaterThan(5);
