@@ -407,7 +407,10 @@ _placed(_) if input.request.kind == "destroy"
 _placed(machine) if machines.gone(machine)
 
 # a plan knows where everything is that exists
-_placed_by_plan(machine) if machine.proposed.host != ""
+_placed_by_plan(machine) if {
+	machine.proposed.host != ""
+	machine.proposed.site != ""
+}
 
 _placed_by_plan(machine) if machine.proposed.vcpus == 0
 

@@ -17,6 +17,8 @@ interface About {
   readonly custom: {
     readonly disclose: "owner" | "operator";
     readonly level: string;
+    /** When a denial has no nearest allowed value, and why; absent: each has one. */
+    readonly no_fix?: string;
     readonly params: Schema;
     readonly example: object;
   };
@@ -79,13 +81,17 @@ function pageOf(rule: string): string {
     custom.disclose === "owner"
       ? "The environment's owner and its guests are told what it said, with its numbers."
       : "Its numbers are for operators: a guest or an environment's owner learns that there is no room.";
+  const nearest =
+    custom.no_fix === undefined
+      ? ""
+      : `\nA no comes without a nearest allowed value: ${custom.no_fix}.\n`;
   const params = parameters(custom.params);
   return `# ${title}: \`${rule}\`
 
 ${description.trim()}
 
 ${told} Its level is meant to be \`${custom.level}\`; an instance says its own. Source: [${rule}.rego](../../policies/rules/${rule}/${rule}.rego).
-
+${nearest}
 ## Parameters
 
 ${params.length === 0 ? "None." : `| parameter | what | |\n| --- | --- | --- |\n${params.join("\n")}`}

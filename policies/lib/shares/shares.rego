@@ -57,6 +57,21 @@ _more(site, machine, attribute) := max([0, machine.proposed[attribute] - machine
 	machine.site == site
 }
 
+# who makes up what is added of an attribute there
+asking(site, machines, attribute) := [machine |
+	some machine in machines
+	_more(site, machine, attribute) > 0
+]
+
+# what they may have together, when `room` is left there: what they have there is counted already
+together(site, machines, room) := {attribute: total |
+	some attribute in ["cpu_percent", "memory_mib"]
+	total := room[attribute] + sum([machine[attribute] |
+		some machine in asking(site, machines, attribute)
+		machine.site == site
+	])
+}
+
 # parts of a hundred, rounded up; all of what is not lent is more than all
 percent(amount, lent) := ceil((100 * amount) / lent) if lent > 0
 

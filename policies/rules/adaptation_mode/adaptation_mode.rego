@@ -6,6 +6,7 @@
 # custom:
 #   disclose: owner
 #   level: deny
+#   no_fix: "the stack sets the mode; no value of a request changes it"
 #   params:
 #     type: object
 #     additionalProperties: false

@@ -6,6 +6,7 @@
 # custom:
 #   disclose: owner
 #   level: deny
+#   no_fix: "a request names sites, not hosts: those are for the planner to choose"
 #   params:
 #     type: object
 #     additionalProperties: false
@@ -22,23 +23,25 @@ package drover.rules.affinity
 
 import data.drover.lib.facts
 import data.drover.lib.groups
+import data.drover.lib.nearest
 import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := object.union(
+checks[id] := object.union_n([
 	{
 		"ok": ok,
 		"msg": _message(ok, constraint.params, after),
 		"params": {"group": constraint.params.group, "together": together, "max_places": limit, "places": after},
 		"limits": {"avoid": avoid},
 	},
+	nearest.fix({"site" | not ok}, {"site": site | not ok; site := _nearest(together, members, after, [before, limit])}),
 	pointers.first({pointers.proposed(input.environment.machines, member.name, together) |
 		not ok
 		some member in members
 		groups.comes(member, together, facts.standing)
 	}),
-) if {
+]) if {
 	some id, constraint in data.drover.constraints.affinity
 	together := constraint.params.together
 	together in {"host", "site"}
@@ -70,6 +73,19 @@ _close(_, after, limit) if count(after) <= limit
 _close(before, after, _) if {
 	not facts.standing
 	count(after) <= count(before)
+}
+
+# the first site at which those that come there make the group no wider than it may be: with those that stay, if any do
+_nearest("site", members, after, [before, limit]) := min(fitting) if {
+	staying := {member.proposed.site |
+		some member in members
+		not groups.comes(member, "site", facts.standing)
+	} - {""}
+	fitting := {site |
+		some site in (staying | {place | count(staying) == 0; some place in after})
+		_close(before, staying | {site}, limit)
+	}
+	count(fitting) > 0
 }
 
 _message(true, _, _) := "the group stays together"

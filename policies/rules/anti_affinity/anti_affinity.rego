@@ -7,6 +7,7 @@
 # custom:
 #   disclose: owner
 #   level: deny
+#   no_fix: "a request names sites, not hosts; and of several that share a site nobody knows which is to leave"
 #   params:
 #     type: object
 #     additionalProperties: false
@@ -23,24 +24,26 @@ package drover.rules.anti_affinity
 
 import data.drover.lib.facts
 import data.drover.lib.groups
+import data.drover.lib.nearest
 import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := object.union(
+checks[id] := object.union_n([
 	{
 		"ok": count(crowded) == 0,
 		"msg": concat("; ", sort(_messages(apart, limit, crowded))),
 		"params": {"group": constraint.params.group, "apart": apart, "max_together": limit, "crowded": crowded},
 		"limits": {"avoid": avoid, "apart": together_now},
 	},
+	nearest.fix({"site" | count(crowded) > 0}, {"site": site | site := _nearest(apart, coming, free)}),
 	pointers.first({pointers.proposed(input.environment.machines, member.name, apart) |
 		some together in crowded
 		some member in members
 		member.name in together
 		groups.comes(member, apart, facts.standing)
 	}),
-) if {
+]) if {
 	some id, constraint in data.drover.constraints.anti_affinity
 	apart := constraint.params.apart
 	apart in {"host", "site"}
@@ -53,6 +56,18 @@ checks[id] := object.union(
 		some place in {member.proposed[apart] | some member in members; groups.comes(member, apart, facts.standing)}
 		together := {member.name | some member in members; member.proposed[apart] == place}
 		count(together) > limit
+	}
+
+	coming := [member |
+		some together in crowded
+		some member in members
+		member.name in together
+		groups.comes(member, apart, facts.standing)
+	]
+	free := {site.id |
+		count(coming) == 1
+		some site in input.sites
+		count([other | some other in members; other.proposed.site == site.id]) < limit
 	}
 
 	# several that the planner is to place at once: it must not bring them together either
@@ -68,6 +83,9 @@ checks[id] := object.union(
 		place != member[apart]
 	}
 }
+
+# where all of them are, or for one that is nowhere yet the first site that is not full
+_nearest("site", coming, free) := nearest.site(coming, free) if not facts.standing
 
 _messages(_, _, crowded) := {"nothing that belongs apart comes together"} if count(crowded) == 0
 

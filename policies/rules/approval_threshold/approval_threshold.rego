@@ -7,6 +7,7 @@
 # custom:
 #   disclose: owner
 #   level: approve
+#   no_fix: "what a plan copies is predicted; no value of a request follows from it"
 #   params:
 #     type: object
 #     additionalProperties: false
@@ -24,19 +25,29 @@ package drover.rules.approval_threshold
 
 import data.drover.lib.facts
 import data.drover.lib.machines
+import data.drover.lib.nearest
 import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := object.union(
+checks[id] := object.union_n([
 	{
 		"ok": count(above | costly) == 0,
 		"msg": concat("; ", sort(_messages(above | costly, approvals))),
 		"params": {"above": (above | costly), "approvals": approvals},
-		"fix": {one.attribute: one.threshold | some one in above},
 	},
+	nearest.fix({one.attribute | some one in (above | costly)}, {attribute: min(values) |
+		some attribute in machines.attributes
+		values := {max([one.threshold, machine[attribute]]) |
+			some one in above
+			one.attribute == attribute
+			some machine in input.environment.machines
+			machine.name == one.machine
+		}
+		count(values) > 0
+	}),
 	pointers.first({_where(one) | some one in (above | costly)}),
-) if {
+]) if {
 	some id, constraint in data.drover.constraints.approval_threshold
 	approvals := constraint.params.approvals
 	is_number(approvals)

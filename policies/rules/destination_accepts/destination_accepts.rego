@@ -6,6 +6,7 @@
 # custom:
 #   disclose: owner
 #   level: deny
+#   no_fix: "for somebody else's machine that is nowhere yet: a site's owner knows what this site takes, not which other would"
 #   params:
 #     type: object
 #     additionalProperties: false
@@ -22,20 +23,21 @@ package drover.rules.destination_accepts
 
 import data.drover.lib.facts
 import data.drover.lib.machines
+import data.drover.lib.nearest
 import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := object.union(
+checks[id] := object.union_n([
 	{
 		"ok": count(refused) == 0,
 		"msg": concat("; ", sort(_messages(refused, site))),
 		"params": {"site": site, "refused": refused},
-		"fix": {one.attribute: one.max | some one in refused; one.attribute != "owner"},
 		"limits": {"avoid": avoid},
 	},
+	_nearest(refused),
 	pointers.first({_where(one) | some one in refused}),
-) if {
+]) if {
 	some id, constraint in data.drover.constraints.destination_accepts
 	site := constraint.params.site
 	owners := constraint.params.owners
@@ -84,6 +86,27 @@ _unfit(_, owners, _) if not _welcome(owners)
 _unfit(machine, _, limits) if {
 	some attribute, limit in limits
 	machine.proposed[attribute] > limit
+}
+
+# sizes that it takes; of somebody whom it does not take, where all of them are
+_nearest(refused) := {} if count(refused) == 0
+
+_nearest(refused) := {"fix": {one.attribute: one.max | some one in refused}} if {
+	count(refused) > 0
+	every one in refused {
+		one.attribute != "owner"
+	}
+}
+
+_nearest(refused) := nearest.fix({"site"}, {"site": site | site := nearest.site(asking, set())}) if {
+	asking := [machine |
+		not facts.standing
+		some one in refused
+		one.attribute == "owner"
+		some machine in input.environment.machines
+		machine.name == one.machine
+	]
+	"owner" in {one.attribute | some one in refused}
 }
 
 _where(one) := "/environment/owner" if one.attribute == "owner"

@@ -24,7 +24,7 @@ test_welcome[owners] if {
 test_of_somebody_else if {
 	value := check(arriving, with_params({"owners": ["bob"]}))
 	value.msg == "south takes nothing of alice (rank-0)"
-	value.fix == {}
+	value.fix == {"site": "north"}
 	value.limits.avoid == {{"machine": "rank-0", "site": "south"}}
 }
 

@@ -6,6 +6,7 @@
 # custom:
 #   disclose: owner
 #   level: deny
+#   no_fix: "more machines at once than the budget has fit at no time, and nobody knows which to leave out"
 #   params:
 #     type: object
 #     additionalProperties: false
@@ -22,6 +23,7 @@ package drover.rules.disruption_budget
 
 import data.drover.lib.facts
 import data.drover.lib.groups
+import data.drover.lib.nearest
 import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
@@ -33,7 +35,7 @@ checks[id] := object.union_n([
 		"window_ms": window,
 		"causes": causes,
 	}},
-	_waiting(ok, rows, window),
+	_waiting(ok, [rows, moved], limit, window),
 	pointers.first({pointers.proposed(input.environment.machines, name, "host") | not ok; some name in moved}),
 ]) if {
 	some id, constraint in data.drover.constraints.disruption_budget
@@ -75,12 +77,13 @@ _message(false, disrupted, limit, window) := $"{names} would be disrupted within
 	names := concat(", ", sort(disrupted))
 }
 
-_waiting(true, _, _) := {}
+_waiting(true, _, _, _) := {}
 
-_waiting(false, [], _) := {}
-
-# until the oldest one no longer counts
-_waiting(false, rows, window) := {"fix": {"retry_after_ms": (min(times) + window) - input.now_ms}} if {
-	times := {row.at_ms | some row in rows}
-	count(times) > 0
+# until so many no longer count that these fit
+_waiting(false, [rows, moved], limit, window) := nearest.wait(waits) if {
+	waits := {((row.at_ms + window) - input.now_ms) |
+		some row in rows
+		left := {other.machine | some other in rows; other.at_ms > row.at_ms}
+		count(left | moved) <= limit
+	}
 }

@@ -7,6 +7,7 @@
 # custom:
 #   disclose: operator
 #   level: deny
+#   no_fix: "machines that ask for different sizes have no one nearest size, one that is only moved cannot be made smaller, and who is above a fair share already gets no more of it"
 #   params:
 #     type: object
 #     additionalProperties: false
@@ -23,19 +24,24 @@
 package drover.rules.dominant_share
 
 import data.drover.lib.facts
+import data.drover.lib.nearest
 import data.drover.lib.pointers
 import data.drover.lib.shares
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := object.union(
+checks[id] := object.union_n([
 	{
 		"ok": ok,
 		"msg": _message(ok, site.id, report),
 		"params": report,
 	},
+	_nearest(ok, site, added, [
+		{"held": now, "percent": report.fair_percent},
+		{"held": taken, "percent": contended},
+	]),
 	pointers.first({pointers.site(input.sites, site.id, "shares") | not ok}),
-) if {
+]) if {
 	some id, constraint in data.drover.constraints.dominant_share
 	contended := constraint.params.contended_percent
 	tolerance := constraint.params.tolerance_percent
@@ -56,12 +62,13 @@ checks[id] := object.union(
 	facts.whole
 	added := shares.added(site.id, input.environment.machines)
 	now := shares.totals(site, "environment", input.environment)
+	taken := {attribute: _taken(site, attribute) | some attribute in resources}
 	sharers := {share.environment | some share in site.shares.rows} | {input.environment.name}
 	report := {
 		"share_percent": max([shares.percent(now[attribute] + added[attribute], _lent(site, attribute)) |
 			some attribute in resources
 		]),
-		"taken_percent": max([shares.percent(_taken(site, attribute) + added[attribute], _lent(site, attribute)) |
+		"taken_percent": max([shares.percent(taken[attribute] + added[attribute], _lent(site, attribute)) |
 			some attribute in resources
 		]),
 		"fair_percent": floor(100 / count(sharers)) + tolerance,
@@ -96,4 +103,34 @@ _message(true, _, report) := $"a share of {report.share_percent} % is fair"
 _message(false, site, report) := $"{share} of {site} is more than {fair} for each of {report.environments} environments" if {
 	share := $"{report.share_percent} %"
 	fair := $"{report.fair_percent} %"
+}
+
+_nearest(true, _, _, _) := {}
+
+# an equal part, or as much as leaves the site uncontended: whichever is more
+_nearest(false, site, added, bounds) := nearest.first(array.concat(most, fixes)) if {
+	fixes := [fix | some bound in bounds; fix := _within(site, added, bound); count(fix) > 0]
+	most := [fix |
+		some fix in fixes
+		every other in fixes {
+			_is_more(fix, other)
+		}
+	]
+}
+
+# sizes with which no resource is above so many percent of what the site lends
+_within(site, added, bound) := object.get(nearest.fix(above, found), "fix", {}) if {
+	limits := {attribute: floor((bound.percent * _lent(site, attribute)) / 100) | some attribute in resources}
+	above := {attribute | some attribute in resources; bound.held[attribute] + added[attribute] > limits[attribute]}
+	room := {attribute: (limits[attribute] - bound.held[attribute]) | some attribute in resources}
+	found := {attribute: value |
+		some attribute in above
+		total := shares.together(site.id, input.environment.machines, room)[attribute]
+		value := nearest.size(shares.asking(site.id, input.environment.machines, attribute), attribute, total)
+	}
+}
+
+# what one does not name may be as it was asked for
+_is_more(fix, other) if every attribute, value in fix {
+	value >= object.get(other, attribute, value + 1)
 }

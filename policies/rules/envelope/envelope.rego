@@ -6,6 +6,7 @@
 # custom:
 #   disclose: owner
 #   level: deny
+#   no_fix: "machines whose envelopes have nothing in common have no one nearest value"
 #   params: {type: object, additionalProperties: false, properties: {}}
 #   example:
 #     level: deny
@@ -14,21 +15,22 @@ package drover.rules.envelope
 
 import data.drover.lib.facts
 import data.drover.lib.machines
+import data.drover.lib.nearest
 import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := object.union(
+checks[id] := object.union_n([
 	{
 		"ok": count(breaches | foreign_sites) == 0,
 		"msg": concat("; ", sort(messages)),
 		"params": {"breaches": breaches | foreign_sites},
-		"fix": fix,
 	},
+	nearest.fix({breach.attribute | some breach in (breaches | foreign_sites)}, fix),
 	pointers.first({pointers.proposed(input.environment.machines, breach.machine, breach.attribute) |
 		some breach in (breaches | foreign_sites)
 	}),
-) if {
+]) if {
 	some id, _ in data.drover.constraints.envelope
 	facts.whole
 }
@@ -41,7 +43,6 @@ breaches contains {
 	"max": range.max,
 } if {
 	some machine in input.environment.machines
-	not machines.gone(machine)
 	not machines.gone(machine)
 	some attribute in machines.attributes
 	value := machine.proposed[attribute]
@@ -58,7 +59,6 @@ foreign_sites contains {
 	"sites": machine.envelope.sites,
 } if {
 	some machine in input.environment.machines
-	not machines.gone(machine)
 	not machines.gone(machine)
 	machine.proposed.site != machine.baseline.site
 	_would_be(machine, "site")
@@ -92,16 +92,41 @@ _beyond("above", value, bound) if value > bound
 _beyond("below", value, bound) if value < bound
 
 # for a group: the nearest value that all of its machines may have
-fix[attribute] := nearest if {
+fix[attribute] := value if {
 	some attribute in {breach.attribute | some breach in breaches}
-	highest := {breach.max | some breach in breaches; breach.attribute == attribute; breach.value > breach.max}
-	count(highest) > 0
-	nearest := min(highest)
+	value := _bound([breach | some breach in breaches; breach.attribute == attribute])
+	every machine in input.environment.machines {
+		_bears(machine, attribute, value)
+	}
 }
 
-fix[attribute] := nearest if {
-	some attribute in {breach.attribute | some breach in breaches}
-	above := [breach | some breach in breaches; breach.attribute == attribute; breach.value > breach.max]
-	count(above) == 0
-	nearest := max({breach.min | some breach in breaches; breach.attribute == attribute})
+# where they are, or the first site that all of them may live at
+fix["site"] := nearest.site(asking, allowed) if {
+	asking := [object.union(machine, {"site": _left(machine)}) |
+		some breach in foreign_sites
+		some machine in input.environment.machines
+		machine.name == breach.machine
+	]
+	allowed := intersection({sites | some breach in foreign_sites; sites := {site | some site in breach.sites}})
+	count(asking) > 0
 }
+
+_bound(found) := min(highest) if {
+	highest := {breach.max | some breach in found; breach.value > breach.max}
+	count(highest) > 0
+}
+
+_bound(found) := max({breach.min | some breach in found}) if {
+	every breach in found {
+		breach.value <= breach.max
+	}
+}
+
+# what is asked to have another size may have this one
+_bears(machine, attribute, _) if machine.proposed[attribute] == machine[attribute]
+
+_bears(machine, attribute, value) if _inside(value, machine.envelope[attribute])
+
+_left(machine) := machine.site if not facts.standing
+
+_left(_) := "" if facts.standing

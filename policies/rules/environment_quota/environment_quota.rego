@@ -6,6 +6,7 @@
 # custom:
 #   disclose: owner
 #   level: deny
+#   no_fix: "machines that ask for different sizes have no one nearest size, and nobody knows which machine's disk to leave out"
 #   params:
 #     type: object
 #     additionalProperties: false
@@ -30,19 +31,23 @@ package drover.rules.environment_quota
 
 import data.drover.lib.facts
 import data.drover.lib.machines
+import data.drover.lib.nearest
 import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := object.union(
+checks[id] := object.union_n([
 	{
 		"ok": count(over) == 0,
 		"msg": concat("; ", sort(_messages(over))),
 		"params": {"over": over},
-		"fix": {attribute: value | some attribute in object.keys(over); value := _nearest(attribute, over[attribute].max)},
 	},
+	nearest.fix(over, {attribute: value |
+		some attribute in object.keys(over)
+		value := _nearest(attribute, over[attribute].max)
+	}),
 	pointers.first({pointers.total(input.environment, attribute) | some attribute in object.keys(over)}),
-) if {
+]) if {
 	some id, constraint in data.drover.constraints.environment_quota
 	limits := {
 		"machines": constraint.params.max_machines,
@@ -79,14 +84,14 @@ _messages(over) := {message |
 	count(over) > 0
 }
 
-# the value that all growing machines could have; none when no growth at all fits, or they ask for different ones
-_nearest(attribute, limit) := value if {
+# the value that all machines which grow could have, or all links
+_nearest(attribute, limit) := nearest.size(growing, attribute, total) if {
 	attribute in machines.attributes
-	growing := [machine | some machine in input.environment.machines; machines.grows(machine, attribute)]
-	count({machine.proposed[attribute] | some machine in growing}) == 1
-	others := facts.after[attribute] - sum([machine.proposed[attribute] | some machine in growing])
-	value := floor((limit - others) / count(growing))
-	every machine in growing {
-		value >= machine[attribute]
-	}
+	growing := nearest.growing(input.environment.machines, attribute)
+	total := (limit - facts.after[attribute]) + sum([machine.proposed[attribute] | some machine in growing])
+}
+
+_nearest("rate_mbps", limit) := nearest.rate(growing, total) if {
+	growing := nearest.growing_links(input.environment.links)
+	total := (limit - facts.after.rate_mbps) + sum([link.proposed_mbps | some link in growing])
 }

@@ -6,6 +6,7 @@
 # custom:
 #   disclose: owner
 #   level: deny
+#   no_fix: "a hold without an end ends when somebody lifts it"
 #   params:
 #     type: object
 #     additionalProperties: false
@@ -28,13 +29,14 @@
 package drover.rules.freeze
 
 import data.drover.lib.facts
+import data.drover.lib.nearest
 import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
 checks[id] := object.union_n([
 	{"ok": ok, "msg": _message(ok, reasons), "params": {"reasons": reasons}},
-	_waiting(ok, ends),
+	_waiting(ok, windows),
 	pointers.first({path | not ok; some path in (_holds | {"/now_ms" | count(current) > 0})}),
 ]) if {
 	some id, constraint in data.drover.constraints.freeze
@@ -59,7 +61,6 @@ checks[id] := object.union_n([
 		input.now_ms < window.until_ms
 	}
 	reasons := {window.reason | some window in current} | {_held(hold) | some hold in active}
-	ends := {window.until_ms | some window in current} | {hold.until_ms | some hold in active}
 	ok := _passes(count(current) + count(active))
 }
 
@@ -125,6 +126,21 @@ _message(false, reasons) := $"frozen: {text}" if text := concat("; ", sort(reaso
 _waiting(true, _) := {}
 
 # 0 = until it is lifted: nobody knows how long to wait
-_waiting(false, ends) := {} if 0 in ends
+_waiting(false, windows) := nearest.wait({wait | some end in ends; wait := end - input.now_ms}) if {
+	held := {hold.until_ms | some hold in active}
+	ends := {end |
+		not 0 in held
+		some end in (held | {window.until_ms | some window in windows})
+		end > input.now_ms
+		every other in held {
+			other <= end
+		}
+		every window in windows {
+			_over(window, end)
+		}
+	}
+}
 
-_waiting(false, ends) := {"fix": {"retry_after_ms": max([0, max(ends) - input.now_ms])}} if not 0 in ends
+_over(window, at_ms) if window.until_ms <= at_ms
+
+_over(window, at_ms) if window.from_ms > at_ms

@@ -7,6 +7,7 @@
 # custom:
 #   disclose: operator
 #   level: deny
+#   no_fix: "a disk and a machine that is only moved cannot be made smaller, and another host is the planner's to find"
 #   params:
 #     type: object
 #     additionalProperties: false
@@ -24,22 +25,26 @@ package drover.rules.host_headroom
 
 import data.drover.lib.facts
 import data.drover.lib.machines
+import data.drover.lib.nearest
 import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := object.union(
+checks[id] := object.union_n([
 	{
 		"ok": count(short) == 0,
 		"msg": concat("; ", sort(_messages(short))),
 		"params": {"short": short},
-		"fix": {attribute: value |
-			some attribute in {shortage.attribute | some shortage in short}
-			value := min([_nearest(shortage) | some shortage in short; shortage.attribute == attribute])
-		},
 	},
+	nearest.fix({shortage.attribute | some shortage in short}, {attribute: min(values) |
+		some attribute in machines.attributes
+		scarce := {shortage | some shortage in short; shortage.attribute == attribute}
+		values := [_nearest(shortage) | some shortage in scarce]
+		count(scarce) > 0
+		count(values) == count(scarce)
+	}),
 	pointers.first({pointers.host(input.sites, shortage.host, _scarce(shortage)) | some shortage in short}),
-) if {
+]) if {
 	some id, constraint in data.drover.constraints.host_headroom
 	shares := {
 		"cpu_percent": constraint.params.cpu_share_percent,
@@ -168,15 +173,12 @@ _messages(short) := {message |
 }
 
 # the size that each machine which grows on that host could have
-_nearest(shortage) := floor((shortage.room + sum(kept)) / count(kept)) if {
+_nearest(shortage) := nearest.size(asking, shortage.attribute, total) if {
 	shortage.attribute in machines.attributes
-	kept := [_kept(machine, shortage.attribute) |
+	asking := [machine |
 		some machine in input.environment.machines
 		machine.proposed.host == shortage.host
 		_need(machine, shortage.attribute) > 0
 	]
+	total := shortage.room + sum([machine[shortage.attribute] | some machine in asking; machine.host == shortage.host])
 }
-
-_kept(machine, attribute) := machine[attribute] if machine.host == machine.proposed.host
-
-_kept(machine, _) := 0 if machine.host != machine.proposed.host

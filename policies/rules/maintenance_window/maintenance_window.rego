@@ -7,6 +7,7 @@
 # custom:
 #   disclose: owner
 #   level: deny
+#   no_fix: "a window that ends before it begins never opens"
 #   params:
 #     type: object
 #     additionalProperties: false
@@ -67,6 +68,7 @@ checks[id] := object.union(
 		some window in windows
 		some day in window.days
 		start := (_days[day] * 1440) + window.from_minute
+		window.until_minute > window.from_minute
 		waiting := ((start - minute) + 10080) % 10080
 	}
 	ok := _allowed(count(moved), count(open))
@@ -109,4 +111,9 @@ _waiting(true, _) := {}
 _waiting(false, openings) := {
 	"fix": {"retry_after_ms": (min(openings) * 60000) - (input.now_ms % 60000)},
 	"path": "/now_ms",
+} if {
+	count(openings) > 0
 }
+
+# windows that end before they begin never open
+_waiting(false, openings) := {"path": "/now_ms"} if count(openings) == 0

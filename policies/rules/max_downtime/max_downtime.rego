@@ -6,6 +6,7 @@
 # custom:
 #   disclose: owner
 #   level: deny
+#   no_fix: "the planner predicts the stop; no value of a request follows from it"
 #   params:
 #     type: object
 #     additionalProperties: false

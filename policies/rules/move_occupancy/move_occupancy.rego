@@ -7,6 +7,7 @@
 # custom:
 #   disclose: owner
 #   level: deny
+#   no_fix: "what is only moved cannot be made smaller, and nobody knows when moves under way end"
 #   params:
 #     type: object
 #     additionalProperties: false
@@ -23,21 +24,23 @@
 package drover.rules.move_occupancy
 
 import data.drover.lib.facts
+import data.drover.lib.nearest
 import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := object.union(
+checks[id] := object.union_n([
 	{
 		"ok": count(over) == 0,
 		"msg": concat("; ", sort(_messages(over))),
 		"params": {"per": constraint.params.per, "over": over},
 	},
+	nearest.fix(over, {attribute: value | some attribute, total in over; value := _nearest(attribute, total)}),
 	pointers.first({pointers.proposed(input.environment.machines, machine.name, "host") |
 		count(over) > 0
 		some machine in facts.moving
 	}),
-) if {
+]) if {
 	some id, constraint in data.drover.constraints.move_occupancy
 	running := _running(constraint.params.per)
 	every attribute in _attributes {
@@ -66,6 +69,13 @@ added := {
 	"cpu_percent": sum([max([machine.cpu_percent, machine.proposed.cpu_percent]) | some machine in facts.moving]),
 	"memory_mib": sum([max([machine.memory_mib, machine.proposed.memory_mib]) | some machine in facts.moving]),
 	"disk_gib": sum([machine.disk_gib | some machine in facts.moving]),
+}
+
+# the size that each machine which grows while it moves could have
+_nearest(attribute, total) := nearest.size(growing, attribute, left) if {
+	attribute in {"cpu_percent", "memory_mib"}
+	growing := nearest.growing(facts.moving, attribute)
+	left := (total.max - total.after) + sum([machine.proposed[attribute] | some machine in growing])
 }
 
 _messages(over) := {"moves stay within their budget"} if count(over) == 0

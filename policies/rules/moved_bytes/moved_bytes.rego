@@ -6,6 +6,7 @@
 # custom:
 #   disclose: owner
 #   level: deny
+#   no_fix: "of the owner's other environments only the sum is known; and what a plan copies alone is too much at any time"
 #   params:
 #     type: object
 #     additionalProperties: false
@@ -20,18 +21,20 @@
 package drover.rules.moved_bytes
 
 import data.drover.lib.facts
+import data.drover.lib.nearest
 import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := object.union(
+checks[id] := object.union_n([
 	{
 		"ok": ok,
 		"msg": _message(ok, constraint.params.per, moved + added, limit),
 		"params": {"per": constraint.params.per, "moved_bytes": moved, "plan_bytes": added, "max_bytes": limit},
 	},
+	_waiting([ok, constraint.params.per], limit),
 	pointers.first({path | not ok; path := _where(constraint.params.per, added)}),
-) if {
+]) if {
 	some id, constraint in data.drover.constraints.moved_bytes
 	limit := constraint.params.max_bytes
 	is_number(limit)
@@ -63,6 +66,19 @@ default _within(_, _, _) := false
 _within(moved, added, limit) if moved + added <= limit
 
 _within(_, 0, _) if not facts.standing
+
+# until so much of the day is over that the rest fits
+_waiting([false, "environment"], limit) := nearest.wait(waits) if {
+	waits := {((row.at_ms + 86400000) - input.now_ms) |
+		some row in input.environment.moves.rows
+		left := sum([other.bytes | some other in input.environment.moves.rows; other.at_ms > row.at_ms])
+		left + added <= limit
+	}
+}
+
+_waiting([true, _], _) := {}
+
+_waiting([false, "owner"], _) := {}
 
 _message(true, _, _, _) := "within the day's bytes"
 

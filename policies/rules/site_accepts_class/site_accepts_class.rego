@@ -6,6 +6,7 @@
 # custom:
 #   disclose: owner
 #   level: deny
+#   no_fix: "for what is nowhere yet: a site's owner knows what this site takes, not which other would"
 #   params:
 #     type: object
 #     additionalProperties: false
@@ -19,19 +20,21 @@
 package drover.rules.site_accepts_class
 
 import data.drover.lib.facts
+import data.drover.lib.nearest
 import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := object.union(
+checks[id] := object.union_n([
 	{
 		"ok": count(refused) == 0,
 		"msg": concat("; ", sort(_messages(site, refused))),
 		"params": {"site": site, "refused": refused},
 		"limits": {"avoid": avoid},
 	},
+	nearest.fix({"site" | count(refused) > 0}, {"site": here | here := _nearest(refused)}),
 	pointers.first({pointers.proposed(input.environment.machines, one.machine, "site") | some one in refused}),
-) if {
+]) if {
 	some id, constraint in data.drover.constraints.site_accepts_class
 	site := constraint.params.site
 	classes := constraint.params.classes
@@ -51,6 +54,16 @@ checks[id] := object.union(
 		machine.site != site
 		not machine.class in classes
 	}
+}
+
+# where all of them are
+_nearest(refused) := nearest.site(asking, set()) if {
+	not facts.standing
+	asking := [machine |
+		some one in refused
+		some machine in input.environment.machines
+		machine.name == one.machine
+	]
 }
 
 _messages(site, refused) := {$"{site} takes all that arrives"} if count(refused) == 0

@@ -6,6 +6,7 @@
 # custom:
 #   disclose: operator
 #   level: deny
+#   no_fix: "machines that ask for different sizes have no one nearest size, one that is only moved cannot be made smaller, and nobody knows which machine to leave out"
 #   params:
 #     type: object
 #     additionalProperties: false
@@ -23,19 +24,25 @@
 package drover.rules.site_quota
 
 import data.drover.lib.facts
+import data.drover.lib.nearest
 import data.drover.lib.pointers
 import data.drover.lib.shares
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := object.union(
+checks[id] := object.union_n([
 	{
 		"ok": count(over) == 0,
 		"msg": concat("; ", sort(_messages(constraint.params, over))),
 		"params": {"site": site.id, "per": constraint.params.per, "over": over},
 	},
+	nearest.fix(over, {attribute: value |
+		some attribute, _ in over
+		total := shares.together(site.id, input.environment.machines, room)[attribute]
+		value := nearest.size(shares.asking(site.id, input.environment.machines, attribute), attribute, total)
+	}),
 	pointers.first({pointers.site(input.sites, site.id, "shares") | count(over) > 0}),
-) if {
+]) if {
 	some id, constraint in data.drover.constraints.site_quota
 	every attribute in shares.attributes {
 		is_number(constraint.params[$"max_{attribute}"])
@@ -46,6 +53,7 @@ checks[id] := object.union(
 	facts.whole
 	now := shares.totals(site, constraint.params.per, input.environment)
 	added := shares.added(site.id, input.environment.machines)
+	room := {attribute: (constraint.params[$"max_{attribute}"] - now[attribute]) | some attribute in shares.attributes}
 	over := {attribute: {"before": now[attribute], "after": after, "max": limit} |
 		not facts.relinquishing
 		some attribute in shares.attributes

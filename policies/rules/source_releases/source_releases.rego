@@ -19,19 +19,21 @@
 package drover.rules.source_releases
 
 import data.drover.lib.facts
+import data.drover.lib.nearest
 import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := object.union(
+checks[id] := object.union_n([
 	{
 		"ok": count(kept) == 0,
 		"msg": concat("; ", sort(_messages(site, kept))),
 		"params": {"site": site, "kept": kept},
 		"limits": {"avoid": avoid},
 	},
+	nearest.fix({"site" | count(kept) > 0}, {"site": site | count(kept) > 0}),
 	pointers.first({pointers.proposed(input.environment.machines, one.machine, "site") | some one in kept}),
-) if {
+]) if {
 	some id, constraint in data.drover.constraints.source_releases
 	site := constraint.params.site
 	classes := constraint.params.classes

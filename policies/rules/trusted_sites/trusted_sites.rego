@@ -6,6 +6,7 @@
 # custom:
 #   disclose: owner
 #   level: deny
+#   no_fix: "where no site is trusted with the class there is none to name"
 #   params:
 #     type: object
 #     additionalProperties: false
@@ -19,19 +20,21 @@
 package drover.rules.trusted_sites
 
 import data.drover.lib.facts
+import data.drover.lib.nearest
 import data.drover.lib.pointers
 
 about := rego.metadata.chain()[1].annotations
 
-checks[id] := object.union(
+checks[id] := object.union_n([
 	{
 		"ok": count(strayed) == 0,
 		"msg": concat("; ", sort(_messages(class, strayed))),
 		"params": {"class": class, "sites": sites, "strayed": strayed},
 		"limits": {"avoid": avoid},
 	},
+	nearest.fix({"site" | count(strayed) > 0}, {"site": site | site := _nearest(strayed, sites)}),
 	pointers.first({pointers.proposed(input.environment.machines, one.machine, "site") | some one in strayed}),
-) if {
+]) if {
 	some id, constraint in data.drover.constraints.trusted_sites
 	class := constraint.params.class
 	sites := constraint.params.sites
@@ -54,6 +57,19 @@ checks[id] := object.union(
 		site.id != machine.site
 	}
 }
+
+_nearest(strayed, sites) := nearest.site(asking, {site | some site in sites}) if {
+	asking := [object.union(machine, {"site": _left(machine)}) |
+		some one in strayed
+		some machine in input.environment.machines
+		machine.name == one.machine
+	]
+}
+
+# in an audit where it is is what is wrong
+_left(machine) := machine.site if not facts.standing
+
+_left(_) := "" if facts.standing
 
 _messages(class, strayed) := {$"class {class} stays at trusted sites"} if count(strayed) == 0
 
