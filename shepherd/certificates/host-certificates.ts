@@ -43,6 +43,9 @@ export function createHostCertificates(options: {
     return turn;
   }
   return {
+    async look(hostId) {
+      await placeOf(hostId).notAfterMs();
+    },
     async between(fromHostId, toHostId) {
       await Promise.all([inTurn(fromHostId), inTurn(toHostId)]);
       return { destinationName: hostName(toHostId) };

@@ -15,6 +15,7 @@ export const blockerChecks = [
   "memory",
   "addresses",
   "keys",
+  "certificates",
   "ports",
   "mtu",
   "clock",
