@@ -54,6 +54,18 @@ const declared = attributes({
     computed: true,
     description: "What it can reach without a restart.",
   },
+  guest_seen: {
+    type: {
+      nesting: "single",
+      attributes: {
+        vcpus: { type: "number", computed: true, description: "Virtual CPUs." },
+        memory_mib: { type: "number", computed: true, description: "Memory, in MiB." },
+      },
+    },
+    computed: true,
+    description:
+      "What its guest has now: memory on its way, or a processor that it could not let go of. Null while an operation changes it, or when its host did not say.",
+  },
   drift: {
     type: ["list", "string"],
     computed: true,
@@ -117,6 +129,7 @@ function stateOf(view: MachineView): StateOf<typeof declared> {
     baseline: { vcpus, cpu_percent, memory_mib, site },
     effective: { ...live, lease_until: leaseTime(lease_until_ms) },
     ceiling: { vcpus: ceiling.vcpus, memory_mib: ceiling.memory_mib },
+    guest_seen: view.guest_seen,
     drift: view.drift.map(({ attribute }) => attribute),
     restart_needed: view.restart_needed,
     origin: view.origin,

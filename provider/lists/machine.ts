@@ -131,6 +131,7 @@ function viewOf(
     restart_needed: [],
     networks: [],
     ceiling: { vcpus: foreign.vcpus, memory_mib: foreign.memory_max_mib },
+    guest_seen: null,
     effective: {
       ...sizes,
       site: foreign.site,

@@ -243,6 +243,11 @@ export interface MachineView extends SizingFields {
   networks: { network_id: string; address: string; mac: string }[];
   ceiling: { vcpus: number; memory_mib: number };
   effective: MachineEffectiveView;
+  /**
+   * What its guest has now, beside what is set: memory follows a balloon, and a processor that the guest could not let go
+   * of stays with it (under the same cap). Null: it does not run, an operation is changing it, or its host did not say.
+   */
+  guest_seen: { vcpus: number; memory_mib: number } | null;
   /** Attributes whose live value no adaptation explains: foreign drift. Settling memory is not drift. */
   drift: {
     attribute: "vcpus" | "cpu_percent" | "memory_mib" | "site";

@@ -311,6 +311,10 @@ export function machineView(record: MachineRecord, context: MachineContext): Mac
       lease_until_ms: effective.leaseUntilMs ?? null,
       reason: effective.reason ?? null,
     },
+    guest_seen:
+      seen?.running === true
+        ? { vcpus: seen.guestVcpus ?? seen.vcpus, memory_mib: seen.memoryMib }
+        : null,
     drift: drift.map(({ attribute, ...values }) => ({
       attribute: driftNames[attribute],
       ...values,

@@ -4,7 +4,7 @@
  */
 import { inert } from "#intake/inert";
 import type { ApprovalState } from "#model/consent";
-import type { FaultData } from "#model/fault";
+import type { Fault, FaultData } from "#model/fault";
 import type { EnvironmentRecord, LinkRecord, MachineRecord, Range } from "#model/objects";
 import type { Operation, Plan } from "#model/plan";
 import type { Decision, Request } from "#model/request";
@@ -251,6 +251,9 @@ function inWords(granted: Readonly<Record<string, unknown>>): string {
     .join(", ");
 }
 
+/** Faults whose words are about the guest alone. */
+const ofTheGuest: ReadonlySet<string> = new Set<Fault["code"]>(["machine.memory_held"]);
+
 /** A fault's details name hosts; a guest reads its code and whether to ask again. */
 function whyOf({ state, fault }: Operation): string {
   const codeOf = (of: FaultData | undefined) => (of === undefined ? "" : ` (${of.code})`);
@@ -260,6 +263,7 @@ function whyOf({ state, fault }: Operation): string {
     case "stuck":
       return `an operator must look at it${codeOf(fault)}`;
     default:
+      if (fault !== undefined && ofTheGuest.has(fault.code)) return fault.message;
       return `the work did not succeed${codeOf(fault)}`;
   }
 }

@@ -299,6 +299,7 @@ function observe(control: RpcConnection, domain: DomainRef): Promise<ObservedDom
       otherMark: live.otherMark,
       vcpus: live.vcpus - (mark?.idleVcpus ?? 0),
       vcpusMax: live.vcpusMax,
+      guestVcpus: live.vcpus,
       cpuPercent: live.cpuPercent,
       memoryMib,
       memoryTargetMib: inactive.memoryMib,

@@ -5,6 +5,7 @@
 import type { Duplex } from "node:stream";
 import { foldDisk, freezeDisk } from "#libvirt/disk-chain";
 import { Domains } from "#libvirt/domains";
+import { guestMemory } from "#libvirt/guest-memory";
 import { openDestination, openSource } from "#libvirt/migration";
 import * as moveChecks from "#libvirt/move-checks";
 import { lifecycle } from "#libvirt/rpc/events";
@@ -96,6 +97,7 @@ export function createLibvirtHost(options: LibvirtHostOptions): Host {
     markDomain: (id, mark) => domains.mark(id, mark),
     resumeDomain: (id) => domains.resume(id),
     setMemory: (id, memoryMib) => domains.setMemory(id, memoryMib),
+    guestMemory: async (id) => guestMemory(await connections.kept("control"), id),
     setVcpus: (id, vcpus) => domains.setVcpus(id, vcpus),
     setCpuPercent: (id, cpuPercent) => domains.setCpuPercent(id, cpuPercent),
     attachNic: (id, nic) => domains.devices.attachNic(id, nic),

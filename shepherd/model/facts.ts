@@ -68,6 +68,8 @@ export interface ObservedMachine {
   readonly cpuPercent: CpuPercent | undefined;
   readonly memoryMib: Mib;
   readonly memoryTargetMib: Mib;
+  /** Processors that its guest has; absent: as many as `vcpus`. */
+  readonly guestVcpus?: number | undefined;
   readonly observedAtMs: Ms;
 }
 /** Observed cost inputs of a machine, for prediction. */

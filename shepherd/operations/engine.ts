@@ -83,7 +83,7 @@ class Engine {
   #givenUpFor: FaultData | undefined;
   readonly #failedLanes = new Set<string>();
   readonly #sleepers = new Set<() => void>();
-  /** Faults of steps that the operation went on after. */
+  /** Faults of steps that the operation went on after, and of those that came out short. */
   readonly #leftovers: FaultData[] = [];
 
   constructor(world: OperationWorld, exclusives: Exclusives, work: Work) {
@@ -165,7 +165,11 @@ class Engine {
     for (const n of numbers) {
       const step = this.#steps[n];
       const state = this.#rows.records.get(n)?.state;
-      if (step === undefined || state === "done") continue;
+      if (step === undefined) continue;
+      if (state === "done") {
+        this.#keepLeftover(n);
+        continue;
+      }
       if (step.lane !== undefined && this.#failedLanes.has(step.lane)) return undefined;
       if (state === "failed" && step.onFault === "go_on") {
         this.#keepLeftover(n);
@@ -240,6 +244,7 @@ class Engine {
       await this.#finishStep(n, step, {
         seen: before.seen ?? {},
         outcome: before.outcome ?? {},
+        short: before.short,
         startedAtMs,
       });
       return;
@@ -275,6 +280,7 @@ class Engine {
       await this.#finishStep(n, step, {
         seen: after.seen ?? {},
         outcome: { ...journaled, ...after.outcome, ...outcome },
+        short: after.short,
         startedAtMs,
       });
       return;
@@ -428,7 +434,12 @@ class Engine {
   async #finishStep(
     n: number,
     step: Step,
-    { seen, outcome, startedAtMs }: { seen: StepData; outcome: StepData; startedAtMs: Ms },
+    {
+      seen,
+      outcome,
+      short,
+      startedAtMs,
+    }: { seen: StepData; outcome: StepData; short?: Fault | undefined; startedAtMs: Ms },
   ): Promise<void> {
     const context = this.#context(n, step, { phase: "after", resumed: false });
     const record = this.#rows.records.get(n);
@@ -438,11 +449,13 @@ class Engine {
         state: "done",
         observed: record?.observed ?? seen,
         outcome,
+        ...(short === undefined ? {} : { fault: toFaultData(short) }),
         startedAtMs,
         endedAtMs: this.#nowMs(),
       },
       (journal) => step.commit?.(journal, context, seen),
     );
+    this.#keepLeftover(n);
   }
 
   #context(

@@ -15,13 +15,14 @@ import { relinkSteps } from "#operations/relink";
 import { repairNetworkSteps } from "#operations/repair";
 import { cpuPercentSteps, memorySteps, vcpuSteps } from "#operations/resize";
 import { restartSteps } from "#operations/restart";
+import { shrinkSteps } from "#operations/shrink";
 import type { Step } from "#operations/step";
 import { sweepSteps } from "#operations/sweep";
 import { growVolumeSteps, removeVolumeSteps } from "#operations/volumes";
 
 export function expand(plan: Plan, nameOf: (machineId: MachineId) => string): readonly Step[] {
   const placesOfMoves = movesOf(plan, nameOf);
-  return plan.actions.flatMap((action): readonly Step[] => {
+  const steps = plan.actions.flatMap((action): readonly Step[] => {
     switch (action.kind) {
       case "create_machine":
         return besideEachOther(plan, action, createSteps(action, nameOf(action.machineId)));
@@ -53,6 +54,7 @@ export function expand(plan: Plan, nameOf: (machineId: MachineId) => string): re
         return assertNever(action);
     }
   });
+  return [...steps, ...shrinkSteps(plan.actions, nameOf)];
 }
 
 /** Machines of one operation that are created at once: a host's daemon serves four calls at a time. */

@@ -47,6 +47,7 @@ function grave(id: HostId): Host {
     markDomain: refuse,
     resumeDomain: refuse,
     setMemory: refuse,
+    guestMemory: nothing,
     setVcpus: refuse,
     setCpuPercent: refuse,
     attachNic: refuse,

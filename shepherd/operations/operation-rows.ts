@@ -124,6 +124,8 @@ export class OperationRows {
     events: "told" | "silent" = "told",
   ): Promise<void> {
     const before = this.records.get(n);
+    // Of one that is done: in what it came out short.
+    const hasFault = tellsFault.has(change.state) || change.fault !== undefined;
     const row: StepRecord = {
       ...before,
       operationId: this.#operation.id,
@@ -147,7 +149,7 @@ export class OperationRows {
           state: row.state,
           observed: row.observed,
           outcome: row.outcome,
-          fault: tellsFault.has(row.state) ? briefly(row.fault) : undefined,
+          fault: hasFault ? briefly(row.fault) : undefined,
         },
       });
     });

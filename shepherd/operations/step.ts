@@ -45,7 +45,13 @@ export type StepData = Readonly<Record<string, unknown>>;
  * `commands` how.
  */
 export type Look =
-  | { readonly verdict: "done"; readonly seen?: StepData; readonly outcome?: StepData }
+  | {
+      readonly verdict: "done";
+      readonly seen?: StepData;
+      readonly outcome?: StepData;
+      /** It is as far as it goes, and less than was asked for: the operation goes on, and ends `partial` with this. */
+      readonly short?: Fault;
+    }
   | { readonly verdict: "todo"; readonly seen?: StepData }
   | { readonly verdict: "unknown"; readonly question: string }
   | {

@@ -79,10 +79,20 @@ export interface ObservedDomain {
   readonly memoryTargetMib: Mib;
   readonly memoryMaxMib: Mib;
   readonly cpuTimeMs?: Ms | undefined;
+  /** Processors that its guest has, given-back ones that it could not let go of included. Absent: as many as `vcpus`. */
+  readonly guestVcpus?: number | undefined;
   /** Names of the files that its disks write to now, in the order of the disks; read-only media are left out. */
   readonly diskVolumes?: readonly string[] | undefined;
   /** MACs of its network cards, as it runs. */
   readonly macs?: readonly string[] | undefined;
+}
+
+/** A guest's own word about its memory: a claim. */
+export interface GuestMemory {
+  /** What it could still give up: free, or held for files that it can read again. */
+  readonly usableMib: Mib;
+  /** When it said so, by the host's clock; to see whether it has spoken again. Whole seconds. */
+  readonly saidAtMs: Ms;
 }
 
 export interface HostObservation {
@@ -204,7 +214,10 @@ export interface MigrationParameters {
   readonly machineId: MachineId;
   /** IP literal of the destination that the source's QEMU connects to. */
   readonly destinationAddress: string;
-  /** Copy the machine's own top layer onto the overlay prepared at the destination. */
+  /**
+   * Copy every disk that it writes to, onto the file of that name which was prepared at the destination; of a disk in
+   * layers only the top.
+   */
   readonly copyDisk: boolean;
   readonly maxDowntimeMs?: Ms | undefined;
   readonly bandwidthMbps?: number | undefined;
@@ -307,6 +320,8 @@ export interface Host {
   /** Continues a paused guest. */
   resumeDomain(id: MachineId): Promise<void>;
   setMemory(id: MachineId, memoryMib: Mib): Promise<void>;
+  /** What the guest last said about its memory; undefined when it says nothing: it boots, or has no balloon. */
+  guestMemory(id: MachineId): Promise<GuestMemory | undefined>;
   setVcpus(id: MachineId, vcpus: number): Promise<void>;
   setCpuPercent(id: MachineId, cpuPercent: CpuPercent): Promise<void>;
   /** Plugs a network card into a running machine, for this run and the next; its bridge is there. Nothing when it is in. */

@@ -271,21 +271,28 @@ class HostWatch {
         cpuPercent: domain.cpuPercent,
         memoryMib: domain.memoryMib,
         memoryTargetMib: domain.memoryTargetMib,
+        ...(domain.guestVcpus === undefined ? {} : { guestVcpus: domain.guestVcpus }),
         observedAtMs: this.#saidAtMs,
       }));
   }
 
-  /** Own disk layers are called `drover-<machine id>.qcow2`. */
+  /** What would travel: the disk layer, called `drover-<machine id>.qcow2`, and whatever else it writes to. */
   loads(): Record<MachineId, MachineLoad> {
-    const ours = new Set(this.machines().map(({ id }) => id));
     const { dirtyRateOf } = this.#options;
+    const sizes = new Map(this.#volumes.map((one) => [one.name, one.allocatedBytes]));
+    const written = new Map(this.#said?.domains.map(({ id, diskVolumes }) => [id, diskVolumes]));
     return Object.fromEntries(
-      this.#volumes.flatMap(({ name, allocatedBytes }) => {
-        const id = /^drover-(.+)\.qcow2$/.exec(name)?.[1];
-        if (id === undefined || !ours.has(id)) return [];
+      this.machines().flatMap(({ id }) => {
+        const own = `drover-${id}.qcow2`;
+        if (!sizes.has(own)) return [];
+        const disks = new Set([own, ...(written.get(id) ?? [])]);
+        const diskAllocatedBytes = [...disks].reduce(
+          (sum, name) => sum + (sizes.get(name) ?? 0),
+          0,
+        );
         const dirtyMibPerS = dirtyRateOf?.(id);
         const rate = dirtyMibPerS === undefined ? {} : { dirtyMibPerS };
-        return [[id, { diskAllocatedBytes: allocatedBytes, ...rate }]];
+        return [[id, { diskAllocatedBytes, ...rate }]];
       }),
     );
   }

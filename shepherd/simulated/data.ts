@@ -23,12 +23,16 @@ export interface DomainData {
   askedMib: Mib;
   /** The balloon goes from one size to the other, at the world's speed, from then on. */
   memory: { fromMib: Mib; toMib: Mib; sinceMs: Ms };
+  /** What its guest does not give up: the balloon stops there. Absent: it gives up all it is asked for. */
+  heldMib?: Mib | undefined;
   cpuTime: { beforeMs: Ms; sinceMs: Ms };
   /** New at each boot, kept over moves: what a guest reads as its boot id. */
   bootId: string;
   bootedAtMs: Ms;
   /** What the guest believes to have written; must be on the volume of whichever host it runs on. */
   diskContent: string;
+  /** The same of its data volumes, by name of the file. */
+  dataContents?: Readonly<Record<string, string>> | undefined;
   /** Its disk is frozen: it writes to this overlay. */
   top?: string | undefined;
   /** incoming: prepared at a destination; performing, performed: at the source. */

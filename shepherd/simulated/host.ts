@@ -28,6 +28,8 @@ import { createRanges } from "#simulated/volume-ranges";
 
 /** What an empty qcow2 takes. */
 const emptyOverlayBytes = 200_704;
+/** As often as our machines' balloons are asked. */
+const guestSpeaksEveryMs = 2_000;
 /** Domain metadata of an environment's machine always starts so. */
 const version = "simulated 1.0";
 
@@ -110,6 +112,14 @@ export function createSimulatedHost(machinery: Machinery, caller: Caller, hostId
         }
         domain.askedMib = memoryMib;
         machinery.setMemory(host(), domain, memoryMib);
+      }),
+    guestMemory: (id) =>
+      call("guestMemory", () => {
+        const domain = find(id);
+        if (domain?.state !== "running") return undefined;
+        const usableMib = Math.max(0, machinery.memoryOf(domain) - (domain.heldMib ?? 0));
+        const nowMs = machinery.clock.nowMs();
+        return { usableMib, saidAtMs: nowMs - (nowMs % guestSpeaksEveryMs) };
       }),
     setVcpus: (id, vcpus) =>
       call("setVcpus", () => {
@@ -246,8 +256,17 @@ async function start(
     memoryMaxMib: spec.memoryMaxMib,
   };
   if (volume.content === "") volume.content = domain.bootId;
+  // Each boot writes to its data volumes: an older copy of one is not the same.
+  const dataContents: Record<string, string> = {};
+  for (const name of spec.dataVolumes ?? []) {
+    const data = host.volumes[name];
+    if (data === undefined) throw refuse(`Cannot access storage file ${name}`);
+    data.content = `${name} of ${domain.bootId}`;
+    data.allocatedBytes = Math.max(data.allocatedBytes, machinery.speeds.bootWritesBytes);
+    dataContents[name] = data.content;
+  }
   volume.allocatedBytes = Math.max(volume.allocatedBytes, machinery.speeds.bootWritesBytes);
-  machinery.addDomain(host, { ...domain, diskContent: volume.content });
+  machinery.addDomain(host, { ...domain, diskContent: volume.content, dataContents });
 }
 
 function createVolumes(machinery: Machinery, caller: Caller, hostId: HostId): HostVolumes {

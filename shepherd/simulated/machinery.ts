@@ -149,12 +149,13 @@ export function createMachinery(world: {
     if (found === undefined) throw new Fault("host.unknown", { host: id });
     return found;
   };
-  const memoryOf = ({ memory, state }: DomainData): Mib => {
+  const memoryOf = ({ memory, state, heldMib = 0 }: DomainData): Mib => {
     if (state === "shut_off" || state === "crashed") return 0;
     const passedMs = clock.nowMs() - memory.sinceMs;
     const reach = Math.floor((passedMs * speeds.balloonMibPerS) / 1000);
     const distance = memory.toMib - memory.fromMib;
-    return memory.fromMib + Math.sign(distance) * Math.min(Math.abs(distance), reach);
+    const there = memory.fromMib + Math.sign(distance) * Math.min(Math.abs(distance), reach);
+    return distance < 0 ? Math.max(there, Math.min(memory.fromMib, heldMib)) : there;
   };
   const cpuTimeOf = (domain: DomainData): Ms => {
     if (domain.state !== "running") return domain.cpuTime.beforeMs;
@@ -242,7 +243,7 @@ export function createMachinery(world: {
       clock.at(settledAtMs, () => {
         // Only when nobody asked for another size meanwhile.
         if (domain.memory === memory) {
-          emit(at.id, { kind: "balloon", machineId: domain.id, memoryMib: memory.toMib });
+          emit(at.id, { kind: "balloon", machineId: domain.id, memoryMib: memoryOf(domain) });
         }
       });
     },
@@ -261,7 +262,10 @@ export function createMachinery(world: {
     },
     removeVolume(at, name) {
       const user = Object.values(at.domains).find(
-        (domain) => domain.spec?.diskVolume === name || domain.top === name,
+        (domain) =>
+          domain.spec?.diskVolume === name ||
+          domain.top === name ||
+          domain.spec?.dataVolumes?.includes(name) === true,
       );
       if (user !== undefined) {
         data.violations.push(`volume ${name} removed on ${at.id} under domain ${user.name}`);
@@ -302,6 +306,12 @@ function judge(data: WorldData): void {
         const volume = host.volumes[name];
         if (volume?.content !== domain.diskContent || volume.partial !== undefined) {
           report(data, `${domain.name} runs on ${host.id} without its disk ${name}`);
+        }
+      }
+      for (const [name, content] of Object.entries(domain.dataContents ?? {})) {
+        const volume = host.volumes[name];
+        if (volume?.content !== content || volume.partial !== undefined) {
+          report(data, `${domain.name} runs on ${host.id} without what is on its volume ${name}`);
         }
       }
     }

@@ -67,6 +67,8 @@ export interface World {
   powerCycle(hostId: HostId): void;
   /** Behind the shepherd's back. */
   setMemoryBehind(hostId: HostId, id: string, memoryMib: Mib): void;
+  /** From now on the guest holds this much and gives no more of it up; 0: nothing. */
+  holdMemory(hostId: HostId, id: string, heldMib: Mib): void;
   startForeign(
     hostId: HostId,
     foreign: { id: string; name: string; vcpus: number; memoryMib: Mib; cpuPercent?: number },
@@ -188,6 +190,14 @@ export function createWorld(options: WorldOptions): World {
     },
     setMemoryBehind(hostId, id, memoryMib) {
       machinery.setMemory(machinery.host(hostId), domainOf(hostId, id), memoryMib);
+    },
+    holdMemory(hostId, id, heldMib) {
+      const domain = domainOf(hostId, id);
+      // What it has given up until now it has given up.
+      const fromMib = machinery.memoryOf(domain);
+      domain.memory = { ...domain.memory, fromMib, sinceMs: options.clock.nowMs() };
+      domain.heldMib = heldMib;
+      machinery.changed();
     },
     startForeign(hostId, { id, name, vcpus, memoryMib, cpuPercent }) {
       machinery.addDomain(machinery.host(hostId), {

@@ -117,17 +117,20 @@ export function renderStatus(status: Status): string {
 }
 
 function machineRow(environment: string, machine: MachineView, nowMs: number) {
-  const { effective } = machine;
-  const changed = (live: number, baseline: number) =>
-    live === baseline ? String(live) : `${live} (${baseline})`;
+  const { effective, guest_seen: seen } = machine;
+  const changed = (live: number, baseline: number, inGuest = live) =>
+    [
+      live === baseline ? String(live) : `${live} (${baseline})`,
+      ...(inGuest === live ? [] : [`guest ${inGuest}`]),
+    ].join(", ");
   const lease = effective.lease_until_ms;
   return [
     `${environment}/${machine.name}`,
     effective.state,
     effective.host === "" ? effective.site : effective.host,
-    changed(effective.vcpus, machine.vcpus),
+    changed(effective.vcpus, machine.vcpus, seen?.vcpus),
     changed(effective.cpu_percent, machine.cpu_percent),
-    changed(effective.memory_mib, machine.memory_mib),
+    changed(effective.memory_mib, machine.memory_mib, seen?.memory_mib),
     effective.adaptation_id === null
       ? "-"
       : lease === null

@@ -156,6 +156,12 @@ export const operationFaults = {
     "{machine} is {state} on {host}, so it cannot be changed live",
     "Start it, or destroy and declare it again.",
   ),
+  "machine.memory_held": entry(
+    409,
+    "later",
+    "{machine} was to have {askedMib} MiB and has {reachedMib} MiB: its guest holds {usedMib} MiB in use",
+    "It keeps what it has now, and that is what counts. Free memory inside the guest, then ask again.",
+  ),
   "machine.card_held": entry(
     409,
     "later",
@@ -209,6 +215,12 @@ export const operationFaults = {
     "never",
     "{machine} runs on {to} already: a move that happened is not undone",
     "Ask for a move back if it is wanted.",
+  ),
+  "volume.at_home": entry(
+    409,
+    "after_reconcile",
+    "Volume {volume} stays on {host}: the journal says that it lies there",
+    "Look where its machine runs; a copy of a volume is removed only where the volume is not at home.",
   ),
   "migration.disk_in_doubt": entry(
     409,

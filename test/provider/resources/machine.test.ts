@@ -41,6 +41,7 @@ const declared: MachineView = {
   restart_needed: [],
   networks: [{ network_id: "n1", address: "10.42.0.10", mac: "52:54:00:00:00:01" }],
   ceiling: { vcpus: 8, memory_mib: 256 },
+  guest_seen: null,
   effective: {
     vcpus: 2,
     cpu_percent: 100,
