@@ -35,7 +35,8 @@ const declared = attributes({
   site: {
     type: "string",
     optional: true,
-    description: "Where it lives. Absent: where its machine is first placed.",
+    description:
+      "The one site where it may lie: its machine is then not moved to another. Absent: where its machine is.",
   },
   deletion_protection: {
     type: "bool",
@@ -73,7 +74,7 @@ export const volume = defineResource({
   name: "drover_volume",
   version: 0,
   description:
-    "A data disk that outlives its machine. It lies on one host: a machine that has one is not moved to another.",
+    "A data disk that outlives its machine. It lies on its machine's host, and goes along, with all that is on it, when that machine is moved.",
   importId: "environment/name or id",
   attributes: declared,
   identity: identityById("volume"),

@@ -32,6 +32,7 @@ const flag = {
   live: 1 << 0,
   persistDestination: 1 << 3,
   undefineSource: 1 << 4,
+  /** Without `migrate_disks` all disks that are written to; of a chain the top, of a file by itself all of it. */
   copyTopLayer: 1 << 7,
   changeProtection: 1 << 8,
   abortOnError: 1 << 12,
@@ -265,9 +266,6 @@ function typedParametersOf(parameters: MigrationParameters): readonly TypedParam
           } as const,
         ]),
     ...(mibps === undefined ? [] : [{ field: "bandwidth", type: "ullong", value: mibps } as const]),
-    ...(parameters.copyDisk
-      ? [{ field: "migrate_disks", type: "string", value: "vda" } as const]
-      : []),
   ];
 }
 

@@ -67,6 +67,8 @@ export type PlanAction =
       readonly fromSiteId: SiteId;
       readonly toHostId: HostId;
       readonly toSiteId: SiteId;
+      /** Data volumes that it runs with: they go along. Absent: none. */
+      readonly volumeIds?: readonly VolumeId[] | undefined;
       /** Of several moves of one plan: those of one number switch at once, lower numbers first. Absent: the only move. */
       readonly wave?: number | undefined;
       readonly basis?: MoveBasis | undefined;
@@ -161,6 +163,8 @@ export interface LitterItem {
   readonly id: string;
   readonly because: "unknown" | "elsewhere" | "expired";
   readonly machineId?: MachineId | undefined;
+  /** A copy of this data volume, whose own file lies elsewhere. */
+  readonly volumeId?: VolumeId | undefined;
 }
 
 export interface RunnerUp {

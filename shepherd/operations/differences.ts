@@ -4,7 +4,7 @@
  * claims, and what does not run; everything else that differs is told to people, or is for repair.
  */
 import type { LitterItem } from "#model/plan";
-import type { HostId, MachineId } from "#model/units";
+import type { HostId, MachineId, VolumeId } from "#model/units";
 import type { ObservedDomain, PartialVolume, VolumeInfo } from "#ports/host";
 import type { NetworkDifference } from "#ports/host-network";
 
@@ -52,10 +52,22 @@ export interface KnownObjects {
   >;
   /** Machines that an unfinished or stuck operation is at. */
   readonly busy: ReadonlySet<MachineId>;
-  /** Names of volumes that some record claims: image parts, data disks. */
+  /** Names of files that every host may have: image parts. */
   readonly claimedVolumes: ReadonlySet<string>;
+  /** Data volumes by the names of their files. */
+  readonly dataVolumes: ReadonlyMap<string, KnownVolume>;
   /** Where each machine was last seen running. */
   readonly runsAt: ReadonlyMap<MachineId, readonly HostId[]>;
+}
+
+/** A data volume of the journal, which lies on one host; a file of that name elsewhere is what a move has left. */
+export interface KnownVolume {
+  readonly id: VolumeId;
+  readonly hostId: HostId;
+  /** That host has said that it has the file. */
+  readonly isThere: boolean;
+  /** An unfinished or stuck operation is at a machine that has it. */
+  readonly isBusy: boolean;
 }
 
 /** A machine's own layer and an image's part; other names are not ours to judge. */
@@ -149,6 +161,8 @@ function lost({ hostId, domains }: HostHolds, known: KnownObjects): readonly Dif
 function volume(host: HostHolds, { name }: VolumeInfo, known: KnownObjects): readonly Difference[] {
   const { hostId } = host;
   if (known.claimedVolumes.has(name)) return [];
+  const data = known.dataVolumes.get(name);
+  if (data !== undefined) return copyOf(host, name, data);
   if (partName.test(name)) {
     const used = host.volumes.some(({ backing }) => backing === name);
     const base = { hostId, object: `volume ${name}` };
@@ -169,6 +183,24 @@ function volume(host: HostHolds, { name }: VolumeInfo, known: KnownObjects): rea
   }
   if (known.runsAt.get(machineId)?.includes(record.hostId) !== true) return [];
   return [litter(base, `its machine runs at ${record.hostId}`, "volume", name, "elsewhere")];
+}
+
+function copyOf(
+  { hostId, domains }: HostHolds,
+  name: string,
+  { id, hostId: home, isThere, isBusy }: KnownVolume,
+): readonly Difference[] {
+  if (home === hostId || home === "" || isBusy) return [];
+  const base = { hostId, object: `volume ${name}` };
+  const used = domains.some(({ diskVolumes = [] }) => diskVolumes.includes(name));
+  if (used || !isThere) {
+    const detail = used
+      ? `a domain uses it, the journal says that the volume lies on ${home}`
+      : `the journal says ${home}, which has not said that it has the volume`;
+    return [{ ...base, class: "foreign_change", answer: "alert", detail }];
+  }
+  const left = litter(base, `the volume lies on ${home}`, "volume", name, "elsewhere");
+  return [{ ...left, litter: left.litter && { ...left.litter, volumeId: id } }];
 }
 
 function litter(

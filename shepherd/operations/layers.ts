@@ -272,7 +272,11 @@ function noLayer({ machineId, fromHostId, toHostId }: MoveAction): Fault {
 }
 
 /** Only where the host itself says that no domain of the machine is there, and the machine runs at the other. */
-async function mayRemove(context: StepContext, action: MoveAction, hostId: HostId): Promise<void> {
+export async function mayRemove(
+  context: StepContext,
+  action: MoveAction,
+  hostId: HostId,
+): Promise<void> {
   const { machineId, fromHostId, toHostId } = action;
   const other = hostId === toHostId ? fromHostId : toHostId;
   const [here, elsewhere] = await Promise.all([

@@ -15,12 +15,13 @@ import type { Bytes, Ms } from "#model/units";
 import { withBudget } from "#operations/budget";
 import { attempt, callMs, stallMs, watchCopy } from "#operations/copy-watch";
 import { armCutOver, type CutOver } from "#operations/cut-over";
+import { mustHaveAll, placeFreshVolumes } from "#operations/data-disks";
 import { defaultRungs, type Rung } from "#operations/ladder";
 import { placeFreshDisk } from "#operations/layers";
 import { bothSuspected, type MoveAction } from "#operations/move-action";
 import { limitsOf } from "#operations/move-limits";
 import { applyNetworks } from "#operations/networks";
-import { changeMachine, needMachine } from "#operations/records";
+import { changePlace, needMachine } from "#operations/records";
 import type { Look, Step, StepContext, StepData } from "#operations/step";
 import { askBoth, whereabouts } from "#operations/whereabouts";
 import type { MigrationDestination, MigrationParameters, MigrationSource } from "#ports/host";
@@ -43,7 +44,7 @@ interface Handover extends StepData {
 }
 
 export function migrateStep(action: MoveAction, name: string): Step {
-  const { machineId, fromHostId, fromSiteId, toHostId, toSiteId } = action;
+  const { machineId, fromHostId, fromSiteId, toHostId, toSiteId, volumeIds = [] } = action;
   const budgetMs = Math.max(leastBudgetMs, action.cost.durationMs * overrun);
   const observe = async (context: StepContext): Promise<Look> => {
     const both = await askBoth(context.world, machineId, action);
@@ -80,14 +81,18 @@ export function migrateStep(action: MoveAction, name: string): Step {
       if (seen["paused"] === true)
         await context.world.hosts.get(fromHostId).resumeDomain(machineId);
       // A copy that was interrupted left half a disk.
-      if (context.resumed) await placeFreshDisk(context, action);
+      if (context.resumed) {
+        await placeFreshDisk(context, action);
+        await placeFreshVolumes(context, action);
+      }
       return migrate(context, action, name, budgetMs);
     },
     commit: (journal, context) =>
-      changeMachine(journal, machineId, context.world.clock.nowMs(), {
-        hostId: toHostId,
-        siteId: toSiteId,
-        state: "moving",
+      changePlace(journal, {
+        machineId,
+        volumeIds,
+        nowMs: context.world.clock.nowMs(),
+        place: { hostId: toHostId, siteId: toSiteId, state: "moving" },
       }),
     async undo(context) {
       const look = await observe(context);
@@ -103,9 +108,11 @@ export function migrateStep(action: MoveAction, name: string): Step {
       if (effective.hostId === fromHostId) return;
       // The destination had it for a moment and lost it: back to where it lives.
       await context.mark({}, (journal) =>
-        changeMachine(journal, machineId, context.world.clock.nowMs(), {
-          hostId: fromHostId,
-          siteId: fromSiteId,
+        changePlace(journal, {
+          machineId,
+          volumeIds,
+          nowMs: context.world.clock.nowMs(),
+          place: { hostId: fromHostId, siteId: fromSiteId },
         }),
       );
       await flip(context, action);
@@ -120,10 +127,11 @@ async function migrate(
   name: string,
   budgetMs: Ms,
 ): Promise<Handover> {
-  const { machineId, fromHostId, toHostId, toSiteId } = action;
+  const { machineId, fromHostId, toHostId, toSiteId, volumeIds = [] } = action;
   const { world } = context;
   const destinationAddress = world.fleet.find((host) => host.id === toHostId)?.migrationAddress;
   if (destinationAddress === undefined) throw new Fault("host.unknown", { host: toHostId });
+  await mustHaveAll(context, action);
   const limits = await limitsOf(context);
   const may = (rung: Rung) => (limits.rungs ?? defaultRungs).includes(rung);
   const parameters: MigrationParameters = {
@@ -181,9 +189,11 @@ async function migrate(
     const switchedAtMs = world.clock.nowMs();
     // In force before it is applied: forwarding is derived from the journal.
     await context.mark(handoverOf(), (journal) =>
-      changeMachine(journal, machineId, world.clock.nowMs(), {
-        hostId: toHostId,
-        siteId: toSiteId,
+      changePlace(journal, {
+        machineId,
+        volumeIds,
+        nowMs: world.clock.nowMs(),
+        place: { hostId: toHostId, siteId: toSiteId },
       }),
     );
     cutOver?.fire();

@@ -1,10 +1,12 @@
 /**
- * Moving a running machine with its disk layer to another host. Up to the switch everything can be taken back and the
+ * Moving a running machine with its disks to another host. Up to the switch everything can be taken back and the
  * source never stops being the machine; from the switch on (the pivot) the destination is, and only cleaning remains.
  */
 import { Fault } from "#model/fault";
+import type { Bytes } from "#model/units";
 import { networkTargets } from "#operations/create";
-import { overlayVolume } from "#operations/domain-spec";
+import { dataDisksSteps, hasVolumes, removeVolumes } from "#operations/data-disks";
+import { dataVolume, overlayVolume } from "#operations/domain-spec";
 import { diskStep, foldStep, freezeStep, hasDisk, removeDisk } from "#operations/layers";
 import { migrateStep } from "#operations/migrate";
 import { bothSuspected, type MoveAction, waitingFor } from "#operations/move-action";
@@ -61,6 +63,7 @@ export function moveSteps(action: MoveAction, name: string): MoveParts {
     placePartsStep({ machineId, name, hostId: toHostId }),
     freezeStep(action, name),
     diskStep(action, name),
+    ...dataDisksSteps(action, name),
     {
       // The port at the destination exists and is shut before the guest arrives: nothing is heard twice.
       name: `${name}: network on ${toHostId}`,
@@ -119,11 +122,17 @@ export function moveSteps(action: MoveAction, name: string): MoveParts {
       budgetMs: volumeBudgetMs,
       weightMs: 100,
       onFault: "go_on",
-      undoImpossible: "the machine's disk is at its new host",
+      undoImpossible: "the machine's disks are at its new host",
       async observe(context): Promise<Look> {
-        return { verdict: (await hasDisk(context, action, fromHostId)) ? "todo" : "done" };
+        const isLeft =
+          (await hasDisk(context, action, fromHostId)) ||
+          (await hasVolumes(context, action, fromHostId));
+        return { verdict: isLeft ? "todo" : "done" };
       },
-      do: (context) => removeDisk(context, action, fromHostId),
+      async do(context) {
+        await removeDisk(context, action, fromHostId);
+        await removeVolumes(context, action, fromHostId);
+      },
     },
     foldStep(action, name),
     {
@@ -169,13 +178,14 @@ async function preflight(context: StepContext, action: MoveAction): Promise<Look
   if (freeMemoryMib < domain.memoryMib) {
     throw refuse(`${freeMemoryMib} MiB are free there, ${domain.memoryMib} MiB are needed`);
   }
-  const overlay = await hosts.get(fromHostId).volumes.find(overlayVolume(machineId));
-  if (overlay === undefined) throw refuse("its disk layer is not in the source's pool");
-  if (poolFreeBytes < overlay.allocatedBytes) {
-    throw refuse(`${poolFreeBytes} bytes of disk are free there, ${overlay.allocatedBytes} needed`);
+  let diskBytes: Bytes = 0;
+  for (const file of [overlayVolume(machineId), ...(action.volumeIds ?? []).map(dataVolume)]) {
+    const found = await hosts.get(fromHostId).volumes.find(file);
+    if (found === undefined) throw refuse(`its disk ${file} is not in the source's pool`);
+    diskBytes += found.allocatedBytes;
   }
-  return {
-    verdict: "done",
-    outcome: { memoryMib: domain.memoryMib, diskBytes: overlay.allocatedBytes },
-  };
+  if (poolFreeBytes < diskBytes) {
+    throw refuse(`${poolFreeBytes} bytes of disk are free there, ${diskBytes} needed`);
+  }
+  return { verdict: "done", outcome: { memoryMib: domain.memoryMib, diskBytes } };
 }

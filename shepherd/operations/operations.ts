@@ -19,6 +19,8 @@ import { reservationsOf } from "#operations/reservations";
 import { schedule, type Work, workOf } from "#operations/schedule";
 import type { OperationWorld } from "#operations/step";
 import { rotateTunnels } from "#operations/tunnels";
+import { hasVolume } from "#operations/volumes";
+import { diskBytesOf } from "#planner/room";
 import type { Journal } from "#ports/store";
 import { tell } from "#ports/tracing";
 
@@ -287,9 +289,18 @@ async function admit(world: OperationWorld, journal: Journal, order: Order): Pro
   if (grant.expiresAtMs < nowMs) {
     throw new Fault("grant.expired", { grant: grant.id, expiredAtMs: grant.expiresAtMs });
   }
+  const growing = plan.actions.flatMap((one) => (one.kind === "grow_volume" ? [one.volumeId] : []));
+  const holders =
+    growing.length === 0
+      ? []
+      : (await journal.objects.list("machine")).filter((one) =>
+          growing.some((id) => hasVolume(one, id)),
+        );
   const machineIds = [
     ...new Set([
       ...request.machines.map((ask) => ask.machineId),
+      // It does not move meanwhile.
+      ...holders.map(({ id }) => id),
       ...plan.actions.flatMap((action) => ("machineId" in action ? [action.machineId] : [])),
     ]),
   ].toSorted();
@@ -318,11 +329,12 @@ async function admit(world: OperationWorld, journal: Journal, order: Order): Pro
   const machines = new Map(
     (await journal.objects.list("machine")).map((machine) => [machine.id, machine]),
   );
-  const images = new Map((await journal.objects.list("image")).map((image) => [image.id, image]));
+  const images = await journal.objects.list("image");
+  const of = { images, volumes: await journal.objects.list("volume") };
   for (const reservation of reservationsOf(plan, {
     operationId: operation.id,
     machines,
-    diskBytes: (machine) => images.get(machine.spec.imageId)?.effective.virtualBytes ?? 0,
+    diskBytes: (machine) => diskBytesOf(of, machine),
     nowMs,
   })) {
     await journal.reservations.add(reservation);

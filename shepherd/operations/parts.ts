@@ -40,7 +40,12 @@ export function placePartsStep(of: { machineId: MachineId; name: string; hostId:
   };
 }
 
-async function placeParts(context: StepContext, hostId: HostId, parts: readonly ImagePart[]) {
+/** Those that are not there yet. */
+export async function placeParts(
+  context: StepContext,
+  hostId: HostId,
+  parts: readonly ImagePart[],
+): Promise<{ readonly bytes: number }> {
   const { volumes } = context.world.hosts.get(hostId);
   const { images } = context.world;
   let bytes = 0;

@@ -14,11 +14,12 @@ import { Fault, isFault, toFaultData } from "#model/fault";
 import type { HostRecord } from "#model/site";
 import type { Bytes, HostId, Mib, Ms } from "#model/units";
 import { isEncrypted, vxlanOverheadBytes, wireguardOverheadBytes } from "#network/tunnels";
-import { overlayVolume } from "#operations/domain-spec";
+import { dataVolume, overlayVolume } from "#operations/domain-spec";
 import type { MoveAction } from "#operations/move-action";
 import type { Step } from "#operations/step";
 import type { Clock } from "#ports/clock";
-import type { Hosts, MoveCandidate } from "#ports/host";
+import { type Hosts, type MoveCandidate, topVolumeOf } from "#ports/host";
+import type { MigrationTls } from "#ports/migration-tls";
 import type { Journal, Store } from "#ports/store";
 
 export interface PreflightWorld {
@@ -26,6 +27,8 @@ export interface PreflightWorld {
   readonly fleet: readonly HostRecord[];
   readonly clock: Clock;
   readonly store: Pick<Store, "read">;
+  /** Undefined: moves are not encrypted. */
+  readonly migrationTls?: Pick<MigrationTls, "look"> | undefined;
 }
 
 /** Where libvirt lets migrations in (its default, docs/libvirt.md); a move takes one for memory and one for its disks. */
@@ -136,10 +139,19 @@ class Looks {
     });
   }
 
-  allocatedBytes({ machineId, fromHostId }: MoveAction): Promise<Bytes | undefined> {
-    return this.once(`layer ${machineId}`, async () => {
-      const found = await this.#world.hosts.get(fromHostId).volumes.find(overlayVolume(machineId));
-      return found?.allocatedBytes;
+  /** Its disk layer and its data volumes, as the source's pool has them; undefined: it has none of that name. */
+  disks({
+    machineId,
+    fromHostId,
+    volumeIds = [],
+  }: MoveAction): Promise<readonly { readonly name: string; readonly bytes: Bytes | undefined }[]> {
+    return this.once(`disks ${machineId}`, async () => {
+      const { volumes } = this.#world.hosts.get(fromHostId);
+      const disks: { name: string; bytes: Bytes | undefined }[] = [];
+      for (const name of [overlayVolume(machineId), ...volumeIds.map(dataVolume)]) {
+        disks.push({ name, bytes: (await volumes.find(name))?.allocatedBytes });
+      }
+      return disks;
     });
   }
 
@@ -187,6 +199,8 @@ async function blockersOfMove(
     asking(fromHostId, "mtu", () => blockersOfPath(world, look, action, { from, to })),
     asking(toHostId, "clock", () => blockersOfClocks(look, { from, to })),
     asking(toHostId, "keys", () => blockersOfKeys(world, look, action, { from, to })),
+    asking(fromHostId, "certificates", () => blockersOfCertificates(world, look, fromHostId)),
+    asking(toHostId, "certificates", () => blockersOfCertificates(world, look, toHostId)),
     world.store.read((journal) => blockersOfAddresses(journal, action)),
   ]);
   return [...silent.values(), ...found.flat()];
@@ -214,11 +228,31 @@ async function blockersOfSource(look: Looks, action: MoveAction): Promise<readon
     problem: `its disk ${file} is not in the storage pool of ${fromHostId}`,
     fix: "detach it, or move the file into the pool and start the machine anew",
   }));
-  if ((await look.allocatedBytes(action)) === undefined) {
+  const disks = await look.disks(action);
+  const layer = overlayVolume(action.machineId);
+  for (const { name } of disks.filter(({ bytes }) => bytes === undefined)) {
     blockers.push({
       check: "disks",
-      problem: `its disk layer is not in the pool of ${fromHostId}`,
+      problem: `its disk ${name === layer ? "layer" : name} is not in the pool of ${fromHostId}`,
       fix: `look at the pool of ${fromHostId} (virsh vol-list)`,
+    });
+  }
+  // A volume that its guest lacks would be left behind, and one that nobody gave it would be lost.
+  const written = candidate.volumes.filter((name) => name !== topVolumeOf(layer));
+  const named = new Set(disks.map(({ name }) => name));
+  for (const { name } of disks) {
+    if (name === layer || written.includes(name)) continue;
+    blockers.push({
+      check: "disks",
+      problem: `its volume ${name} is not attached to it any more`,
+      fix: "attach it again (virsh attach-disk), or start the machine anew",
+    });
+  }
+  for (const name of written.filter((one) => !named.has(one))) {
+    blockers.push({
+      check: "disks",
+      problem: `its disk ${name} is none of its volumes: it would not go along`,
+      fix: "detach it (virsh detach-disk), or declare it as a volume of the machine",
     });
   }
   return blockers;
@@ -375,6 +409,23 @@ async function blockersOfKeys(
   ];
 }
 
+/** What somebody else put where QEMU looks for certificates is never replaced; ours are renewed just before the copy. */
+async function blockersOfCertificates(
+  { migrationTls }: PreflightWorld,
+  look: Looks,
+  hostId: HostId,
+): Promise<readonly Blocker[]> {
+  if (migrationTls === undefined) return [];
+  try {
+    await look.once(`certificates ${hostId}`, () => migrationTls.look(hostId));
+    return [];
+  } catch (error) {
+    if (!isFault(error) || error.code !== "tls.foreign_certificates") throw error;
+    const { message, hint } = toFaultData(error);
+    return [{ check: "certificates", problem: message, fix: hint }];
+  }
+}
+
 /** Its addresses have to be its own still. */
 async function blockersOfAddresses(
   journal: Journal,
@@ -411,7 +462,7 @@ async function blockersOfRoom(
       let diskBytes: Bytes = 0;
       for (const action of coming) {
         memoryMib += (await look.candidate(action))?.memoryMib ?? 0;
-        diskBytes += (await look.allocatedBytes(action)) ?? 0;
+        for (const { bytes = 0 } of await look.disks(action)) diskBytes += bytes;
       }
       const who = coming.length === 1 ? "it takes" : `these ${coming.length} machines take`;
       const short: Blocker[] = [];

@@ -63,6 +63,24 @@ export async function changeMachine(
   await tellChange(journal, changed, nowMs);
 }
 
+/** Where a machine is, and with it the volumes that go along: in one transaction, whoever reads sees them together. */
+export async function changePlace(
+  journal: Journal,
+  of: {
+    readonly machineId: MachineId;
+    readonly volumeIds: readonly VolumeId[];
+    readonly nowMs: Ms;
+    readonly place: Pick<MachineEffective, "hostId" | "siteId"> & Partial<MachineEffective>;
+  },
+): Promise<void> {
+  const { machineId, volumeIds, nowMs, place } = of;
+  await changeMachine(journal, machineId, nowMs, place);
+  const { hostId, siteId } = place;
+  for (const id of volumeIds) {
+    await changeVolume(journal, { id, nowMs, change: { effective: { hostId, siteId } } });
+  }
+}
+
 export async function changeLink(
   journal: Journal,
   id: LinkId,

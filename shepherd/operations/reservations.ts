@@ -14,7 +14,7 @@ export function reservationsOf(
   of: {
     readonly operationId: OperationId;
     readonly machines: ReadonlyMap<MachineId, MachineRecord>;
-    /** Virtual size of the machine's disk. */
+    /** Virtual sizes of the machine's disk and data volumes. */
     readonly diskBytes: (machine: MachineRecord) => Bytes;
     readonly nowMs: Ms;
   },

@@ -4,9 +4,10 @@
  */
 import { Fault } from "#model/fault";
 import type { LitterItem, PlanAction } from "#model/plan";
-import type { HostId } from "#model/units";
+import type { HostId, VolumeId } from "#model/units";
 import { expiredLayers } from "#operations/kept-layers";
 import type { Look, Step, StepContext } from "#operations/step";
+import { hasVolume } from "#operations/volumes";
 import { ask } from "#operations/whereabouts";
 
 const sweepBudgetMs = 60_000;
@@ -39,6 +40,34 @@ async function isThere(context: StepContext, hostId: HostId, item: LitterItem): 
   return found !== undefined;
 }
 
+/** A data volume's file is a left-over only where the volume is not at home, and home has it. Undefined: it is one. */
+async function whyNoCopy(
+  context: StepContext,
+  hostId: HostId,
+  { id, name }: { readonly id: VolumeId; readonly name: string },
+): Promise<string | undefined> {
+  const { hosts } = context.world;
+  const { record, isBusy } = await context.read(async (journal) => {
+    const machines = (await journal.objects.list("machine")).filter((one) => hasVolume(one, id));
+    const open = await journal.operations.list({
+      states: ["pending", "running", "undoing", "stuck"],
+    });
+    return {
+      record: await journal.objects.get("volume", id),
+      isBusy: machines.some((one) => open.some(({ machineIds }) => machineIds.includes(one.id))),
+    };
+  });
+  const home = record?.effective.hostId ?? "";
+  if (home === "") return "the journal does not know where the volume lies";
+  if (home === hostId) return "the volume lies here";
+  if (isBusy) return "an operation is at its machine";
+  const domains = await hosts.get(hostId).listDomains();
+  const user = domains.find(({ diskVolumes = [] }) => diskVolumes.includes(name));
+  if (user !== undefined) return `${user.name} uses it`;
+  const found = await hosts.get(home).volumes.find(name);
+  return found === undefined ? `${home}, where the volume lies, does not have it` : undefined;
+}
+
 function isIt(item: LitterItem) {
   return ({ name }: { readonly name: string }) => name === item.id;
 }
@@ -47,6 +76,11 @@ function isIt(item: LitterItem) {
 async function mustBeLitter(context: StepContext, hostId: HostId, item: LitterItem): Promise<void> {
   const refuse = (problem: string) =>
     new Fault("sweep.not_litter", { host: hostId, object: `${item.kind} ${item.id}`, problem });
+  if (item.volumeId !== undefined) {
+    const problem = await whyNoCopy(context, hostId, { id: item.volumeId, name: item.id });
+    if (problem !== undefined) throw refuse(problem);
+    return;
+  }
   const { machineId } = item;
   const { record, open } = await context.read(async (journal) => ({
     record: machineId && (await journal.objects.get("machine", machineId)),

@@ -96,6 +96,11 @@ export function growVolumeSteps(
   ];
 }
 
+/** It was started with it, or is to be. */
+export function hasVolume({ spec, effective }: MachineRecord, id: VolumeId): boolean {
+  return spec.disks?.includes(id) === true || effective.started?.disks.includes(id) === true;
+}
+
 /** The machine that was started with it; undefined: none was. */
 async function runningHolder(
   journal: Journal,

@@ -9,7 +9,13 @@ import type { Declared } from "#model/request";
 import type { VolumeId } from "#model/units";
 import type { Placed } from "#planner/assignment";
 import { fixedCost, measured } from "#planner/cost";
-import { compareText, type LinkTarget, type SizingAttribute, type Target } from "#planner/target";
+import {
+  compareText,
+  type LinkTarget,
+  type SizingAttribute,
+  type Target,
+  travelling,
+} from "#planner/target";
 
 const order: Record<PlanAction["kind"], number> = {
   create_machine: 0,
@@ -58,6 +64,7 @@ export function placementActions({ target, host, move }: Placed): readonly PlanA
       fromSiteId: machine.effective.siteId,
       toHostId: host.id,
       toSiteId: host.siteId,
+      ...(travelling(machine).length === 0 ? {} : { volumeIds: travelling(machine) }),
       ...(move.basis === undefined ? {} : { basis: move.basis }),
       cost: move.cost,
     },

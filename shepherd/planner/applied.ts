@@ -13,9 +13,14 @@ export function applied(facts: Facts, request: Request, plan: Pick<Plan, "action
   const declared = withDeclared(facts, request);
   const gone = new Set<string>();
   const rates = new Map<string, number>();
+  const moved = new Map<string, { hostId: string; siteId: string }>();
   for (const action of plan.actions) {
     if (action.kind === "destroy_machine") gone.add(action.machineId);
     if (action.kind === "remove_volume") gone.add(action.volumeId);
+    if (action.kind === "move_machine") {
+      const { toHostId: hostId, toSiteId: siteId, volumeIds = [] } = action;
+      for (const id of volumeIds) moved.set(id, { hostId, siteId });
+    }
     if (action.kind === "set_rate") rates.set(action.linkId, action.toMbps);
   }
   const words = new Map(request.declares?.links?.map(({ id, spec }) => [id, spec]));
@@ -36,9 +41,10 @@ export function applied(facts: Facts, request: Request, plan: Pick<Plan, "action
       .filter(({ id }) => !gone.has(id))
       .map((volume) => {
         const word = request.declares?.volumes?.find(({ id }) => id === volume.id);
-        if (word === undefined) return volume;
-        const { sizeGib } = word.spec;
-        return { ...volume, spec: word.spec, effective: { ...volume.effective, sizeGib } };
+        const spec = word?.spec ?? volume.spec;
+        const { sizeGib } = word?.spec ?? volume.effective;
+        const effective = { ...volume.effective, ...moved.get(volume.id), sizeGib };
+        return { ...volume, spec, effective };
       }),
     groups: declared.groups.map((group) => {
       const word = request.declares?.group;

@@ -4,9 +4,11 @@
  * policy rule for headroom counts the same way.
  */
 import type { Facts, HostFacts } from "#model/facts";
+import type { MachineRecord } from "#model/objects";
 import type { Cost, RunnerUp } from "#model/plan";
 import type { Limits } from "#model/request";
 import type { HostId, MachineId, SiteId } from "#model/units";
+import { isCrowded, isKeptTogether, isScattered } from "#planner/company";
 import { noCost, siteRateKey } from "#planner/cost";
 import { type PredictedMove, predictMove } from "#planner/prediction";
 import {
@@ -23,7 +25,7 @@ import {
   sum,
 } from "#planner/room";
 import { type Candidate, scoreOf } from "#planner/score";
-import { compareText, type Target } from "#planner/target";
+import { compareText, type Target, travelling } from "#planner/target";
 
 /** Why a host was not taken; the words of `refusedBy`. */
 export type RefusalReason =
@@ -87,7 +89,21 @@ export function assign(
   facts: Facts,
   options: PlacementOptions,
 ): Assignment {
-  const search = new Search(targets, facts, options);
+  // Where the first of several that stay together fits best the others may not fit at all: then it goes elsewhere.
+  const left = new Set<HostId>();
+  let refusal: Assignment | undefined;
+  for (;;) {
+    const search = new Search(targets, facts, options, left);
+    const found = searched(search, targets);
+    const led = search.ledTo;
+    if (found.kind === "assigned") return found;
+    refusal ??= found;
+    if (led === undefined) return refusal;
+    left.add(led);
+  }
+}
+
+function searched(search: Search, targets: readonly Target[]): Assignment {
   for (const target of targets) {
     if (search.mustBePlaced(target) && !search.settle([target], target)) {
       return search.refusal(target);
@@ -111,6 +127,11 @@ class Search {
   readonly #targets: readonly Target[];
   readonly #facts: Facts;
   readonly #options: PlacementOptions;
+  /** Hosts that none of those that stay together goes to. */
+  readonly #left: ReadonlySet<HostId>;
+  readonly #settled = new Set<MachineId>();
+  /** Where the first of those that stay together was put; undefined: none was. */
+  #ledTo: HostId | undefined;
   readonly #rooms: ReadonlyMap<HostId, HostRoom>;
   readonly #hostOf = new Map<MachineId, HostId>();
   readonly #moves = new Map<MachineId, Predicted>();
@@ -118,14 +139,24 @@ class Search {
   #runnersUp: RunnerUp[] = [];
   #refusals = new Map<HostId, RefusalReason>();
 
-  constructor(targets: readonly Target[], facts: Facts, options: PlacementOptions) {
+  constructor(
+    targets: readonly Target[],
+    facts: Facts,
+    options: PlacementOptions,
+    left: ReadonlySet<HostId>,
+  ) {
     this.#targets = targets;
     this.#facts = facts;
     this.#options = options;
+    this.#left = left;
     this.#rooms = roomOf(facts);
     for (const { machine } of targets) {
       if (machine.effective.hostId !== "") this.#hostOf.set(machine.id, machine.effective.hostId);
     }
+  }
+
+  get ledTo(): HostId | undefined {
+    return this.#ledTo;
   }
 
   mustBePlaced({ machine, siteId, hostId, leaves }: Target): boolean {
@@ -167,6 +198,8 @@ class Search {
     if (best === undefined) return false;
     const { machine } = best.target;
     this.#hostOf.set(machine.id, best.room.host.id);
+    this.#settled.add(machine.id);
+    if (isKeptTogether(machine, this.#options.limits)) this.#ledTo ??= best.room.host.id;
     if (machine.effective.hostId !== "") this.#moves.set(machine.id, best.predicted);
     this.#chosen.push({ hostId: best.room.host.id, score: best.score });
     this.#runnersUp = others
@@ -238,7 +271,7 @@ class Search {
     if (target.hostId !== undefined && target.hostId !== host.id) return "not_asked_for";
     if (!this.#allowedSites(target).has(host.siteId)) return "site_not_allowed";
     if (this.#options.deniedSites.has(host.siteId)) return "owner_denied";
-    if (this.#isAvoided(target, host) || this.#isCrowded(target, host)) return "policy_avoids";
+    if (this.#isAvoided(target, host) || this.#isBadCompany(target, host)) return "policy_avoids";
     if (host.state !== "up") return "degraded";
     if (host.mark === "draining") return "draining";
     if (!this.#hasItsDisks(target, host)) return "volume_elsewhere";
@@ -260,40 +293,45 @@ class Search {
     );
   }
 
-  /** Places where as many of those that policy keeps apart are, or come by this plan, as may be. */
-  #isCrowded({ machine }: Target, host: HostFacts): boolean {
-    const { name } = machine.spec;
-    return (this.#options.limits.apart ?? []).some(({ machines, per, most }) => {
-      if (!machines.includes(name)) return false;
-      const others = this.#facts.machines.filter(
-        ({ id, environmentId, spec }) =>
-          id !== machine.id &&
-          environmentId === machine.environmentId &&
-          machines.includes(spec.name),
-      );
-      const there = others.filter(({ id, effective }) => {
-        const hostId = this.#hostOf.get(id) ?? effective.hostId;
-        return per === "host" ? hostId === host.id : this.#siteOf(hostId) === host.siteId;
-      });
-      return there.length >= most;
-    });
+  /** Places that the others named with it rule out; those that are still to be placed will follow. */
+  #isBadCompany({ machine }: Target, host: HostFacts): boolean {
+    const { limits } = this.#options;
+    const arrival = {
+      machine,
+      host,
+      facts: this.#facts,
+      limits,
+      hostOf: (other: MachineRecord) =>
+        this.#isAwaited(other) ? undefined : (this.#hostOf.get(other.id) ?? other.effective.hostId),
+      siteOf: (hostId: HostId) => this.#siteOf(hostId),
+    };
+    if (isKeptTogether(machine, limits) && this.#left.has(host.id)) return true;
+    return isCrowded(arrival) || isScattered(arrival);
   }
 
-  /** Data volumes and disks that another tool made lie where they lie: they are not copied. */
+  #isAwaited({ id }: MachineRecord): boolean {
+    const target = this.#targets.find(({ machine }) => machine.id === id);
+    return target !== undefined && this.mustBePlaced(target) && !this.#settled.has(id);
+  }
+
+  /**
+   * Data volumes that it runs with go along, to the sites where they may lie; those that it is to be started with lie
+   * where they lie, and so do the disks that another tool made.
+   */
   #hasItsDisks({ machine, disks }: Target, host: HostFacts): boolean {
-    const { hostId, started } = machine.effective;
-    const { importedFrom } = machine.spec;
+    const { hostId } = machine.effective;
+    const { importedFrom, origin } = machine.spec;
     if (importedFrom !== undefined && importedFrom !== host.id) return false;
     const isMove = hostId !== "" && hostId !== host.id;
-    if (isMove && (machine.spec.origin === "import" || (started?.disks.length ?? 0) > 0)) {
-      return false;
-    }
-    return disks.every((id) => {
+    if (isMove && origin === "import") return false;
+    const going = new Set(isMove ? travelling(machine) : []);
+    return [...new Set([...going, ...disks])].every((id) => {
       const volume = this.#facts.volumes.find((candidate) => candidate.id === id);
       if (volume === undefined) return false;
       const { spec, effective } = volume;
       const isAtSite = spec.siteId === undefined || spec.siteId === host.siteId;
-      return isAtSite && (effective.hostId === "" || effective.hostId === host.id);
+      const isThere = effective.hostId === "" || effective.hostId === host.id;
+      return isAtSite && (going.has(id) || isThere);
     });
   }
 

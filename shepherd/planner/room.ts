@@ -41,9 +41,14 @@ export function roomOf(facts: Facts): ReadonlyMap<HostId, HostRoom> {
 }
 
 /** Virtual size of a machine's own disk layer and data volumes: what it may come to take at a host. */
-export function diskBytesOf(facts: Facts, machine: MachineRecord): number {
+export function diskBytesOf(
+  facts: Pick<Facts, "images" | "volumes">,
+  machine: MachineRecord,
+): number {
   const image = facts.images.find((candidate) => candidate.id === machine.spec.imageId);
-  const volumes = (machine.spec.disks ?? []).reduce((total, id) => {
+  const { spec, effective } = machine;
+  const disks = new Set([...(spec.disks ?? []), ...(effective.started?.disks ?? [])]);
+  const volumes = [...disks].reduce((total, id) => {
     const volume = facts.volumes.find((candidate) => candidate.id === id);
     return total + (volume?.spec.sizeGib ?? 0) * bytesPerGib;
   }, 0);

@@ -126,6 +126,11 @@ export function targetsOf(request: Request, facts: Facts): readonly Target[] {
     .toSorted((left, right) => compareText(left.machine.key, right.machine.key));
 }
 
+/** Data volumes that a running machine has open, and takes with it wherever it goes. */
+export function travelling({ effective }: MachineRecord): readonly VolumeId[] {
+  return effective.started?.disks ?? [];
+}
+
 /** The specification as the request leaves it. */
 export function specOf(request: Request, machine: MachineRecord): MachineSpec {
   const declared = request.declares?.machines?.find(({ id }) => id === machine.id);

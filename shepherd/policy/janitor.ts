@@ -17,11 +17,12 @@ import {
   type HostHolds,
   type KnownObjects,
 } from "#operations/differences";
-import { imageParts } from "#operations/domain-spec";
+import { dataVolume, imageParts, overlayVolume } from "#operations/domain-spec";
 import type { HostMarks } from "#operations/host-marks";
 import { expiredLayers } from "#operations/kept-layers";
 import { readNetworkState } from "#operations/network-state";
 import { changeMachine } from "#operations/records";
+import { hasVolume } from "#operations/volumes";
 import type { GateOperations } from "#policy/gate";
 import { shepherdSubject } from "#policy/request";
 import type { Clock, Ids } from "#ports/clock";
@@ -138,9 +139,14 @@ class SweepingJanitor implements Janitor {
     const litter: LitterItem[] = domains
       .filter(({ ours, id }) => ours !== undefined && (home.get(id) ?? hostId) !== hostId)
       .map(({ id }) => ({ kind: "domain", id, because: "elsewhere", machineId: id }));
+    const isThere = (name: string) => volumes.some((volume) => volume.name === name);
+    for (const { id, effective } of await store.read((journal) => journal.objects.list("volume"))) {
+      if (["", hostId].includes(effective.hostId) || !isThere(dataVolume(id))) continue;
+      litter.push({ kind: "volume", id: dataVolume(id), because: "elsewhere", volumeId: id });
+    }
     for (const { id } of machines) {
-      const name = `drover-${id}.qcow2`;
-      if (home.get(id) === hostId || !volumes.some((volume) => volume.name === name)) continue;
+      const name = overlayVolume(id);
+      if (home.get(id) === hostId || !isThere(name)) continue;
       litter.push({ kind: "volume", id: name, because: "elsewhere", machineId: id });
     }
     // Nothing is placed there before it is clean; from here on operations see the real host.
@@ -326,6 +332,7 @@ async function knownObjects(journal: Journal, held: readonly HostHolds[]): Promi
   });
   const images = await journal.objects.list("image");
   const volumes = await journal.objects.list("volume");
+  const busy = new Set(open.flatMap(({ machineIds }) => machineIds));
   const runsAt = new Map<MachineId, HostId[]>();
   for (const { hostId, domains } of held) {
     for (const { id, state, ours } of domains) {
@@ -337,11 +344,19 @@ async function knownObjects(journal: Journal, held: readonly HostHolds[]): Promi
     machines: new Map(
       machines.map(({ id, key, effective: { hostId, state } }) => [id, { key, hostId, state }]),
     ),
-    busy: new Set(open.flatMap(({ machineIds }) => machineIds)),
-    claimedVolumes: new Set([
-      ...images.flatMap((image) => imageParts(image).map((part) => part.volume)),
-      ...volumes.map(({ id }) => `drover-${id}.qcow2`),
-    ]),
+    busy,
+    claimedVolumes: new Set(
+      images.flatMap((image) => imageParts(image).map((part) => part.volume)),
+    ),
+    dataVolumes: new Map(
+      volumes.map(({ id, effective: { hostId } }) => {
+        const name = dataVolume(id);
+        const at = held.find((host) => host.hostId === hostId);
+        const isThere = at?.volumes.some((one) => one.name === name) === true;
+        const isBusy = machines.some((one) => busy.has(one.id) && hasVolume(one, id));
+        return [name, { id, hostId, isThere, isBusy }];
+      }),
+    ),
     runsAt,
   };
 }

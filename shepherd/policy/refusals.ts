@@ -6,6 +6,7 @@ import type { Facts } from "#model/facts";
 import type { Operation, Plan } from "#model/plan";
 import type { Request } from "#model/request";
 import type { SiteId } from "#model/units";
+import { hasVolume } from "#operations/volumes";
 import { onlyLowers } from "#planner/lowering";
 import { holdAgainst } from "#policy/hold";
 import { sitesOfRequest } from "#policy/owners";
@@ -34,7 +35,22 @@ export async function operationsOn(
 ): Promise<readonly Operation[]> {
   return await store.read(async (journal) => {
     const found: Operation[] = [];
-    for (const { machineId } of request.machines) {
+    const volumeIds = [
+      ...(request.volumes ?? []),
+      ...(request.declares?.volumes?.map(({ id }) => id) ?? []),
+    ];
+    // A volume is where its machine is: while that moves, nothing else is done to it.
+    const holders =
+      volumeIds.length === 0
+        ? []
+        : (await journal.objects.list("machine")).filter((machine) =>
+            volumeIds.some((id) => hasVolume(machine, id)),
+          );
+    const machineIds = new Set([
+      ...request.machines.map(({ machineId }) => machineId),
+      ...holders.map(({ id }) => id),
+    ]);
+    for (const machineId of machineIds) {
       found.push(...(await journal.operations.list({ states, machineId })));
     }
     return found;

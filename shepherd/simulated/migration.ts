@@ -62,8 +62,17 @@ export function migrateFrom({ machinery, caller, hostId, parameters }: Side): Mi
         const destination = machinery.host(decode(cookie)["at"] ?? "");
         const domain = need("perform");
         const startedAtMs = machinery.clock.nowMs();
-        const volume = domain.spec && host().volumes[domain.top ?? domain.spec.diskVolume];
-        const diskBytes = parameters.copyDisk ? (volume?.allocatedBytes ?? 0) : 0;
+        const written = parameters.copyDisk ? writtenBy(domain) : [];
+        const diskBytes = written.reduce(
+          (sum, name) => sum + (host().volumes[name]?.allocatedBytes ?? 0),
+          0,
+        );
+        // What is copied over something else is neither: clusters of both show.
+        const fresh = written.filter((name) => destination.volumes[name]?.content === "");
+        for (const name of written) {
+          const target = destination.volumes[name];
+          if (target !== undefined) target.content = "half of a copy";
+        }
         const rate = () => ratesOf(machinery, state.bandwidthMbps);
         let iteration: number | undefined;
 
@@ -120,10 +129,10 @@ export function migrateFrom({ machinery, caller, hostId, parameters }: Side): Mi
         }
         domain.job = "performed";
         machinery.setState(host(), domain, "paused_migrating");
-        const { diskContent, spec } = domain;
-        const target = spec && destination.volumes[domain.top ?? spec.diskVolume];
-        if (target !== undefined && parameters.copyDisk && volume !== undefined) {
-          target.content = diskContent;
+        for (const name of fresh) {
+          const [volume, target] = [host().volumes[name], destination.volumes[name]];
+          if (volume === undefined || target === undefined) continue;
+          target.content = domain.dataContents?.[name] ?? domain.diskContent;
           target.allocatedBytes = Math.max(target.allocatedBytes, volume.allocatedBytes);
         }
         return encode({
@@ -191,11 +200,18 @@ export function migrateTo({ machinery, caller, hostId, parameters }: Side): Migr
           throw refuse("cannot set up guest memory: Cannot allocate memory");
         }
         const boot = [spec.boot?.kernelVolume, spec.boot?.initrdVolume];
-        for (const name of [spec.diskVolume, source.top, ...boot]) {
+        for (const name of [spec.diskVolume, ...writtenBy(source), ...boot]) {
           if (name === undefined) continue;
           const volume = host().volumes[name];
           if (volume === undefined || volume.partial !== undefined) {
             throw refuse(`unable to stat ${name}: No such file or directory`);
+          }
+        }
+        for (const name of writtenBy(source)) {
+          // QEMU's copy compares sizes.
+          const [here, there] = [machinery.host(from).volumes[name], host().volumes[name]];
+          if (here?.capacityBytes !== there?.capacityBytes) {
+            throw refuse(`source and target image have different sizes: ${name}`);
           }
         }
         const bridges = new Set(host().network.bridges.map((bridge) => bridge.bridge));
@@ -243,6 +259,11 @@ export function migrateTo({ machinery, caller, hostId, parameters }: Side): Migr
       });
     },
   };
+}
+
+/** Files that its guest writes to. */
+function writtenBy({ spec, top }: DomainData): readonly string[] {
+  return spec === undefined ? [] : [top ?? spec.diskVolume, ...(spec.dataVolumes ?? [])];
 }
 
 /** Bytes a millisecond, and how often the memory goes over the wire until the rest fits into the switch. */

@@ -41,7 +41,10 @@ export function simulatedMoveChecks(
             machineType: machineTypesOf(host())[0] ?? "",
             hypervisorVersion: host().hypervisorVersion ?? usual.hypervisorVersion,
             cpu: domain.spec?.cpu ?? featuresOf(host()).join(" "),
-            volumes: domain.spec === undefined ? [] : [domain.spec.diskVolume],
+            volumes:
+              domain.spec === undefined
+                ? []
+                : [domain.top ?? domain.spec.diskVolume, ...(domain.spec.dataVolumes ?? [])],
             strangeDisks: [],
           }
         );

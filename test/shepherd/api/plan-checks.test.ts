@@ -190,7 +190,7 @@ test("XML patches are refused where the site does not allow them, and always for
   });
 });
 
-test("a volume outlives its machine and brings the next one to its host", async () => {
+test("a volume outlives its machine, brings the next one to its host, and goes where that one goes", async () => {
   const { object } = await mutate<VolumeView>(
     running,
     "PUT",
@@ -210,7 +210,20 @@ test("a volume outlives its machine and brings the next one to its host", async 
   await expect(mutate(running, "DELETE", path)).rejects.toMatchObject({ code: "object.in_use" });
   await mutate(running, "DELETE", `/v1/machines/${(await shown("db")).id}`);
   await mutate(running, "PUT", "/v1/environments/ring/machines/db2", body);
-  expect((await shown("db2")).effective.host).toBe(placed.effective.host);
+  const db2 = await shown("db2");
+  expect(db2.effective.host).toBe(placed.effective.host);
+  // An edit of its site is a live move.
+  await mutate(running, "PATCH", `/v1/machines/${db2.id}`, { site: "south" });
+  const moved = await running.client.get<VolumeView>(path);
+  expect(moved.effective).toEqual({
+    site: "south",
+    host: (await shown("db2")).effective.host,
+    machine: "db2",
+  });
+  const homes = Object.values(running.world.data.hosts).filter(
+    ({ volumes }) => volumes[`drover-${volume.id}.qcow2`] !== undefined,
+  );
+  expect(homes.map(({ id }) => id)).toEqual([moved.effective.host]);
   await mutate(running, "DELETE", `/v1/machines/${(await shown("db2")).id}`);
   await mutate(running, "DELETE", path);
   await expect(running.client.get(path)).rejects.toMatchObject({ code: "object.unknown" });

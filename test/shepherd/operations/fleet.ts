@@ -69,7 +69,12 @@ export interface Fleet {
   addNetwork(name: string, cidr: string): Promise<void>;
   /** A data volume with its file. */
   addVolume(name: string, hostId: string, sizeGib: number): Promise<void>;
-  create(shepherd: Shepherd, name: string, hostId: string): Promise<string>;
+  create(
+    shepherd: Shepherd,
+    name: string,
+    hostId: string,
+    volumeIds?: readonly string[],
+  ): Promise<string>;
   /** What hosts hold, without what is shared and swept later (image parts). */
   litter(): Promise<readonly string[]>;
   /** Hosts whose network is not what the journal says. */
@@ -188,9 +193,10 @@ export async function createFleet(
         }),
       );
     },
-    async create(shepherd, name, hostId) {
-      const machineId = await fleet.addMachine(name);
-      const operation = await fleet.perform(shepherd, "create", [createAction(machineId, hostId)]);
+    async create(shepherd, name, hostId, volumeIds) {
+      const machineId = await fleet.addMachine(name, volumeIds && { disks: volumeIds });
+      const action = { ...createAction(machineId, hostId), ...(volumeIds && { volumeIds }) };
+      const operation = await fleet.perform(shepherd, "create", [action]);
       if (operation.state !== "succeeded") throw new Error(JSON.stringify(operation));
       return machineId;
     },
@@ -205,6 +211,10 @@ export async function createFleet(
         const machineId: string = id;
         if (there === undefined) found.push(`${effective.hostId}: volume ${id} is lost`);
         else if (!home.has(machineId)) home.set(machineId, effective.hostId);
+        for (const { id: hostId, volumes } of Object.values(world.data.hosts)) {
+          if (hostId === effective.hostId || volumes[`drover-${id}.qcow2`] === undefined) continue;
+          found.push(`${hostId}: a copy of volume ${id}`);
+        }
       }
       for (const { id: hostId, domains, volumes } of Object.values(world.data.hosts)) {
         for (const { id, state } of Object.values(domains)) {
@@ -242,7 +252,12 @@ export function createAction(machineId: string, hostId: string): PlanAction {
   return { kind: "create_machine", machineId, hostId, siteId, sizing, cost };
 }
 
-export function moveAction(machineId: string, fromHostId: string, toHostId: string): PlanAction {
+export function moveAction(
+  machineId: string,
+  fromHostId: string,
+  toHostId: string,
+  volumeIds?: readonly string[],
+): PlanAction {
   return {
     kind: "move_machine",
     machineId,
@@ -250,6 +265,7 @@ export function moveAction(machineId: string, fromHostId: string, toHostId: stri
     fromSiteId: fromHostId.split("-")[0] ?? "",
     toHostId,
     toSiteId: toHostId.split("-")[0] ?? "",
+    ...(volumeIds && { volumeIds }),
     cost: { durationMs: 2_000, bytes: 300 * mib, downtimeMs: 100 },
   };
 }

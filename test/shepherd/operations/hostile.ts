@@ -2,7 +2,7 @@
  * The generic hostile tests: whatever an operation does, break it at every call to a host and kill the shepherd after
  * every write, and look what is left. A new kind of operation adds a scenario, not a test.
  */
-import type { MachineRecord } from "@drover/shepherd/model/objects";
+import type { MachineRecord, VolumeRecord } from "@drover/shepherd/model/objects";
 import type { Operation, OperationKind, PlanAction } from "@drover/shepherd/model/plan";
 import type { FaultEffect } from "@drover/shepherd/simulated/faults";
 import type { Speeds } from "@drover/shepherd/simulated/machinery";
@@ -58,6 +58,16 @@ export const scenarios: readonly Scenario[] = [
         { kind: "set_vcpus", machineId: id, from: 1, to: 2, cost },
         cpuAction(id, 20, 60),
       ];
+    },
+  },
+  {
+    name: "give back",
+    kind: "release",
+    async prepare(fleet, shepherd) {
+      const id = await fleet.create(shepherd, "rank-0", "north-1");
+      await fleet.perform(shepherd, "adapt", [memoryAction(id, 256, 512), cpuAction(id, 20, 60)]);
+      await fleet.clock.advance(2_000);
+      return [memoryAction(id, 512, 256), cpuAction(id, 60, 20)];
     },
   },
   {
@@ -134,22 +144,25 @@ export const scenarios: readonly Scenario[] = [
     },
   },
   {
-    name: "move and resize",
+    // The volume goes with it, and where it lies is told with where the machine is.
+    name: "move with a volume, and resize",
     kind: "adapt",
     async prepare(fleet, shepherd) {
-      const id = await fleet.create(shepherd, "rank-0", "north-1");
+      await fleet.addVolume("data", "north-1", 1);
+      const id = await fleet.create(shepherd, "rank-0", "north-1", ["data"]);
       await fleet.create(shepherd, "rank-1", "north-2");
-      return [moveAction(id, "north-1", "south-1"), memoryAction(id, 256, 512)];
+      return [moveAction(id, "north-1", "south-1", ["data"]), memoryAction(id, 256, 512)];
     },
   },
   {
     // Its own layer is large: it is frozen and shipped before the memory goes, and joined again afterwards.
-    name: "move of a large disk",
+    name: "move of a large disk, and a volume",
     kind: "adapt",
     speeds: { bootWritesBytes: 70 * 2 ** 20 },
     async prepare(fleet, shepherd) {
-      const id = await fleet.create(shepherd, "rank-0", "north-1");
-      return [moveAction(id, "north-1", "south-1")];
+      await fleet.addVolume("data", "north-1", 1);
+      const id = await fleet.create(shepherd, "rank-0", "north-1", ["data"]);
+      return [moveAction(id, "north-1", "south-1", ["data"])];
     },
   },
   {
@@ -178,8 +191,9 @@ export async function stage(scenario: Scenario) {
   const actions = await scenario.prepare(fleet, first);
   const machines = await fleet.store.read((journal) => journal.objects.list("machine"));
   const links = await fleet.store.read((journal) => journal.objects.list("link"));
+  const volumes = await fleet.store.read((journal) => journal.objects.list("volume"));
   await first.operations.stop();
-  return { fleet, actions, before: { machines, links } };
+  return { fleet, actions, before: { machines, links, volumes } };
 }
 export type Staged = Awaited<ReturnType<typeof stage>>;
 
@@ -289,7 +303,8 @@ export async function expectSound(staged: Staged, operation: Operation): Promise
   expect(await fleet.litter()).toEqual([]);
   expect(await fleet.networkDifferences()).toEqual([]);
   const machines = await fleet.store.read((journal) => journal.objects.list("machine"));
-  for (const machine of machines) expectInForce(fleet, machine);
+  const volumes = await fleet.store.read((journal) => journal.objects.list("volume"));
+  for (const machine of machines) expectInForce(fleet, machine, volumes);
   expect(await staleAddresses(fleet, machines)).toEqual([]);
   expect(await wrongVolumes(fleet)).toEqual([]);
   for (const from of machines) {
@@ -304,6 +319,8 @@ export async function expectSound(staged: Staged, operation: Operation): Promise
   }
   if (operation.state === "failed" || operation.state === "cancelled") {
     expectUntouched(staged, machines, operation);
+    const placeOf = ({ id, effective: { hostId, siteId } }: VolumeRecord) => [id, hostId, siteId];
+    expect(volumes.map(placeOf)).toEqual(staged.before.volumes.map(placeOf));
   }
 }
 
@@ -335,13 +352,22 @@ async function staleAddresses(
 }
 
 /** The journal says what the host says. */
-function expectInForce(fleet: Fleet, machine: MachineRecord): void {
+function expectInForce(
+  fleet: Fleet,
+  machine: MachineRecord,
+  volumes: readonly VolumeRecord[],
+): void {
   const { effective } = machine;
   if (effective.hostId === "") {
     expect(effective.state).toBe("failed");
     return;
   }
   expect(effective.state).toBe("running");
+  for (const { id, effective: at } of volumes) {
+    if (effective.started?.disks.includes(id) !== true) continue;
+    const { hostId, siteId } = effective;
+    expect([id, at.hostId, at.siteId]).toEqual([id, hostId, siteId]);
+  }
   const guest = fleet.world.insideGuest(machine.id);
   const domain = fleet.world.data.hosts[effective.hostId]?.domains[machine.id];
   expect({

@@ -1,6 +1,9 @@
+import { Fault } from "@drover/shepherd/model/fault";
+import { blockersOfMoves } from "@drover/shepherd/operations/preflight";
 import { expect, test } from "@jest/globals";
 import { createAction, createFleet, type Fleet, moveAction } from "./fleet.ts";
 
+const gib = 2 ** 30;
 type HostData = Fleet["world"]["data"]["hosts"][string];
 
 /** What is wrong with the destination (or the source), and what pre-flight is to say of it: check and a word of the fix. */
@@ -64,6 +67,53 @@ test.each(wrongs)(
   },
 );
 
+test("volumes are counted and looked for: a full pool, a lost file, one detached and one attached by hand", async () => {
+  const fleet = await createFleet({ speeds: { bootWritesBytes: 1.5 * gib } });
+  const shepherd = fleet.start();
+  const volumeIds = ["data", "more"];
+  for (const volumeId of volumeIds) await fleet.addVolume(volumeId, "north-1", 2);
+  const id = await fleet.create(shepherd, "rank-0", "north-1", volumeIds);
+  const { "north-1": from, "south-1": to } = fleet.world.data.hosts;
+  const domain = from?.domains[id];
+  if (domain?.spec === undefined || from === undefined || to === undefined) throw new Error("gone");
+  const problems = async () => {
+    const move = moveAction(id, "north-1", "south-1", volumeIds);
+    const { fault } = await fleet.perform(shepherd, "adapt", [move]);
+    return (fault?.details as { problems?: string } | undefined)?.problems;
+  };
+
+  const filler = "drover-filler.qcow2";
+  to.volumes[filler] = {
+    name: filler,
+    capacityBytes: 16 * gib,
+    allocatedBytes: 16 * gib,
+    backing: undefined,
+    content: "",
+  };
+  expect(await problems()).toBe(
+    "rank-0: 4096 MiB of disk are free at south-1, it takes 4608 MiB (space)",
+  );
+  delete to.volumes[filler];
+
+  const { spec } = domain;
+  domain.spec = { ...spec, dataVolumes: ["drover-data.qcow2", "drover-strange.qcow2"] };
+  expect(await problems()).toBe(
+    "rank-0: its volume drover-more.qcow2 is not attached to it any more (disks); " +
+      "rank-0: its disk drover-strange.qcow2 is none of its volumes: it would not go along (disks)",
+  );
+  domain.spec = spec;
+
+  const file = from.volumes["drover-more.qcow2"];
+  if (file === undefined) throw new Error("it was created");
+  delete from.volumes[file.name];
+  expect(await problems()).toBe(
+    "rank-0: its disk drover-more.qcow2 is not in the pool of north-1 (disks)",
+  );
+  from.volumes[file.name] = file;
+  expect(await problems()).toBeUndefined();
+  expect(fleet.world.insideGuest(id)?.hostId).toBe("south-1");
+});
+
 test("all that is wrong is told at once, in one order, and not a byte is copied", async () => {
   const { fleet, shepherd, ids } = await fleetWith(["rank-0"]);
   for (const { host = "south-1", make } of wrongs) {
@@ -88,6 +138,40 @@ test("all that is wrong is told at once, in one order, and not a byte is copied"
   ]);
   expect(fleet.world.data.hosts["south-1"]?.volumes).toEqual({});
   expect(operation.measured?.bytes).toBe(0);
+});
+
+test("certificates that are not ours are told for each end, once for all moves", async () => {
+  const { fleet, shepherd, ids } = await fleetWith(["rank-0", "rank-1"]);
+  const asked: string[] = [];
+  const world = {
+    hosts: shepherd.connection.hosts,
+    fleet: fleet.hosts,
+    clock: fleet.clock,
+    store: fleet.store,
+    migrationTls: {
+      async look(hostId: string) {
+        asked.push(hostId);
+        if (hostId !== "south-1") return;
+        throw new Fault("tls.foreign_certificates", { host: hostId, folder: "/etc/pki/qemu" });
+      },
+    },
+  };
+  const moves = ids
+    .map((id) => moveAction(id, "north-1", "south-1"))
+    .filter((action) => action.kind === "move_machine");
+  const blockers = blockersOfMoves(world, moves, ({ machineId }) => machineId);
+  await fleet.clock.advance(60_000);
+  expect(await blockers).toEqual(
+    ids.map((id) => ({
+      machineId: id,
+      machine: id,
+      check: "certificates",
+      problem:
+        "/etc/pki/qemu on south-1 holds certificates that are not the shepherd's: they are not touched",
+      fix: expect.stringContaining("migrate_tls_x509_cert_dir"),
+    })),
+  );
+  expect(asked.toSorted()).toEqual(["north-1", "south-1"]);
 });
 
 test("what fits alone but not together is told before the first of them is copied", async () => {
