@@ -329,6 +329,17 @@ limits["apart"] := apart if {
 	count(apart) > 0
 }
 
+# machines that no planner may spread
+limits["together"] := together if {
+	together := {kept |
+		some [name, id, level] in _live
+		level in {"approve", "deny"}
+		exemption_of(name, id, {"code": "policy.denied"}) == {}
+		some kept in values[name][id].limits.together
+	}
+	count(together) > 0
+}
+
 # what nobody may do about a copy that does not end
 limits["forbid_rungs"] := forbidden if {
 	forbidden := {rung |

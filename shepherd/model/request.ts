@@ -157,9 +157,17 @@ export interface Limits {
   readonly avoid?: readonly AvoidedPlace[] | undefined;
   /** Machines that the planner must not bring together. */
   readonly apart?: readonly KeptApart[] | undefined;
+  /** Machines that the planner must not spread. */
+  readonly together?: readonly KeptTogether[] | undefined;
 }
 /** Of these machines, by name within their environment, at most so many at one place; those that are there may stay. */
 export interface KeptApart {
+  readonly machines: readonly string[];
+  readonly per: "host" | "site";
+  readonly most: number;
+}
+/** These machines, by name within their environment, at no more places than that, or than they are at already. */
+export interface KeptTogether {
   readonly machines: readonly string[];
   readonly per: "host" | "site";
   readonly most: number;

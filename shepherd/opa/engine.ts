@@ -218,13 +218,14 @@ function toAnswer(
 }
 
 function toLimits(said: PolicyOutput["limits"]): Limits {
-  const { max_downtime_ms, max_mbps, ttl_ms, avoid, apart, forbid_rungs } = said;
+  const { max_downtime_ms, max_mbps, ttl_ms, avoid, apart, together, forbid_rungs } = said;
   return {
     maxDowntimeMs: max_downtime_ms,
     maxMbps: max_mbps,
     ttlMs: ttl_ms,
     ...(avoid === undefined ? {} : { avoid: sorted(avoid).map(toAvoided) }),
     ...(apart === undefined ? {} : { apart: sorted(apart) }),
+    ...(together === undefined ? {} : { together: sorted(together) }),
     ...(forbid_rungs === undefined ? {} : { forbidRungs: sorted(forbid_rungs) }),
   };
 }

@@ -70,6 +70,7 @@ export function meet(limits: readonly Limits[]): Limits {
   };
   const avoid = eachOnce(limits.flatMap((limit) => limit.avoid ?? []));
   const apart = eachOnce(limits.flatMap((limit) => limit.apart ?? []));
+  const together = eachOnce(limits.flatMap((limit) => limit.together ?? []));
   const forbidRungs = eachOnce(limits.flatMap((limit) => limit.forbidRungs ?? []));
   return {
     maxDowntimeMs: smallest((limit) => limit.maxDowntimeMs),
@@ -77,6 +78,7 @@ export function meet(limits: readonly Limits[]): Limits {
     ttlMs: smallest((limit) => limit.ttlMs),
     ...(avoid === undefined ? {} : { avoid }),
     ...(apart === undefined ? {} : { apart }),
+    ...(together === undefined ? {} : { together }),
     ...(forbidRungs === undefined ? {} : { forbidRungs }),
   };
 }

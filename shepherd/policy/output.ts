@@ -43,8 +43,8 @@ const Avoid = Type.Array(
 /** What may be done about a copy that does not end, and may be forbidden (operations/ladder.ts). */
 const rungs = ["downtime", "bandwidth", "throttle", "post_copy", "abort"] as const;
 
-/** Of these machines the planner may bring at most so many together at one host, or site. */
-const Apart = Type.Array(
+/** Machines by name, and how many: at one place together (`apart`), or how many places they may be at (`together`). */
+const Company = Type.Array(
   Type.Object(
     {
       machines: Type.Array(name, { minItems: 2 }),
@@ -70,7 +70,8 @@ export const PolicyOutput = Type.Object(
         max_mbps: limit,
         ttl_ms: limit,
         avoid: Type.Optional(Avoid),
-        apart: Type.Optional(Apart),
+        apart: Type.Optional(Company),
+        together: Type.Optional(Company),
         forbid_rungs: Type.Optional(Type.Array(Type.Enum([...rungs]))),
       },
       closed,

@@ -2,7 +2,8 @@
 # title: Affinity
 # description: >-
 #   Machines of a group stay together at one site, or on one host, because what they say to each other is worth more than
-#   where they are. A request may not spread them over more places than they are in now and than is allowed.
+#   where they are. A request may not spread them over more places than they are in now and than is allowed; before
+#   planning it hands the planner who belongs together, so that several which move at once go to the same place.
 # custom:
 #   disclose: owner
 #   level: deny
@@ -33,7 +34,7 @@ checks[id] := object.union_n([
 		"ok": ok,
 		"msg": _message(ok, constraint.params, after),
 		"params": {"group": constraint.params.group, "together": together, "max_places": limit, "places": after},
-		"limits": {"avoid": avoid},
+		"limits": {"avoid": avoid, "together": kept},
 	},
 	nearest.fix({"site" | not ok}, {"site": site | not ok; site := _nearest(together, members, after, [before, limit])}),
 	pointers.first({pointers.proposed(input.environment.machines, member.name, together) |
@@ -53,6 +54,13 @@ checks[id] := object.union_n([
 	before := {member[together] | some member in members} - {""}
 	after := {member.proposed[together] | some member in members} - {""}
 	ok := _close(before, after, limit)
+
+	# what the planner may do with those that it is to place: one after the other they end up at the same place
+	names := {member.name | some member in members}
+	kept := {{"machines": sort(names), "per": together, "most": limit} |
+		count(names) > 1
+		count({name | some name in names; name in input.request.machines}) > 0
+	}
 	avoid := {{"machine": member.name, "site": site.id} |
 		together == "site"
 		some member in members

@@ -45,6 +45,14 @@ test_the_planner_is_kept_at_home if {
 	check(example.request, with_params({"max_places": 2})).limits.avoid == set()
 }
 
+test_the_planner_keeps_them_together if {
+	two := object.union(example.request, {"request": {"machines": ["rank-0", "rank-1"], "kind": "move"}})
+	kept := {{"machines": ["rank-0", "rank-1"], "per": "host", "most": 1}}
+	check(two, with_params({"together": "host"})).limits.together == kept
+	nobody := object.union(example.request, {"request": {"machines": [], "kind": "rate"}})
+	check(nobody, params).limits.together == set()
+}
+
 test_broken_parameters_give_no_value[what] if {
 	some what, change in {"place": {"together": "rack"}, "number": {"max_places": "1"}, "group": {"group": null}}
 	not check(example.request, with_params(change))

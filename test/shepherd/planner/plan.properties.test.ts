@@ -54,6 +54,31 @@ test("a plan never overfills a host, and never makes an overfull one worse", () 
   expect(planned).toBeGreaterThan(100);
 });
 
+test("a plan spreads those that stay together over no more places than they may be at, or are at", () => {
+  const limits = fc.record({ per: fc.constantFrom("host", "site"), most: fc.constantFrom(1, 2) });
+  let moved = 0;
+  fc.assert(
+    fc.property(cases, limits, ({ known, asked }, { per, most }) => {
+      const named = known.machines.filter((_, index) => index % 2 === 0);
+      const names = named.map(({ spec }) => spec.name);
+      const answer = plan(asked, known, { limits: { together: [{ machines: names, per, most }] } });
+      if (answer.kind === "refused") return;
+      if (answer.actions.some(({ kind }) => kind === "move_machine")) moved += 1;
+      const places = ({ machines }: Facts) =>
+        new Set(
+          machines
+            .filter(({ spec }) => names.includes(spec.name))
+            .map(({ effective }) => (per === "host" ? effective.hostId : effective.siteId)),
+        ).size;
+      expect(places(after(known, answer.actions))).toBeLessThanOrEqual(
+        Math.max(most, places(known)),
+      );
+    }),
+    { numRuns: 2_000 },
+  );
+  expect(moved).toBeGreaterThan(50);
+});
+
 test("the same facts give the same plan, whatever the order of the asks and of the hosts", () => {
   fc.assert(
     fc.property(cases, ({ known, asked }) => {

@@ -1,4 +1,5 @@
-import type { KeptApart } from "@drover/shepherd/model/request";
+import type { Facts } from "@drover/shepherd/model/facts";
+import type { KeptApart, KeptTogether, MachineAsk } from "@drover/shepherd/model/request";
 import { plan, sealPlan } from "@drover/shepherd/planner/plan";
 import { describe, expect, test } from "@jest/globals";
 import { facts, host, link, machine, nowMs, request, seen } from "./fleet.ts";
@@ -145,6 +146,62 @@ describe("resize", () => {
     expect(hostsOf([{ ...kept, per: "site" }])).toMatch(/2 ruled out by policy/);
     expect(hostsOf([{ ...kept, per: "site", most: 2 }])).toHaveLength(2);
     expect(hostsOf([{ ...kept, machines: ["web-0", "db-0"], per: "site" }])).toHaveLength(2);
+  });
+
+  describe("those that policy keeps together", () => {
+    const pair = ["web-0", "web-1"].map((name) =>
+      machine(name, at("north-1"), { envelope: { sites: ["north", "south"] } }),
+    );
+    const kept = { machines: ["web-0", "web-1"], per: "host", most: 1 } as const;
+    const hostsOf = (
+      known: Facts,
+      together: readonly KeptTogether[],
+      moved: readonly MachineAsk[],
+    ) => {
+      const answer = plan(request("move", moved), known, { limits: { together } });
+      if (answer.kind !== "planned") return answer.message;
+      return answer.actions.flatMap((action) =>
+        action.kind === "move_machine" ? [action.toHostId] : [],
+      );
+    };
+    const both = pair.map(({ id }) => ({ machineId: id, siteId: "south" }));
+
+    test("end up at one place, where both fit", () => {
+      const known = facts(
+        [
+          ...north,
+          host("south-1", "south", { memoryMib: 300 }),
+          host("south-2", "south", { memoryMib: 600 }),
+        ],
+        pair,
+      );
+      expect(hostsOf(known, [], both)).toEqual(expect.arrayContaining(["south-1", "south-2"]));
+      expect(hostsOf(known, [kept], both)).toEqual(["south-2", "south-2"]);
+    });
+
+    test("do not move when no place holds both, and the plan says who ruled", () => {
+      const small = { memoryMib: 300 };
+      const known = facts(
+        [...north, host("south-1", "south", small), host("south-2", "south", small)],
+        pair,
+      );
+      expect(hostsOf(known, [kept], both)).toMatch(/1 ruled out by policy/);
+      expect(hostsOf(known, [{ ...kept, most: 2 }], both)).toHaveLength(2);
+      expect(hostsOf(known, [{ ...kept, per: "site" }], both)).toHaveLength(2);
+    });
+
+    test("are not torn apart by a move of one, and may stay as far apart as they are", () => {
+      const [first] = both;
+      if (first === undefined) throw new Error("there are two");
+      const south1 = host("south-1", "south");
+      expect(hostsOf(facts([...north, south1], pair), [kept], [first])).toMatch(
+        /1 ruled out by policy/,
+      );
+      const apart = pair.map((one, index) =>
+        index === 0 ? one : machine("web-1", at("north-2"), { envelope: one.spec.envelope }),
+      );
+      expect(hostsOf(facts([...north, south1], apart), [kept], [first])).toEqual(["south-1"]);
+    });
   });
 
   test("lets a machine stay where policy would not put it", () => {

@@ -89,6 +89,7 @@ test("a place that one owner rules out is ruled out, named once", () => {
   ).toEqual(["abort", "throttle"]);
   const apart = { machines: ["rank-0", "rank-1"], per: "host", most: 1 } as const;
   expect(meet([{ apart: [apart] }, { apart: [apart] }, {}]).apart).toEqual([apart]);
+  expect(meet([{ together: [apart] }, { together: [apart] }, {}]).together).toEqual([apart]);
 });
 
 const hour = 3_600_000;
