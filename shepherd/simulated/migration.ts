@@ -41,6 +41,8 @@ export function migrateFrom({ machinery, caller, hostId, parameters }: Side): Mi
     aborted: false,
     begun: false,
     postCopy: false,
+    /** Files at the destination that were empty when the copy began. */
+    fresh: undefined as readonly string[] | undefined,
     bandwidthMbps: parameters.bandwidthMbps,
   };
 
@@ -68,10 +70,12 @@ export function migrateFrom({ machinery, caller, hostId, parameters }: Side): Mi
           0,
         );
         // What is copied over something else is neither: clusters of both show.
-        const fresh = written.filter((name) => destination.volumes[name]?.content === "");
-        for (const name of written) {
-          const target = destination.volumes[name];
-          if (target !== undefined) target.content = "half of a copy";
+        if (state.fresh === undefined) {
+          state.fresh = written.filter((name) => destination.volumes[name]?.content === "");
+          for (const name of written) {
+            const target = destination.volumes[name];
+            if (target !== undefined) target.content = "half of a copy";
+          }
         }
         const rate = () => ratesOf(machinery, state.bandwidthMbps);
         let iteration: number | undefined;
@@ -129,7 +133,7 @@ export function migrateFrom({ machinery, caller, hostId, parameters }: Side): Mi
         }
         domain.job = "performed";
         machinery.setState(host(), domain, "paused_migrating");
-        for (const name of fresh) {
+        for (const name of state.fresh) {
           const [volume, target] = [host().volumes[name], destination.volumes[name]];
           if (volume === undefined || target === undefined) continue;
           target.content = domain.dataContents?.[name] ?? domain.diskContent;
