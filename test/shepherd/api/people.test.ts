@@ -79,6 +79,8 @@ policies: { operator: ${JSON.stringify(policy)} }`,
     { name: "otto-at-home", role: "approver", human: "otto" },
     { name: "sue", role: "security" },
     { name: "tom", role: "security" },
+    { name: "sue-at-home", role: "approver", human: "sue" },
+    { name: "sue-on-call", role: "security", human: "sue" },
     { name: "eve", role: "stack" },
     { name: "north-lab", role: "reader" },
   ];
@@ -348,6 +350,18 @@ describe("exemptions", () => {
     const beyond = ["resize", "ring/rank-1", "--cpu-percent", "70", "--dry-run"];
     expect((await as("otto", ...beyond)).code).toBe(3);
     expect((await as("sue", "exempt", "--approve", id)).err).toContain("exemption.own_proposal");
+    // two tokens of one human are one person, whichever of them proposed
+    const notHerself = async (token: string, proposal: string) =>
+      expect((await as(token, "exempt", "--approve", proposal)).err).toContain(
+        "exemption.own_proposal",
+      );
+    await notHerself("sue-at-home", id);
+    await notHerself("sue-on-call", id);
+    const other = await json<{ id: string }>("sue-on-call", ...propose);
+    await notHerself("sue", other.id);
+    await notHerself("sue-at-home", other.id);
+    await as("sue", "exempt", "--end", other.id);
+    expect((await as("otto", ...beyond)).code).toBe(3);
     expect((await as("tom", "exempt", "--approve", id)).out).toContain("in force");
     expect((await as("otto", ...beyond)).code).toBe(0);
     await as("sue", "exempt", "--end", id);
