@@ -1,7 +1,8 @@
 /**
  * Memory on its way down: the balloon takes what the guest gives up, and stops where the guest cannot give more. This
- * follows it until it is there, or stands still although the guest speaks. Then what was reached is what the machine has:
- * the target goes up to it, so that the guest is not squeezed for ever, and the operation ends `partial` and says so.
+ * follows it until it is there, or stands still although the guest speaks. Then the target goes up to what was reached and
+ * a little room to live in, so that the guest is not squeezed for ever; that is what the machine has from then on, and the
+ * operation ends `partial` and says so.
  * A guest that says nothing (it boots, it has no balloon) is left settling, as is one that is slow; no host is waited for.
  */
 import { Fault } from "#model/fault";
@@ -19,6 +20,12 @@ const pollMs: Ms = 250;
 const followMs: Ms = 30_000;
 /** One look at a host that may be silent. */
 const lookMs: Ms = 10_000;
+
+/**
+ * What a guest gets back that gave all it could: at the end of its memory the next thing that it starts would have
+ * something else killed.
+ */
+const roomToLiveMib: Mib = 16;
 
 /** How a balloon moves, as it was looked at. */
 export interface Descent {
@@ -70,7 +77,7 @@ export function shrinkSteps(
 }
 
 function shrinkStep(
-  { machineId, toMib }: Extract<PlanAction, { kind: "set_memory" }>,
+  { machineId, fromMib, toMib }: Extract<PlanAction, { kind: "set_memory" }>,
   name: string,
 ): Step {
   const find = async (context: StepContext) => {
@@ -102,7 +109,8 @@ function shrinkStep(
     async do(context) {
       await unlessSilent(async () => {
         const { host } = await find(context);
-        const short = shortOf(context) ?? (await follow(context, { host, machineId, toMib }));
+        const short =
+          shortOf(context) ?? (await follow(context, { host, machineId, fromMib, toMib }));
         if (short === undefined) return;
         await context.mark(short);
         await host.setMemory(machineId, short.reachedMib);
@@ -124,9 +132,14 @@ function shrinkStep(
 /** Undefined: it is there, or on its way, or nothing can be said. */
 async function follow(
   context: StepContext,
-  of: { readonly host: Host; readonly machineId: MachineId; readonly toMib: Mib },
+  of: {
+    readonly host: Host;
+    readonly machineId: MachineId;
+    readonly fromMib: Mib;
+    readonly toMib: Mib;
+  },
 ): Promise<Short | undefined> {
-  const { host, machineId, toMib } = of;
+  const { host, machineId, fromMib, toMib } = of;
   const { clock } = context.world;
   const untilMs = clock.nowMs() + followMs;
   let descent: Descent | undefined;
@@ -140,7 +153,8 @@ async function follow(
     descent = descend(descent, { memoryMib, ...said });
     if (isHeld(descent, toMib)) {
       const usedMib = Math.max(0, memoryMib - descent.usableMib);
-      return { askedMib: toMib, reachedMib: memoryMib, usedMib };
+      const reachedMib = Math.max(memoryMib, Math.min(fromMib, memoryMib + roomToLiveMib));
+      return { askedMib: toMib, reachedMib, usedMib };
     }
     context.progress(0.5, `memory at ${memoryMib} MiB on its way to ${toMib} MiB`);
     await clock.sleep(pollMs);
