@@ -27,6 +27,8 @@ import {
 export interface Kept {
   /** Baselines as the shepherd has them, where a foreign change hides them. */
   readonly baseline?: Partial<Record<Adaptable, number | string>>;
+  /** All of its cards, where somebody has unplugged one. */
+  readonly networks?: NonNullable<State["networks"]>;
   /** An adaptation is being carried out or released; it is recorded when that has ended. */
   readonly adapting?: true;
   /** Its environment pins it, and it says nothing of a mode itself. */
@@ -38,7 +40,8 @@ export function planMachine(
   report: Report,
 ): Partial<Planned> {
   if (prior === null) return { start_from: planStart(config) };
-  const networks = planNetworks(prior, { config, planned }, report);
+  const cards = (kept as Kept).networks ?? prior.networks ?? [];
+  const networks = planNetworks(cards, { config, planned }, report);
   const hidden = (kept as Kept).baseline ?? {};
   const baseline = Object.fromEntries(
     adaptable.map((name) => [
@@ -79,13 +82,13 @@ export function planMachine(
  * open is that of the card that is there. Another address is another card, which its guest must hear of.
  */
 function planNetworks(
-  prior: State,
+  has: NonNullable<State["networks"]>,
   { config, planned }: { readonly config: Planned; readonly planned: Planned },
   report: Report,
 ): Planned["networks"] {
   const wanted = known(config.networks);
   if (wanted === null) return planned.networks;
-  const free = [...(prior.networks ?? [])];
+  const free = [...has];
   const take = (networkId: unknown, address: unknown) => {
     const at = free.findIndex(
       (nic) => nic.network_id === networkId && (address === null || nic.address === address),

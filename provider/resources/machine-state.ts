@@ -23,7 +23,13 @@ export function stateOf(
   view: MachineView,
   prior: Planned | null,
 ): Reached<MachineAttributes> & { state: State } {
-  const drifted = new Map(view.drift.map(({ attribute, actual }) => [attribute, actual]));
+  const drifted = new Map(
+    view.drift.flatMap(({ attribute, actual }) =>
+      attribute === "networks" ? [] : [[attribute, actual] as const],
+    ),
+  );
+  const cards = view.networks.map(({ network_id, address }) => ({ network_id, address }));
+  const plugged = cards.filter((_, at) => view.networks[at]?.plugged !== false);
   const live = <Name extends Adaptable>(name: Name) =>
     (drifted.get(name) ?? view[name]) as MachineView[Name];
   const { effective } = view;
@@ -31,6 +37,7 @@ export function stateOf(
     ...(drifted.size === 0
       ? {}
       : { baseline: Object.fromEntries([...drifted.keys()].map((name) => [name, view[name]])) }),
+    ...(plugged.length === cards.length ? {} : { networks: cards }),
     ...(view.adaptation.mode === "pinned" && view.declared_adaptation?.mode !== "pinned"
       ? { pinned: true }
       : {}),
@@ -49,7 +56,8 @@ export function stateOf(
       cpu_percent: live("cpu_percent"),
       memory_mib: live("memory_mib"),
       site: live("site"),
-      networks: view.networks.map(({ network_id, address }) => ({ network_id, address })),
+      // One that somebody unplugged is missing here, so that plan shows it and apply plugs it in again.
+      networks: plugged,
       adaptation: ownAdaptation(view.declared_adaptation, prior?.adaptation),
       ceiling: onlyStack(prior?.ceiling),
       disks: absentOr(view.disks, prior?.disks),

@@ -240,7 +240,8 @@ export interface MachineView extends SizingFields {
   managed_by: string | null;
   /** Declared, but not in force before its next start. */
   restart_needed: string[];
-  networks: { network_id: string; address: string; mac: string }[];
+  /** `plugged: false`: somebody has unplugged the card; an update plugs it in again. */
+  networks: { network_id: string; address: string; mac: string; plugged: boolean }[];
   ceiling: { vcpus: number; memory_mib: number };
   effective: MachineEffectiveView;
   /**
@@ -250,7 +251,7 @@ export interface MachineView extends SizingFields {
   guest_seen: { vcpus: number; memory_mib: number } | null;
   /** Attributes whose live value no adaptation explains: foreign drift. Settling memory is not drift. */
   drift: {
-    attribute: "vcpus" | "cpu_percent" | "memory_mib" | "site";
+    attribute: "vcpus" | "cpu_percent" | "memory_mib" | "site" | "networks";
     expected: number | string;
     actual: number | string;
   }[];

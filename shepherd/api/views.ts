@@ -38,6 +38,7 @@ import {
 import type { Operation, StepRecord } from "#model/plan";
 import type { Adaptation } from "#model/request";
 import { toWire } from "#model/wire";
+import { unplugged } from "#planner/cards";
 import { groupMode } from "#planner/groups";
 import { restartNeeded } from "#planner/restart";
 import { type Drift, driftOf, shownSizing } from "#sensing/drift";
@@ -259,6 +260,7 @@ const driftNames = {
   cpuPercent: "cpu_percent",
   memoryMib: "memory_mib",
   siteId: "site",
+  networks: "networks",
 } as const satisfies Record<Drift["attribute"], MachineView["drift"][number]["attribute"]>;
 
 export function machineView(record: MachineRecord, context: MachineContext): MachineView {
@@ -266,6 +268,9 @@ export function machineView(record: MachineRecord, context: MachineContext): Mac
   const seen = context.busy ? undefined : context.observed;
   const live = shownSizing(record, seen);
   const drift = driftOf(record, seen, context.siteOf);
+  const missing = drift.some(({ attribute }) => attribute === "networks")
+    ? unplugged(record, seen)
+    : [];
   const site = drift.find(({ attribute }) => attribute === "siteId")?.actual ?? effective.siteId;
   return {
     id: record.id,
@@ -298,6 +303,7 @@ export function machineView(record: MachineRecord, context: MachineContext): Mac
       network_id: networkId,
       address,
       mac,
+      plugged: !missing.some((nic) => nic.mac === mac),
     })),
     ceiling: { vcpus: effective.ceiling.vcpus, memory_mib: effective.ceiling.memoryMib },
     effective: {

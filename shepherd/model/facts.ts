@@ -70,6 +70,8 @@ export interface ObservedMachine {
   readonly memoryTargetMib: Mib;
   /** Processors that its guest has; absent: as many as `vcpus`. */
   readonly guestVcpus?: number | undefined;
+  /** Of its network cards; absent: its host did not say. */
+  readonly macs?: readonly string[] | undefined;
   readonly observedAtMs: Ms;
 }
 /** Observed cost inputs of a machine, for prediction. */

@@ -3,7 +3,8 @@
  * network is still named, with its address or with none; another address is another card, so that a guest hears of it as
  * of any new card. Gives no address and plugs nothing.
  */
-import type { Nic, NicSpec } from "#model/objects";
+import type { ObservedMachine } from "#model/facts";
+import type { MachineRecord, Nic, NicSpec } from "#model/objects";
 
 export interface MatchedCards {
   /** As the specification lists them; undefined: there is no such card yet. */
@@ -27,6 +28,16 @@ export function matchCards(nics: readonly Nic[], wanted: readonly NicSpec[]): Ma
     address === undefined ? take((nic) => nic.networkId === networkId) : named[index],
   );
   return { kept, gone: free };
+}
+
+/** Cards that somebody has unplugged, as far as its host says. */
+export function unplugged(
+  { effective }: MachineRecord,
+  seen: ObservedMachine | undefined,
+): readonly Nic[] {
+  if (seen?.macs === undefined || !seen.running || seen.hostId !== effective.hostId) return [];
+  const there = new Set(seen.macs);
+  return effective.nics.filter(({ mac }) => !there.has(mac));
 }
 
 /** Whether these cards are what the specification names, in its order. */

@@ -6,7 +6,7 @@ import type { Facts, ObservedMachine } from "#model/facts";
 import type { LinkRecord, MachineRecord, MachineSpec, NicSpec, Sizing } from "#model/objects";
 import type { Request } from "#model/request";
 import type { HostId, Mbps, SiteId, VolumeId } from "#model/units";
-import { hasCards } from "#planner/cards";
+import { hasCards, unplugged } from "#planner/cards";
 
 export const sizingAttributes = ["vcpus", "cpuPercent", "memoryMib"] as const;
 export type SizingAttribute = (typeof sizingAttributes)[number];
@@ -68,7 +68,10 @@ export function targetsOf(request: Request, facts: Facts): readonly Target[] {
       const granted = sizingOf(machine.effective);
       const { baseline } = machine.spec;
       const { disks, networks } = specOf(request, machine);
-      const recarded = request.kind === "update" && !hasCards(machine.effective.nics, networks);
+      const recarded =
+        request.kind === "update" &&
+        (!hasCards(machine.effective.nics, networks) ||
+          unplugged(machine, facts.observed[machine.id]).length > 0);
       const common = {
         machine,
         disks: disks ?? [],

@@ -3,11 +3,12 @@
  * A balloon takes time: between the last reached and the granted value it settles, and that is no drift.
  */
 import type { ObservedMachine } from "#model/facts";
-import type { MachineRecord, Sizing } from "#model/objects";
+import type { MachineRecord, Nic, Sizing } from "#model/objects";
 import type { HostId, SiteId } from "#model/units";
+import { unplugged } from "#planner/cards";
 import { hasSettled, liveSizing, sizingAttributes } from "#planner/target";
 
-export type DriftAttribute = "vcpus" | "cpuPercent" | "memoryMib" | "siteId";
+export type DriftAttribute = "vcpus" | "cpuPercent" | "memoryMib" | "siteId" | "networks";
 export interface Drift {
   readonly attribute: DriftAttribute;
   readonly expected: number | string;
@@ -31,11 +32,20 @@ export function driftOf(
     return [{ attribute: "siteId", expected: effective.siteId, actual }];
   }
   const live = liveSizing(machine, seen);
-  return sizingAttributes.flatMap((attribute) =>
+  const sizes = sizingAttributes.flatMap((attribute) =>
     live[attribute] === effective[attribute]
       ? []
       : [{ attribute, expected: effective[attribute], actual: live[attribute] }],
   );
+  const gone = new Set(unplugged(machine, seen));
+  if (gone.size === 0) return sizes;
+  const expected = addressesOf(effective.nics);
+  const actual = addressesOf(effective.nics.filter((nic) => !gone.has(nic)));
+  return [...sizes, { attribute: "networks", expected, actual }];
+}
+
+function addressesOf(nics: readonly Nic[]): string {
+  return nics.length === 0 ? "none" : nics.map(({ address }) => address).join(", ");
 }
 
 /** What to show as the live sizes: the granted memory while it settles towards it, what the host says otherwise. */

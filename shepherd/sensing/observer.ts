@@ -271,6 +271,7 @@ class HostWatch {
         cpuPercent: domain.cpuPercent,
         memoryMib: domain.memoryMib,
         memoryTargetMib: domain.memoryTargetMib,
+        macs: domain.macs,
         ...(domain.guestVcpus === undefined ? {} : { guestVcpus: domain.guestVcpus }),
         observedAtMs: this.#saidAtMs,
       }));

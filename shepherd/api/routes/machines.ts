@@ -224,7 +224,10 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
       await checkCards(journal, record, { spec: result.spec, nowMs: clock.nowMs() });
       return result;
     });
-    const isDone = hasCards(record.effective.nics, patched.spec.networks);
+    const { networks } = await views.of(record);
+    const isDone =
+      hasCards(record.effective.nics, patched.spec.networks) &&
+      networks.every(({ plugged }) => plugged);
     if (sameData(patched.spec, record.spec) && patched.ask === undefined && isDone) {
       return await answer(reply, record.key, {});
     }

@@ -124,6 +124,35 @@ test("another address is another card, which plan says; a taken or wrong one is 
   expect(await addresses("m")).toEqual(["10.42.0.77", "10.43.0.10"]);
 }, 180_000);
 
+test("a card that somebody unplugs shows as exactly that, with its own address, and apply plugs it in again", async () => {
+  const cards = [lan, side];
+  await apply(text(cards));
+  const before = await machine("m");
+  await bench.behindItsBack((world) => {
+    for (const { domains } of Object.values(world.hosts)) {
+      const spec = domains[before.id]?.spec;
+      if (spec !== undefined) Object.assign(spec, { nics: spec.nics.slice(0, 1) });
+    }
+  });
+  const address = before.networks[1]?.address ?? "";
+  const seen = await machine("m");
+  expect(seen.networks.map(({ plugged }) => plugged)).toEqual([true, false]);
+  expect(seen.drift).toEqual([
+    {
+      attribute: "networks",
+      expected: before.networks.map((card) => card.address).join(", "),
+      actual: before.networks[0]?.address,
+    },
+  ]);
+  const shown = await plan(text(cards));
+  expect(shown.said).toMatch(/0 to add, 1 to change, 0 to destroy/);
+  expect(shown.said).toContain(`+ address = "${address}"`);
+  await apply(text(cards));
+  const after = await machine("m");
+  expect(after.networks).toEqual(before.networks);
+  await expectPlugged(after);
+}, 180_000);
+
 test("a group's machines get their cards in place too", async () => {
   const { id } = await machine("g-0");
   const more = await plan(text([lan], "", [lan, side]));

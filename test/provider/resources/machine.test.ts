@@ -39,7 +39,7 @@ const declared: MachineView = {
   origin: "stack",
   managed_by: null,
   restart_needed: [],
-  networks: [{ network_id: "n1", address: "10.42.0.10", mac: "52:54:00:00:00:01" }],
+  networks: [{ network_id: "n1", address: "10.42.0.10", mac: "52:54:00:00:00:01", plugged: true }],
   ceiling: { vcpus: 8, memory_mib: 256 },
   guest_seen: null,
   effective: {

@@ -55,6 +55,32 @@ test("nothing is known of a machine that was not observed, or is being changed",
   expect(driftOf(moving, looked({ memoryTargetMib: 900 }), siteOf)).toEqual([]);
 });
 
+test.each([
+  ["both are in", ["52:54:00:00:00:01", "52:54:00:00:00:02"], []],
+  ["its host did not say", undefined, []],
+  [
+    "one is out",
+    ["52:54:00:00:00:02", "52:54:00:00:00:ff"],
+    [{ attribute: "networks", expected: "10.42.0.10, 10.43.0.10", actual: "10.43.0.10" }],
+  ],
+  [
+    "all are out",
+    [],
+    [{ attribute: "networks", expected: "10.42.0.10, 10.43.0.10", actual: "none" }],
+  ],
+])("cards that somebody unplugged: %s", (_, macs, expected) => {
+  const nic = (network: string, mac: string) => ({
+    networkId: network,
+    address: `10.${network}.0.10`,
+    prefixLength: 24,
+    mac,
+    tap: `dvt${network}`,
+  });
+  const nics = [nic("42", "52:54:00:00:00:01"), nic("43", "52:54:00:00:00:02")];
+  const carded = machine("rank-0", { hostId: "north-1", siteId: "north" }, { effective: { nics } });
+  expect(driftOf(carded, looked({ macs }), siteOf)).toEqual(expected);
+});
+
 const settling = machine(
   "rank-0",
   { hostId: "north-1", siteId: "north" },
