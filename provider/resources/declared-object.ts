@@ -48,6 +48,8 @@ export interface DeclaredObject<A, View> {
   readonly state: (view: View, prior: PlannedOf<A> | null) => Reached<A> & { state: StateOf<A> };
   /** The state to return after a change that succeeded; default is what the shepherd says. */
   readonly settle?: (reached: StateOf<A>, planned: PlannedOf<A>) => StateOf<A>;
+  /** Deleting it leaves its disk. */
+  readonly keepsDisk?: (state: StateOf<A>) => boolean;
   /** A record of what came to nothing: no object, for the next PUT declares it anew. */
   readonly isNowhere?: (view: View) => boolean;
   readonly idOf: (state: StateOf<A>) => string;
@@ -179,7 +181,8 @@ export function declaredObject<A, View>(
       );
       if (exists === undefined || exists.value === undefined) return;
       if (object.join !== undefined && (await object.join(work, state, what)) === undefined) return;
-      await mutate<null>(work, { method: "DELETE", path: one, what, attributes });
+      const query = object.keepsDisk?.(state) === true ? "?keep_disk=1" : "";
+      await mutate<null>(work, { method: "DELETE", path: `${one}${query}`, what, attributes });
     },
 
     async import(work, id) {

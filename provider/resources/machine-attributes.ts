@@ -175,6 +175,14 @@ export const machineAttributes = attributes({
     description:
       "Refuses a plan that would destroy or replace it, until this is taken back. Default false.",
   },
+  keep_disk: {
+    type: "bool",
+    optional: true,
+    computed: true,
+    default: false,
+    description:
+      "What a destroy leaves: true keeps its own disk where it lies, as the volume `<name>-disk` of its environment, which another machine may name in its `disks` and which `drover_volume` imports; such a destroy needs nobody's consent. It counts as it was last applied. Default false: the disk goes with the machine.",
+  },
   allow_restart: {
     type: "bool",
     optional: true,

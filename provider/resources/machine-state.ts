@@ -66,6 +66,8 @@ export function stateOf(
       user_data_wo_version: onlyStack(prior?.user_data_wo_version),
       stop_timeout_s: view.stop_timeout_s,
       deletion_protection: view.deletion_protection,
+      // What a destroy is to leave is said when it comes.
+      keep_disk: onlyStack(prior?.keep_disk) ?? false,
       allow_restart: view.allow_restart,
       raw_xml_patch: absentOr(view.raw_xml_patch, prior?.raw_xml_patch),
       start_from: startOf(view, prior),

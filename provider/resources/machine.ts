@@ -55,6 +55,7 @@ export const machine = defineResource({
     patch: ({ prior, planned, config, private: kept }) => patchOf(prior, { planned, config }, kept),
     state: stateOf,
     settle: keepPromises,
+    keepsDisk: (state) => state.keep_disk === true,
     isNowhere: ({ effective }) => effective.host === "" && effective.state === "failed",
     idOf: (state) => state.id ?? "",
     nameOf: (state) => String(state.name),

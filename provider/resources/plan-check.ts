@@ -26,6 +26,7 @@ export interface Checked<A> {
     private: PrivateData;
   }) => object | undefined;
   readonly idOf: (state: StateOf<A>) => string;
+  readonly keepsDisk?: (state: StateOf<A>) => boolean;
   readonly titled: (verb: string, state: PlannedOf<A>) => string;
 }
 
@@ -81,8 +82,10 @@ function checkOf<A>(
   of: Checked<A>,
 ): PlanCheckBody | undefined {
   const kind = of.checkedAs;
-  if (prior !== null && (planned === null || replacing.length > 0))
-    return { run, kind, verb: "delete", id: of.idOf(prior) };
+  if (prior !== null && (planned === null || replacing.length > 0)) {
+    const kept = of.keepsDisk?.(prior) === true ? { keep_disk: true as const } : {};
+    return { run, kind, verb: "delete", id: of.idOf(prior), ...kept };
+  }
   if (planned === null || config === null) return undefined;
   if (prior !== null) {
     const body = of.patch?.({ prior, planned, config, private: kept });

@@ -381,6 +381,8 @@ export interface PlanCheckBody {
   name?: string;
   /** What PUT or PATCH would get; what is not known yet is absent. */
   body?: Record<string, unknown>;
+  /** Deleting a machine: its own disk stays. */
+  keep_disk?: true;
   /** IPv4 addresses that it names, also those of networks that are not known yet: no other machine is given them by itself. */
   addresses?: string[];
 }

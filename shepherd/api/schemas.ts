@@ -300,6 +300,7 @@ export const PlanCheckBody = Type.Object(
     environment: Type.Optional(Id),
     name: Type.Optional(Name),
     body: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+    keep_disk: Type.Optional(Type.Literal(true)),
     addresses: Type.Optional(
       Type.Array(Type.String({ minLength: 7, maxLength: 15 }), { maxItems: 8 }),
     ),

@@ -197,6 +197,38 @@ ${
     : ""
 }`;
 
+test("a machine that keeps its disk leaves it as a volume, and the stack may take that in", async () => {
+  const keeper = (keeps: boolean) => `
+resource "drover_machine" "store" {
+  environment_id = drover_environment.ring.id
+  name           = "store"
+  image_id       = drover_image.base.id
+  networks       = []
+  keep_disk      = ${keeps}
+}`;
+  const volumes = async () =>
+    (await bench.client.get<{ items: VolumeView[] }>("/v1/volumes")).items;
+  await apply(ring(2, keeper(true)));
+  expect((await plan(ring(2))).said).toMatch(/0 to add, 0 to change, 1 to destroy/);
+  await apply(ring(2));
+  const [kept, ...more] = await volumes();
+  expect(more).toEqual([]);
+  expect(kept).toMatchObject({ name: "store-disk", effective: { machine: null } });
+  const taken = `
+import {
+  to = drover_volume.kept
+  id = "ring/store-disk"
+}
+resource "drover_volume" "kept" {
+  environment_id = drover_environment.ring.id
+  name           = "store-disk"
+  size_gib       = ${kept?.size_gib}
+}`;
+  const imported = await plan(ring(2, taken));
+  expect(imported.said).toMatch(/1 to import, 0 to add, 0 to change, 0 to destroy/);
+  await bench.client.call("DELETE", `/v1/volumes/${kept?.id}`, { waitMs: 60_000 });
+}, 180_000);
+
 test("a volume outlives its machine, grows under it, and is protected", async () => {
   const find = async () =>
     (await bench.client.get<{ items: VolumeView[] }>("/v1/volumes")).items[0];
