@@ -1,13 +1,14 @@
 /**
  * Moves as people ask for them, on real hosts and guests: everything in the way is told at once before a byte is copied; a
  * prediction is told before and stands beside the measurement; a deadline that cannot be kept is refused; a machine goes
- * to a host; a whole environment goes to the other site as one operation.
+ * to a host; a whole environment goes to the other site as one operation, and the connections between its machines hold.
  */
 
 import { insideHost } from "@drover/shepherd/lab/host";
 import { must } from "@drover/shepherd/lab/process";
 import { readState } from "@drover/shepherd/lab/state";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { type Ends, holdConnections } from "./held-connections.ts";
 import { type MovingStage, openMovingStage } from "./moving-stage.ts";
 
 const name = "jmoves";
@@ -107,8 +108,15 @@ test("a move to a host goes to that host", async () => {
   expect((await stage.places())[0]).toBe("north-2");
 }, 240_000);
 
-test("a whole environment moves as one operation, those that talk most beside each other, and no guest boots", async () => {
+test("a whole environment moves as one operation, those that talk most beside each other; no guest boots, no connection breaks", async () => {
   const boots = await Promise.all(all((rank) => rank.read("cat /proc/sys/kernel/random/boot_id")));
+  const talkers = all((guest) => guest).map((guest, index) => ({
+    guest,
+    address: stage.machines[index]?.networks[0]?.address ?? "",
+  }));
+  const connections = await holdConnections(talkers);
+  const held = await connections.look();
+  for (const { pids, sockets } of held) expect([pids.length, sockets.length]).toEqual([2, 2]);
   const asked = await stage.drover("move", "ring", "--to", "south", "--by", "30m");
   expect(asked.said).toContain("granted");
   expect(asked.code).toBe(0);
@@ -133,6 +141,14 @@ test("a whole environment moves as one operation, those that talk most beside ea
   expect(
     await Promise.all(all((rank) => rank.read("cat /proc/sys/kernel/random/boot_id"))),
   ).toEqual(boots);
+  // The very programs and sockets from before the move, all of what was said in its order, and they talk on.
+  const after = await connections.untilHeardAnew();
+  expect(after.map(whose)).toEqual(held.map(whose));
+  const silences = after.map(({ longestSilenceMs }) => longestSilenceMs);
+  process.stderr.write(
+    `  longest silences over the environment's move: ${silences.join(", ")} ms\n`,
+  );
+  await connections.end();
 }, 600_000);
 
 test("after that, predictions rest on what was measured, the guests' own writing included", async () => {
@@ -147,6 +163,10 @@ test("after that, predictions rest on what was measured, the guests' own writing
   }
   expect(plan?.actions.length).toBe(ranks);
 }, 60_000);
+
+function whose({ pids, sockets, wrong }: Ends): object {
+  return { pids, sockets, wrong };
+}
 
 function all<T>(work: (rank: ReturnType<MovingStage["rank"]>) => T): readonly T[] {
   return Array.from({ length: ranks }, (_, index) => work(stage.rank(index)));

@@ -88,22 +88,22 @@ export async function openMovingStage(options: {
     const network = await made<NetworkView>("/v1/environments/ring/networks/lan", {
       cidr: "10.42.0.0/24",
     });
-    const machines: MachineView[] = [];
-    for (let index = 0; index < ranks; index += 1) {
-      machines.push(
-        await made<MachineView>(`/v1/environments/ring/machines/rank-${index}`, {
+    const rank = (index: number) => openGuest(lab.layout, `drover-ring-rank-${index}`);
+    // All at once, as an apply does: they boot beside each other.
+    const machines = await Promise.all(
+      Array.from({ length: ranks }, async (_, index) => {
+        const machine = await made<MachineView>(`/v1/environments/ring/machines/rank-${index}`, {
           image_id: image.id,
           memory_mib: memoryMib,
           cpu_percent: options.cpuPercent ?? 40,
           site: "north",
           adaptation: { mode: "auto", sites: ["north", "south"] },
           networks: [{ network_id: network.id }],
-        }),
-      );
-    }
-    const rank = (index: number) => openGuest(lab.layout, `drover-ring-rank-${index}`);
-    for (let index = 0; index < ranks; index += 1)
-      await rank(index).read("true", { timeoutMs: bootMs });
+        });
+        await rank(index).read("true", { timeoutMs: bootMs });
+        return machine;
+      }),
+    );
     const machine = (index: number) =>
       client.get<MachineView>(`/v1/machines/${machines[index]?.id ?? ""}`);
     return {
