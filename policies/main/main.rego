@@ -175,14 +175,20 @@ _live := [[name, id, level] |
 findings := [finding |
 	some [name, id, level] in _live
 	verdict := verdict_of(name, id)
-	exemption := exemption_of(name, id, verdict)
-	finding := object.union_n([
-		verdict,
-		exemption,
-		{"rule": name, "id": id, "level": level, "disclose": disclose_of(name)},
-		_approvers_of(level, verdict),
-	])
+	whose := {"rule": name, "id": id, "level": level, "disclose": disclose_of(name)}
+	finding := object.union(verdict, _more_of(whose, verdict))
 ]
+
+_more_of(whose, verdict) := whose if verdict.code != "policy.denied"
+
+# only who said no can be excused, or answered by a person
+_more_of(whose, verdict) := object.union_n([
+	whose,
+	exemption_of(whose.rule, whose.id, verdict),
+	_approvers_of(whose.level, verdict),
+]) if {
+	verdict.code == "policy.denied"
+}
 
 # whose yes counts, where the owner names anybody and the rule did not
 default _approvers_of(_, _) := {}
@@ -196,10 +202,15 @@ _approvers_of("approve", verdict) := {"params": {"approvers": approvers}} if {
 # anything but a known level denies; of several overrides that apply the strictest counts
 default level_of(_) := "deny"
 
-level_of(constraint) := _known_level(constraint.level) if not "levels" in object.keys(constraint)
+level_of(constraint) := _known_level(constraint.level) if not _overridden(constraint)
+
+_overridden(constraint) if constraint.levels
+
+# not an object either: it must not pass for none
+_overridden(constraint) if constraint.levels == false
 
 level_of(constraint) := strictest if {
-	"levels" in object.keys(constraint)
+	_overridden(constraint)
 	is_object(constraint.levels)
 	overrides := {_known_level(level) |
 		some key, own in {"points": input.point, "environments": input.environment.name}
@@ -298,57 +309,37 @@ obligations contains object.union(obligation, {"rule": name, "instance": id}) if
 	some obligation in values[name][id].obligations
 }
 
+# most instances limit nothing: found once, not once for every limit that there is
+_limiting := [[name, id, level, limits_] |
+	some [name, id, level] in _live
+	limits_ := values[name][id].limits
+]
+
+# what only warns, or is exempt, keeps nobody away from anything
+_binding := [limits_ |
+	some [name, id, level, limits_] in _limiting
+	level in {"approve", "deny"}
+	exemption_of(name, id, {"code": "policy.denied"}) == {}
+]
+
 limits[key] := min(offered) if {
 	some key in {"max_downtime_ms", "max_mbps", "ttl_ms"}
 	offered := {limit |
-		some [name, id, _] in _live
-		limit := values[name][id].limits[key]
+		some [_, _, _, limits_] in _limiting
+		limit := limits_[key]
 	}
 	count(offered) > 0
 }
 
-# what several instances must not have, no planner may choose; an instance that only warns keeps nobody away
-limits["avoid"] := avoided if {
-	avoided := {place |
-		some [name, id, level] in _live
-		level in {"approve", "deny"}
-		exemption_of(name, id, {"code": "policy.denied"}) == {}
-		some place in values[name][id].limits.avoid
+# places that no planner may choose, machines that it may not bring together or spread, and what nobody may do about a
+# copy that does not end
+limits[key] := all if {
+	some key in {"avoid", "apart", "together", "forbid_rungs"}
+	all := {one |
+		some limits_ in _binding
+		some one in limits_[key]
 	}
-	count(avoided) > 0
-}
-
-# machines that no planner may bring together, by the same levels
-limits["apart"] := apart if {
-	apart := {kept |
-		some [name, id, level] in _live
-		level in {"approve", "deny"}
-		exemption_of(name, id, {"code": "policy.denied"}) == {}
-		some kept in values[name][id].limits.apart
-	}
-	count(apart) > 0
-}
-
-# machines that no planner may spread
-limits["together"] := together if {
-	together := {kept |
-		some [name, id, level] in _live
-		level in {"approve", "deny"}
-		exemption_of(name, id, {"code": "policy.denied"}) == {}
-		some kept in values[name][id].limits.together
-	}
-	count(together) > 0
-}
-
-# what nobody may do about a copy that does not end
-limits["forbid_rungs"] := forbidden if {
-	forbidden := {rung |
-		some [name, id, level] in _live
-		level in {"approve", "deny"}
-		exemption_of(name, id, {"code": "policy.denied"}) == {}
-		some rung in values[name][id].limits.forbid_rungs
-	}
-	count(forbidden) > 0
+	count(all) > 0
 }
 
 # the input names nothing that it does not hold, and the constraints are there

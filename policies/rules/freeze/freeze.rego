@@ -99,12 +99,9 @@ touched contains machine.site if {
 }
 
 # a site where something runs, but of which no hold is told
-_unknown contains machine.site if {
-	some machine in input.environment.machines
-	machine.site in touched
-	machine.site != ""
-	not machine.site in {site.id | some site in input.sites}
-}
+_unknown := (({machine.site | some machine in input.environment.machines} & touched) - {site.id |
+	some site in input.sites
+}) - {""}
 
 default _passes(_) := false
 
