@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 WORLD ?= lab
 
-.PHONY: help setup tools build check test unit lab-test chaos-lab bench-operations bench-migration demo lab clean-lab bench bench-network bench-provider golden generate install-provider clean
+.PHONY: help setup tools build check test unit lab-test chaos-lab traces bench-operations bench-migration demo lab clean-lab bench bench-network bench-provider golden generate install-provider clean
 
 help: ## Print the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -60,6 +60,11 @@ bench-migration: ## Moves over a WAN beside virsh: one machine, an environment, 
 
 bench-operations: ## What operations cost: writes, steps, restarts, many machines, virtual time
 	@node test/bench/run.ts operations
+
+traces: build ## Traces through a real OpenTelemetry Collector, built once with Go (root: also from a real libvirt)
+	@OTEL_COLLECTOR="$$(node test/tools/build-collector.ts)" && export OTEL_COLLECTOR && \
+	node --experimental-vm-modules node_modules/jest/bin/jest.js test/simulation/tracing.test.ts && \
+	node --experimental-vm-modules node_modules/jest/bin/jest.js -c test/lab/jest.config.js test/lab/stopped-shepherd.test.ts
 
 chaos-lab: build ## Every blow on real hosts in the middle of real operations (root, about 20 minutes)
 	@CHAOS_MINUTES=600 node --experimental-vm-modules node_modules/jest/bin/jest.js -c test/lab/jest.config.js test/lab/chaos.test.ts

@@ -6,6 +6,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import { readConfiguration } from "@drover/shepherd/configuration/configuration";
 import { startShepherd } from "@drover/shepherd/main";
 import type { MachineRecord } from "@drover/shepherd/model/objects";
@@ -74,10 +75,25 @@ const shepherd = await startShepherd(configuration, pino({ level: "silent" }), (
 });
 const cpu = process.cpuUsage();
 const began = performance.now();
+// What nothing else can happen in: the simulated hosts answer in it too.
+const held = monitorEventLoopDelay({ resolution: 10 });
+held.enable();
 await clock.sleep(watchedMs);
+held.disable();
 const used = process.cpuUsage(cpu);
 const cpuPercent = (used.user + used.system) / 10 / (performance.now() - began);
-console.log(JSON.stringify({ count, rssMib: rssMib(), beforeMib: before, cpuPercent }));
+const longestHoldMs = held.max / 1e6;
+const p99HoldMs = held.percentile(99) / 1e6;
+console.log(
+  JSON.stringify({
+    count,
+    rssMib: rssMib(),
+    beforeMib: before,
+    cpuPercent,
+    longestHoldMs,
+    p99HoldMs,
+  }),
+);
 await shepherd.stop();
 rmSync(folder, { recursive: true });
 process.exit(0);

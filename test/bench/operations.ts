@@ -306,11 +306,18 @@ for (const count of [100, 1_000, 10_000].map((each) => Math.round(each * scale))
       ["--expose-gc", join(import.meta.dirname, "operations-idle.ts"), String(count)],
       { encoding: "utf8", maxBuffer: 2 ** 24 },
     ),
-  ) as { readonly rssMib: number; readonly beforeMib: number; readonly cpuPercent: number };
+  ) as Readonly<
+    Record<"rssMib" | "beforeMib" | "cpuPercent" | "longestHoldMs" | "p99HoldMs", number>
+  >;
   row(
     `a shepherd with ${count} machines that nobody asks: RSS, CPU`,
     `${idle.rssMib} MiB, ${idle.cpuPercent.toFixed(1)} %`,
     `of one core; Node and the simulated hosts alone ${idle.beforeMib} MiB`,
+  );
+  row(
+    "  longest hold of the event loop meanwhile, ms",
+    idle.longestHoldMs.toFixed(0),
+    `p99 ${idle.p99HoldMs.toFixed(1)}; with a sweep of all hosts, and the simulated hosts' own work in it`,
   );
 }
 

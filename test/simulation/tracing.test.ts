@@ -2,105 +2,34 @@
  * Spans, as a collector receives them: a small OTLP/HTTP server in this process takes what a whole shepherd sends, and
  * the trace of one ask is one whole tree from the guest's line to the calls of its host.
  */
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
-import { gunzipSync } from "node:zlib";
 import type { MachineView, Mutation } from "@drover/shepherd/api/contract";
 import { inChildSpan, inSpan, logWords, traceparent } from "@drover/shepherd/ports/tracing";
 import { afterEach, beforeEach, expect, jest, test } from "@jest/globals";
 import { pino } from "pino";
 import { declareRing, need, type Running, run } from "../shepherd/api/shepherd.ts";
+import { type Collector, openCollector } from "./collector.ts";
 import { speakTo } from "./shepherd.ts";
-
-interface Span {
-  readonly traceId: string;
-  readonly spanId: string;
-  readonly parentSpanId?: string;
-  readonly name: string;
-  readonly words: Readonly<Record<string, unknown>>;
-  readonly failed: boolean;
-}
 
 // Policies are compiled for each shepherd: on a busy machine that alone may take half a minute.
 jest.setTimeout(180_000);
 
-const spans: Span[] = [];
-let collector: Server;
-let url = "";
+let collector: Collector;
 let running: Running | undefined;
 
 beforeEach(async () => {
-  spans.length = 0;
-  collector = createServer((request, response) => {
-    const chunks: Buffer[] = [];
-    request.on("data", (chunk: Buffer) => chunks.push(chunk));
-    request.on("end", () => {
-      const body = Buffer.concat(chunks);
-      const isPacked = request.headers["content-encoding"] === "gzip";
-      spans.push(...spansOf((isPacked ? gunzipSync(body) : body).toString()));
-      response.writeHead(200, { "content-type": "application/json" }).end("{}");
-    });
-  });
-  await new Promise<void>((resolve) => collector.listen(0, "127.0.0.1", resolve));
-  url = `http://127.0.0.1:${(collector.address() as AddressInfo).port}/v1/traces`;
+  collector = await openCollector();
 });
 afterEach(async () => {
   await running?.end();
   running = undefined;
-  collector.closeAllConnections();
-  await new Promise((resolve) => collector.close(resolve));
+  await collector.close();
 });
 
-/** The JSON form of OTLP's trace request. */
-function spansOf(text: string): readonly Span[] {
-  interface Sent {
-    readonly resourceSpans: readonly {
-      readonly scopeSpans: readonly {
-        readonly spans: readonly {
-          readonly traceId: string;
-          readonly spanId: string;
-          readonly parentSpanId?: string;
-          readonly name: string;
-          readonly status?: { readonly code?: number };
-          readonly attributes: readonly {
-            readonly key: string;
-            readonly value: Readonly<Record<string, unknown>>;
-          }[];
-        }[];
-      }[];
-    }[];
-  }
-  return (JSON.parse(text) as Sent).resourceSpans
-    .flatMap(({ scopeSpans }) => scopeSpans)
-    .flatMap((scope) => scope.spans)
-    .map(({ attributes, status, ...span }) => ({
-      ...span,
-      failed: status?.code === 2,
-      words: Object.fromEntries(
-        attributes.map(({ key, value }) => [key, Object.values(value)[0]] as const),
-      ),
-    }));
-}
-
-/** Waits until the spans received hold what is looked for; the runner's own limit ends it. */
-async function received(found: () => Span | undefined): Promise<Span> {
-  for (;;) {
-    const span = found();
-    if (span !== undefined) return span;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-const named = (name: string, traceId?: string) =>
-  spans.find((one) => one.name === name && (traceId ?? one.traceId) === one.traceId);
-
-/** Names from the root down to this span. */
-function wayTo(span: Span): readonly string[] {
-  const above = spans.find(({ spanId }) => spanId === span.parentSpanId);
-  return [...(above === undefined ? [] : wayTo(above)), span.name];
-}
+const named: Collector["named"] = (...of) => collector.named(...of);
+const received: Collector["received"] = (found) => collector.received(found);
 
 test("one ask of a guest is one tree: intake, policy of each owner, plan, journal, steps, calls of the host", async () => {
-  running = await run(`tracing: { url: "${url}" }`);
+  running = await run(`tracing: { url: "${collector.url}" }`);
   const { machines } = await declareRing(running, 1);
   const guest = speakTo(need(running.world.guestPort(need(machines[0]).id)).guest);
   const result = await guest.ask("resize", { memory_mib: 320, reason: "a secret of mine" });
@@ -112,23 +41,27 @@ test("one ask of a guest is one tree: intake, policy of each owner, plan, journa
   const operation = await received(() => named("operation adapt", root.traceId));
   const call = await received(() => named("host.setMemory", root.traceId));
   const gate = await received(() => named("gate", root.traceId));
-  const tree = spans.filter(({ traceId }) => traceId === root.traceId);
+  const tree = collector.spans.filter(({ traceId }) => traceId === root.traceId);
 
   const step = need(tree.find(({ name }) => name.startsWith("step rank-0: ")));
-  expect(wayTo(call)).toEqual([
+  expect(collector.wayTo(call)).toEqual([
     "guest resize",
     "gate",
     "operation adapt",
     step.name,
     "host.setMemory",
   ]);
-  expect(wayTo(need(named("plan", root.traceId)))).toEqual([
+  expect(collector.wayTo(need(named("plan", root.traceId)))).toEqual([
     "guest resize",
     "gate",
     "judge",
     "plan",
   ]);
-  expect(wayTo(need(named("journal", root.traceId)))).toEqual(["guest resize", "gate", "journal"]);
+  expect(collector.wayTo(need(named("journal", root.traceId)))).toEqual([
+    "guest resize",
+    "gate",
+    "journal",
+  ]);
   const owners = tree.filter(({ name }) => name === "policy").map(({ words }) => words);
   expect(new Set(owners.map((words) => words["drover.owner"]))).toEqual(
     new Set(["operator", "owner:local-root", "site:north"]),
@@ -155,12 +88,14 @@ test("one ask of a guest is one tree: intake, policy of each owner, plan, journa
   expect(JSON.stringify(tree)).not.toContain("secret");
   // The looks every two seconds follow nobody: no trace is of a host's call alone.
   expect(
-    spans.filter((one) => (one.parentSpanId ?? "") === "" && one.name.startsWith("host.")),
+    collector.spans.filter(
+      (one) => (one.parentSpanId ?? "") === "" && one.name.startsWith("host."),
+    ),
   ).toEqual([]);
 });
 
 test("a client's traceparent is carried on, through the operation, also into a shepherd that comes after", async () => {
-  running = await run(`tracing: { url: "${url}" }`, { startMs: 1_500 });
+  running = await run(`tracing: { url: "${collector.url}" }`, { startMs: 1_500 });
   const { environment, image, network } = await declareRing(running, 0);
   const trace = "4bf92f3577b34da6a3ce929d0e0e4736";
   const answer = await running.client.call<Mutation<MachineView>>(
@@ -187,7 +122,7 @@ test("a client's traceparent is carried on, through the operation, also into a s
   );
   expect(put).toMatchObject({ parentSpanId: "00f067aa0ba902b7" });
   const ofIt = () =>
-    spans.filter(
+    collector.spans.filter(
       ({ name, traceId, words }) =>
         name === "operation create" && traceId === trace && words["drover.operation"] === id,
     );
@@ -196,7 +131,7 @@ test("a client's traceparent is carried on, through the operation, also into a s
 });
 
 test("what fails carries its code; lines of the log carry the trace", async () => {
-  running = await run(`tracing: { url: "${url}" }`);
+  running = await run(`tracing: { url: "${collector.url}" }`);
   const { machines } = await declareRing(running, 1);
   running.world.faults.inject({ call: "setMemory", effect: "fail" });
   const guest = speakTo(need(running.world.guestPort(need(machines[0]).id)).guest);
@@ -230,12 +165,12 @@ test("without a collector nothing is followed and nothing is sent", async () => 
   });
   const operations = await running.client.get<{ items: readonly object[] }>("/v1/operations");
   expect(operations.items.every((one) => !("traceparent" in one))).toBe(true);
-  expect(spans).toEqual([]);
+  expect(collector.spans).toEqual([]);
 });
 
 test("a collector that does not answer costs nobody anything", async () => {
-  collector.removeAllListeners("request");
-  running = await run(`tracing: { url: "${url}" }`);
+  collector.mute();
+  running = await run(`tracing: { url: "${collector.url}" }`);
   const { machines } = await declareRing(running, 1);
   const guest = speakTo(need(running.world.guestPort(need(machines[0]).id)).guest);
   expect(await guest.ask("resize", { memory_mib: 320 })).toMatchObject({ verdict: "granted" });
