@@ -1,11 +1,12 @@
 /**
  * What history costs: activating a signed bundle (each step), replaying recorded decisions, and whether memory stays
- * flat over many decisions. Prints lines; asserts nothing. With --million a million decisions are recorded and replayed in
- * one go: 13 GB of disk below the system's temporary folder, a quarter of an hour.
- * Run: node test/bench/policy-history.ts [--quick | --million]
+ * flat over many decisions. Prints lines; asserts nothing; how far it is goes to the error output. With --million a
+ * million decisions are recorded and replayed in one go: 13 GB of disk below the system's temporary folder (TMPDIR), given
+ * back at the end, also when it is interrupted; about half an hour.
+ * Run: node test/bench/policy-history.ts [--quick | --million | --decisions=N]
  */
 import { generateKeyPairSync } from "node:crypto";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
@@ -26,13 +27,34 @@ import { inputOf } from "./policy.ts";
 
 const quick = process.argv.includes("--quick");
 const million = process.argv.includes("--million");
-const recorded = million ? 1_000_000 : quick ? 500 : 5_000;
+const wanted = process.argv.find((word) => word.startsWith("--decisions="))?.split("=")[1];
+const recorded =
+  wanted === undefined ? (million ? 1_000_000 : quick ? 500 : 5_000) : Number(wanted);
 const evaluations = quick ? 2_000 : 50_000;
 /** Recorded together: one commit. */
 const atOnce = 200;
 const owner = "operator";
 const folder = join(libraryFolder, "data/operator");
+/** One recorded decision of 8 machines, with its share of indexes and of the log that is copied later. */
+const recordBytes = 14_000;
+const { bavail, bsize } = statfsSync(tmpdir());
+if (bavail * bsize < recorded * recordBytes) {
+  const gib = (recorded * recordBytes) / 2 ** 30;
+  throw new Error(`${tmpdir()} has no ${gib.toFixed(1)} GiB free: set TMPDIR to a folder that has`);
+}
 const state = mkdtempSync(join(tmpdir(), "drover-bench-"));
+process.on("exit", () => rmSync(state, { recursive: true, force: true }));
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(130));
+/** Tells of every twentieth part of a long work. */
+function progressOf(what: string): (done: number) => void {
+  let told = 0;
+  return (done) => {
+    if (recorded < 10_000 || done < (told + 1) * (recorded / 20)) return;
+    told = Math.floor(done / (recorded / 20));
+    const mib = Math.round(process.memoryUsage.rss() / 2 ** 20);
+    process.stderr.write(`${what}: ${done} of ${recorded}, process ${mib} MiB\n`);
+  };
+}
 const store = withEvidence(openSqliteStore(join(state, "journal.sqlite")));
 const log = pino({ level: "silent" });
 const clock = createScaledClock({ scale: 1, originMs: Date.now() });
@@ -51,6 +73,7 @@ const asking = (n: number): PolicyInput => {
 // history: all ask for the same in other words, so one answer is that of all
 const verdict = combine([await engine.evaluate("decision", inputFor(owner, asking(0)))]);
 const recordingMs = performance.now();
+const tellRecorded = progressOf("recording");
 for (let n = 0; n < recorded; ) {
   await store.transaction(async (journal) => {
     for (const end = Math.min(recorded, n + atOnce); n < end; ) {
@@ -66,6 +89,7 @@ for (let n = 0; n < recorded; ) {
       });
     }
   });
+  tellRecorded(n);
 }
 process.stdout.write(
   `recorded: ${recorded} decisions of 8 machines in ${((performance.now() - recordingMs) / 1_000).toFixed(1)} s\n`,
@@ -125,9 +149,11 @@ const trial = await policies.trials.start({
   range: {},
 });
 const resident: string[] = [];
+const tellReplayed = progressOf("replaying");
 for (;;) {
   const running = policies.trials.get(trial?.id ?? "");
   if (running?.state !== "running") break;
+  tellReplayed(running.progress.read);
   if (running.progress.read >= (recorded / 5) * (resident.length + 1))
     resident.push(
       `${running.progress.read}: ${Math.round(process.memoryUsage.rss() / 2 ** 20)} MiB`,
@@ -159,4 +185,3 @@ process.stdout.write(`memory after so many decisions: ${figures.join("; ")}\n`);
 await policies.stop();
 await engine.close();
 await store.close();
-rmSync(state, { recursive: true });
