@@ -20,6 +20,8 @@ export async function admitOrder(
     readonly environmentId: string;
     readonly actions: readonly PlanAction[];
     readonly request?: Partial<Request>;
+    /** Of a decision that the test has journaled, with limits. */
+    readonly decisionId?: string | undefined;
   },
 ): Promise<Operation> {
   const { operations, store, clock, ids } = world;
@@ -51,7 +53,7 @@ export async function admitOrder(
     kind: "decision" as const,
     planId: plan.id,
     planDigest: plan.digest,
-    decisionId: "decision",
+    decisionId: order.decisionId ?? "decision",
     expiresAtMs: clock.nowMs() + 60_000,
   };
   return store.transaction(async (journal) => {
