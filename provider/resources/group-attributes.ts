@@ -45,6 +45,8 @@ export const templateAttributes = attributes({
   adaptation: ofMachine.adaptation,
   ceiling: ofMachine.ceiling,
   user_data: ofMachine.user_data,
+  user_data_wo: ofMachine.user_data_wo,
+  user_data_wo_version: ofMachine.user_data_wo_version,
   stop_timeout_s: ofMachine.stop_timeout_s,
   deletion_protection: ofMachine.deletion_protection,
   allow_restart: ofMachine.allow_restart,

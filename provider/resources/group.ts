@@ -20,7 +20,7 @@ import {
 import { findOne } from "./lookup.ts";
 import { known, knownItems, templateOf } from "./machine-body.ts";
 import { isPinnedThere } from "./machine-plan.ts";
-import { validateBounds } from "./machine-rules.ts";
+import { validateBounds, validateUserData } from "./machine-rules.ts";
 import { absentOr, ownAdaptation } from "./machine-state.ts";
 import { onlyStack } from "./plan-check.ts";
 import { leaseTime } from "./time.ts";
@@ -51,9 +51,9 @@ export const group = defineResource({
         );
     },
     attributes: Object.keys(groupAttributes),
-    put: (planned) => ({
+    put: (planned, config) => ({
       path: path`/v1/environments/${String(planned.environment_id)}/groups/${String(planned.name)}`,
-      body: bodyOf(planned),
+      body: bodyOf(planned, config),
     }),
     one: (id) => path`/v1/groups/${id}`,
     lookUp: (client, planned) =>
@@ -61,7 +61,7 @@ export const group = defineResource({
         environment: String(planned.environment_id),
         name: String(planned.name),
       }),
-    patch: ({ prior, planned, private: kept }) => patchOf(prior, planned, kept),
+    patch: ({ prior, planned, config, private: kept }) => patchOf(prior, { planned, config }, kept),
     state: (view, prior) => ({
       state: stateOf(view, prior),
       private: pinnedThere(view) ? { pinned: true } : {},
@@ -82,7 +82,10 @@ export const group = defineResource({
 function validateGroup(config: Planned, report: Report): void {
   const { machine_count, speaker, topology, topology_rate_mbps } = config;
   const template = known(config.template);
-  if (template !== null) validateBounds(template, report.at("template"));
+  if (template !== null) {
+    validateUserData(template, report.at("template"));
+    validateBounds(template, report.at("template"));
+  }
   const bounds = known(known(config.adaptation)?.machine_count ?? null);
   const at = report.at("adaptation", "machine_count");
   if (bounds !== null && typeof machine_count === "number") {
@@ -159,10 +162,13 @@ function scales(prior: State, planned: Planned, kept: PrivateData): boolean {
   return effective.adaptation_id === null || isPinned || outside;
 }
 
-function bodyOf(planned: Planned): GroupBody {
+/** `config` holds what stands in no plan. */
+function bodyOf(planned: Planned, config: Pick<Planned, "template">): GroupBody {
   const template = known(planned.template);
+  const secret = known(known(config.template)?.user_data_wo ?? null);
+  const body = templateBody(template);
   return {
-    template: templateBody(template),
+    template: secret === null ? body : { ...body, user_data: secret },
     machine_count: planned.machine_count as number,
     adaptation: adaptationBody(planned.adaptation),
     topology: known(planned.topology) as GroupBody["topology"] & string,
@@ -198,12 +204,24 @@ function speakerBody(speaker: Planned["speaker"]): number | null {
   return typeof speaker === "number" && speaker >= 0 ? speaker : null;
 }
 
-function patchOf(prior: State, planned: Planned, kept: PrivateData): GroupPatch | undefined {
+function patchOf(
+  prior: State,
+  { planned, config }: { readonly planned: Planned; readonly config: Pick<Planned, "template"> },
+  kept: PrivateData,
+): GroupPatch | undefined {
   const body: GroupPatch = {};
   const changed = (name: keyof State) =>
     !isUnknown(planned[name]) && !equal(planned[name] as Value, prior[name] as Value);
-  const whole = bodyOf(planned);
-  if (changed("template")) body.template = whole.template;
+  const whole = bodyOf(planned, config);
+  if (changed("template")) {
+    const { user_data, ...others } = whole.template;
+    const template = known(planned.template);
+    const isSame =
+      template?.user_data === prior.template.user_data &&
+      template.user_data_wo_version === prior.template.user_data_wo_version;
+    // Not said, it stays as it is.
+    body.template = isSame ? others : { ...others, user_data: user_data ?? null };
+  }
   if (changed("adaptation")) body.adaptation = whole.adaptation ?? null;
   if (changed("topology")) body.topology = whole.topology ?? null;
   if (changed("topology_rate_mbps")) body.topology_rate_mbps = whole.topology_rate_mbps ?? null;
@@ -264,6 +282,8 @@ function templateState(
     adaptation: ownAdaptation(template.adaptation ?? null, before?.adaptation),
     ceiling: onlyStack(before?.ceiling),
     user_data: template.user_data ?? onlyStack(before?.user_data),
+    user_data_wo: null,
+    user_data_wo_version: onlyStack(before?.user_data_wo_version),
     stop_timeout_s: template.stop_timeout_s ?? null,
     deletion_protection: template.deletion_protection ?? false,
     allow_restart: template.allow_restart ?? false,

@@ -26,6 +26,15 @@ export const machineRules: readonly Rule[] = [
   together("user_data_wo", "user_data_wo_version"),
 ];
 
+/** The same of a group's template, whose attributes have no rules of their own. */
+export function validateUserData(
+  template: Pick<Planned, "user_data" | "user_data_wo" | "user_data_wo_version">,
+  report: Report,
+): void {
+  for (const rule of machineRules) rule(template, report);
+  checkUserData(template.user_data_wo, report.at("user_data_wo"));
+}
+
 /** cloud-init's own limit is larger; a seed of this size fits every hypervisor. */
 const maxUserDataBytes = 16 * 1024;
 

@@ -134,6 +134,8 @@ async function specOfBody(
       : {
           ...(await templateOf(journal, body.template, environment)),
           networks: body.template.networks.map(({ network_id }) => ({ networkId: network_id })),
+          // It is shown to nobody: whoever changes something else cannot repeat it.
+          ...(body.template.user_data === undefined ? { userData: before?.template.userData } : {}),
         };
   if (template === undefined) throw invalid("template", "is missing");
   const adaptation =
