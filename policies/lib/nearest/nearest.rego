@@ -34,6 +34,31 @@ growing(machines, attribute) := [machine |
 
 growing_links(links) := [link | some link in links; link.proposed_mbps > link.rate_mbps]
 
+# how many machines a group could have that is to be scaled up, when `over` says of what there would be more than there may
+# be: its new machines are alike, and some of them would not come
+members(machines, over) := count(group) - max([drop | some drop in drops]) if {
+	added := [machine | some machine in machines; machine.vcpus == 0; machine.proposed.vcpus > 0]
+	names := {machine.group | some machine in added}
+	count(names) == 1
+	not "" in names
+	group := [machine | some machine in machines; machine.group in names; machine.proposed.vcpus > 0]
+	drops := {attribute: ceil((total.after - total.max) / takes) |
+		some attribute, total in over
+		takes := min({_takes(machine, attribute) | some machine in added})
+		takes > 0
+	}
+	count(drops) == count(over)
+	every drop in drops {
+		drop <= count(added)
+	}
+}
+
+_takes(_, "machines") := 1
+
+_takes(machine, "disk_gib") := machine.disk_gib
+
+_takes(machine, attribute) := machine.proposed[attribute] if attribute in {"vcpus", "cpu_percent", "memory_mib"}
+
 # of machines that a rule does not want where they would come to: the site where all of them are, which no rule of
 # arrivals forbids, or else the first that is allowed
 site(asking, _) := here if {

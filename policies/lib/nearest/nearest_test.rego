@@ -22,6 +22,16 @@ test_links_share_what_is_left if {
 	not nearest.rate(links, 30)
 }
 
+test_so_many_of_a_group_as_fit if {
+	old := {"group": "rank", "vcpus": 1, "disk_gib": 2, "proposed": {"vcpus": 1, "memory_mib": 256}}
+	new := object.union(old, {"vcpus": 0})
+	over := {"machines": {"after": 5, "max": 4}, "memory_mib": {"after": 1280, "max": 700}}
+	nearest.members([old, old, new, new, new], over) == 2
+	not nearest.members([old, old, old, old, new], over)
+	not nearest.members([old, new, object.union(new, {"group": "other"})], {"machines": {"after": 3, "max": 2}})
+	not nearest.members([old, new], {"rate_mbps": {"after": 3, "max": 2}})
+}
+
 test_where_they_are_is_nearer_than_anywhere_else if nearest.site([machine(1, 1), machine(2, 2)], {"east"}) == "north"
 
 test_what_is_nowhere_goes_to_the_first_that_is_allowed if {

@@ -42,10 +42,7 @@ checks[id] := object.union_n([
 		"msg": concat("; ", sort(_messages(over))),
 		"params": {"over": over},
 	},
-	nearest.fix(over, {attribute: value |
-		some attribute in object.keys(over)
-		value := _nearest(attribute, over[attribute].max)
-	}),
+	_fix(over),
 	pointers.first({pointers.total(input.environment, attribute) | some attribute in object.keys(over)}),
 ]) if {
 	some id, constraint in data.drover.constraints.environment_quota
@@ -82,6 +79,21 @@ _messages(over) := {message |
 	message := $"{attribute} of the environment would be {total.after}, its quota is {total.max}"
 } if {
 	count(over) > 0
+}
+
+# of a group that is scaled how many there may be, else sizes and rates
+_fix(over) := nearest.fix(over, {attribute: value |
+	some attribute in object.keys(over)
+	value := _nearest(attribute, over[attribute].max)
+}) if {
+	input.request.kind != "scale"
+}
+
+_fix(over) := nearest.fix({"machines" | count(over) > 0}, {"machines": value |
+	count(over) > 0
+	value := nearest.members(input.environment.machines, over)
+}) if {
+	input.request.kind == "scale"
 }
 
 # the value that all machines which grow could have, or all links

@@ -26,12 +26,41 @@ function applied(input: PolicyInput, [key, value]: [string, number | string]): P
     );
     return { ...input, environment: { ...input.environment, links } };
   }
+  if (key === "machines" && typeof value === "number") return scaled(input, value);
   if (key === "site" && typeof value === "string")
     return changed(input, (machine) => atSite(input, machine, value));
   const size = sizes.find((one) => one === key);
   if (size === undefined || typeof value !== "number")
     throw new Error(`no request has ${key} = ${value}`);
   return changed(input, (machine) => ofSize(input, machine, size, value));
+}
+
+/** So many of the group: the last of those that would be new do not come. */
+function scaled(input: PolicyInput, wanted: number): PolicyInput {
+  const { environment, request } = input;
+  const added = environment.machines.filter(
+    ({ vcpus, proposed }) => vcpus === 0 && proposed.vcpus > 0,
+  );
+  const { group } = added[0] ?? { group: "" };
+  const members = environment.machines.filter(
+    (one) => one.group === group && one.proposed.vcpus > 0,
+  );
+  const gone = new Set(added.map(({ name }) => name).slice(added.length - members.length + wanted));
+  const stay = ({ name }: { readonly name: string }) => !gone.has(name);
+  const machines = environment.machines.filter(stay);
+  return {
+    ...input,
+    request: { ...request, machines: request.machines.filter((name) => !gone.has(name)) },
+    environment: {
+      ...environment,
+      machines,
+      counts: { ...environment.counts, machines: machines.length },
+      groups: environment.groups.map((one) => ({
+        ...one,
+        machines: one.machines.filter((name) => !gone.has(name)),
+      })),
+    },
+  };
 }
 
 /** An audit judges what is: there the fix is what would have to be. */
