@@ -14,6 +14,7 @@ import {
   type LabSite,
   labPlace,
   layOut,
+  networksFor,
 } from "#lab/layout";
 import { identify, isAlive, must, type ProcessIdentity } from "#lab/process";
 import { fetchQemu } from "#lab/qemu";
@@ -21,7 +22,7 @@ import { type LabState, readState, withLock, writeState } from "#lab/state";
 import { type SweepReport, sweep } from "#lab/sweep";
 import { describeWan, type WanDriver, type WanPath } from "#lab/wan";
 import { raiseWan } from "#lab/wan-control";
-import { checkAddresses, layWires } from "#lab/wires";
+import { foreignRoute, layWires } from "#lab/wires";
 import { Fault } from "#model/fault";
 
 export interface UpOptions extends LabPlace {
@@ -71,13 +72,14 @@ export function configurationFile(stateDirectory: string): string {
 /** Sweeps, then builds the image (cached), wires, hosts; resolves when every host answers. Faults `lab.*`. */
 export async function up(options: UpOptions = {}): Promise<Lab> {
   const say = options.onProgress ?? (() => undefined);
-  const layout = layOut(options, options.sites);
-  return await withLock(layout.name, async () => {
-    const swept = await sweep(layout);
+  const place = labPlace(options);
+  layOut(options, options.sites); // what does not fit is told before anything is done
+  return await withLock(place.name, async () => {
+    const swept = await sweep(place);
     if (swept.processes > 0 || swept.namespaces > 0 || swept.folder) say(describeSweep(swept));
-    await checkAddresses(layout);
     const imageDirectory = await buildImage({ onProgress: say });
     const qemu = await fetchQemu({ cacheDirectory: defaultCacheDirectory, onProgress: say });
+    const layout = await layOutFree(options);
     const hosts: Record<string, Partial<HostProcesses>> = {};
     const adopted: ProcessIdentity[] = [];
     const record = (complete: boolean) =>
@@ -146,6 +148,18 @@ export async function up(options: UpOptions = {}): Promise<Lab> {
     say(`configuration: ${file}`);
     return { layout, configurationFile: file, imageDirectory };
   });
+}
+
+/** In the first of its networks that the machine does not route elsewhere. Fault `lab.address_taken`: none is free. */
+async function layOutFree(options: UpOptions): Promise<LabLayout> {
+  const taken: string[] = [];
+  for (const network of networksFor(labPlace(options).name)) {
+    const layout = layOut(options, options.sites, network);
+    const route = await foreignRoute(layout);
+    if (route === undefined) return layout;
+    taken.push(route);
+  }
+  throw new Fault("lab.address_taken", { count: taken.length, route: taken[0] });
 }
 
 /** Removes the lab of this name, whatever state it is in. */

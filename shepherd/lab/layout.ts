@@ -105,10 +105,14 @@ export function namespacePrefix(name: string): string {
 }
 
 /** Lays a lab out. Fault `lab.layout_invalid` names what does not fit. */
-export function layOut(place: LabPlace, sites: readonly LabSite[] = defaultSites): LabLayout {
+export function layOut(
+  place: LabPlace,
+  sites: readonly LabSite[] = defaultSites,
+  /** One of `networksFor`. */
+  network = networksFor(labPlace(place).name)[0],
+): LabLayout {
   const { name, stateDirectory } = labPlace(place);
   check(sites);
-  const network = `10.${secondOctet(name)}`;
   const prefix = namespacePrefix(name);
   const cgroupRoot = `drover-${name}`;
   return {
@@ -163,10 +167,24 @@ export function hostOf(layout: LabLayout, id: string): HostLayout {
   return host;
 }
 
-/** The default lab owns 10.219/16; others are spread over 10.100 to 10.218, so that labs rarely meet. */
-function secondOctet(name: string): number {
-  if (name === "lab") return 219;
-  return 100 + (createHash("sha256").update(name).digest().readUInt16BE(0) % 119);
+/** Second octets that labs may have: 100 to this; the last is the default lab's. */
+const lastOctet = 219;
+
+/**
+ * The first two octets of the /16s that a lab may have, the one it takes when nothing else has it first. 10.219 is the
+ * default lab's; other names are spread over the rest, so that labs rarely meet.
+ */
+export function networksFor(name: string): readonly [string, ...string[]] {
+  const count = lastOctet - 100;
+  const hash = createHash("sha256").update(name).digest().readUInt16BE(0);
+  const [first = 0, ...rest] = Array.from(
+    { length: count },
+    (_, at) => 100 + ((hash + at) % count),
+  );
+  const octets: readonly [number, ...number[]] =
+    name === "lab" ? [lastOctet, first, ...rest] : [first, ...rest];
+  const [own, ...others] = octets;
+  return [`10.${own}`, ...others.map((octet) => `10.${octet}`)];
 }
 
 /** The kernel takes 15 characters for an interface; `dl-` and `dp-` leave 12. */

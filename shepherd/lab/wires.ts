@@ -8,21 +8,17 @@ import { hostsOf, type LabLayout } from "#lab/layout";
 import { must, run } from "#lab/process";
 import { Fault } from "#model/fault";
 
-/** Fault `lab.address_taken` when the machine already routes the lab's addresses somewhere. */
-export async function checkAddresses(layout: LabLayout): Promise<void> {
-  const routes = await must(["ip", "-4", "route", "show", "root", layout.cidr]);
-  const foreign = routes
+/** The machine's route into these addresses, or around them, that is not through the uplink; undefined: they are free. */
+export async function foreignRoute({
+  cidr,
+  uplink,
+}: Pick<LabLayout, "cidr" | "uplink">): Promise<string | undefined> {
+  const inside = await must(["ip", "-4", "route", "show", "root", cidr]);
+  const around = await must(["ip", "-4", "route", "show", "match", cidr]);
+  return `${inside}\n${around}`
     .split("\n")
-    .filter((line) => line !== "" && !line.includes(`dev ${layout.uplink} `));
-  const wider = (await must(["ip", "-4", "route", "show", "match", layout.cidr]))
-    .split("\n")
-    .filter(
-      (line) =>
-        line !== "" && !line.startsWith("default") && !line.includes(`dev ${layout.uplink} `),
-    );
-  const taken = [...foreign, ...wider][0];
-  if (taken !== undefined)
-    throw new Fault("lab.address_taken", { cidr: layout.cidr, route: taken.trim() });
+    .map((line) => line.trim())
+    .find((line) => line !== "" && !line.startsWith("default") && !line.includes(`dev ${uplink} `));
 }
 
 /** Creates namespaces, bridges, links and routes. Expects that nothing of the lab is left (sweep). */

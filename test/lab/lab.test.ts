@@ -17,7 +17,7 @@ import { join } from "node:path";
 import { describeStatus, labStatus } from "@drover/shepherd/lab/commands";
 import { type GuestShell, openGuest } from "@drover/shepherd/lab/guest-shell";
 import { adoptProcess, down, type Lab, status, up } from "@drover/shepherd/lab/lab";
-import { hostsOf } from "@drover/shepherd/lab/layout";
+import { hostsOf, networksFor } from "@drover/shepherd/lab/layout";
 import { must, run, waitFor } from "@drover/shepherd/lab/process";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { atHost, placeGuest, startGuest } from "./hand-made-guest.ts";
@@ -28,8 +28,11 @@ describe("a lab that is up", () => {
   let lab: Lab;
   let left: GuestShell;
   let right: GuestShell;
+  const [usual] = networksFor(name);
+  const foreign = ["blackhole", `${usual}.250.0/24`];
 
   beforeAll(async () => {
+    await must(["ip", "route", "replace", ...foreign]);
     lab = await up({ name });
     await startGuest(name, "north-1", { name: "left", address: "10.42.0.10" });
     await startGuest(name, "north-1", { name: "right", address: "10.42.0.11" });
@@ -38,6 +41,15 @@ describe("a lab that is up", () => {
   });
   afterAll(async () => {
     await down({ name });
+    await run(["ip", "route", "delete", ...foreign]);
+  });
+
+  test("has other addresses where the machine routes its usual ones elsewhere", () => {
+    expect(networksFor(name).map((network) => `${network}.0.0/16`)).toContain(lab.layout.cidr);
+    expect(lab.layout.cidr).not.toBe(`${usual}.0.0/16`);
+    expect(hostsOf(lab.layout).filter(({ address }) => address.startsWith(`${usual}.`))).toEqual(
+      [],
+    );
   });
 
   test("says so, with its machines", () => {

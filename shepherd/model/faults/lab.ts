@@ -30,8 +30,8 @@ export const labFaults = {
   "lab.address_taken": entry(
     409,
     "never",
-    "The lab's addresses {cidr} are routed elsewhere on this machine: {route}",
-    "Choose another lab name with DROVER_LAB (each name has its own addresses), or remove the route.",
+    "None of the {count} networks that a lab may have, 10.100/16 to 10.219/16, is free on this machine; there is a route: {route}",
+    "Remove the route, or that of a lab which is no longer needed (`drover lab down --name NAME`).",
   ),
   "lab.wan_invalid": entry(
     400,

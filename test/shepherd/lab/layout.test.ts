@@ -1,4 +1,4 @@
-import { defaultSites, hostOf, hostsOf, layOut } from "@drover/shepherd/lab/layout";
+import { defaultSites, hostOf, hostsOf, layOut, networksFor } from "@drover/shepherd/lab/layout";
 import { expect, test } from "@jest/globals";
 
 const lend = { cpuPercent: 100, memoryMib: 512, diskGib: 4 };
@@ -59,6 +59,18 @@ test("labs of different names share no name, folder, cgroup and no address of th
   const all = ["lab", "a", "ab", "lab2"].flatMap(marks);
   expect(new Set(all).size).toBe(all.length);
   expect(layOut({ name: "a" }).cidr).not.toBe(layOut({ name: "lab" }).cidr);
+});
+
+test("two names may wish for the same addresses; each may have any that is free", () => {
+  expect(networksFor("ebm")[0]).toBe(networksFor("oldsh")[0]);
+  const all = Array.from({ length: 120 }, (_, at) => `10.${100 + at}`);
+  expect(networksFor("lab").toSorted()).toEqual(all);
+  expect(networksFor("ebm").toSorted()).toEqual(all.slice(0, -1));
+  expect(layOut({ name: "ebm" }, defaultSites, "10.130")).toMatchObject({
+    cidr: "10.130.0.0/16",
+    uplinkAddress: "10.130.0.2",
+    sites: [{ cidr: "10.130.1.0/24" }, { cidr: "10.130.2.0/24" }],
+  });
 });
 
 test("every interface name fits the kernel's 15 characters", () => {
