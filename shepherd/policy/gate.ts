@@ -10,14 +10,14 @@ import type { Approval, SignedBreakGlass, Vote } from "#model/consent";
 import type { NewEvent } from "#model/event";
 import type { Facts } from "#model/facts";
 import { Fault } from "#model/fault";
-import type { Operation, OperationKind, Plan } from "#model/plan";
-import type { Decision, Grant, Request } from "#model/request";
+import type { Operation, Plan } from "#model/plan";
+import type { Decision, Request } from "#model/request";
 import type { Digest, Ms } from "#model/units";
 import { ApprovalDesk } from "#policy/approval-desk";
-import { askDigestOf, end, newApproval, renew, samePlan, withdrawOlder } from "#policy/approvals";
+import { askDigestOf, samePlan } from "#policy/approvals";
 import { answerOf, askDigest, sameAsker, stillWaits } from "#policy/asked-before";
 import { openGlass } from "#policy/break-glass";
-import { isDeclaredAsThen, isStill, operationKindOf } from "#policy/commit-checks";
+import { type Admission, commit, eventOf, last } from "#policy/commit";
 import { History } from "#policy/history";
 import {
   Judge,
@@ -26,11 +26,9 @@ import {
   type JudgeTerms,
   roomIsOnItsWay,
 } from "#policy/judge";
-import { owe } from "#policy/obligations";
 import { operationsBefore, operationsOn } from "#policy/refusals";
 import { type Recorder, snapshotFormat } from "#policy/snapshot";
-import type { Journal } from "#ports/store";
-import { inChildSpan, inSpan, tell, traceparent } from "#ports/tracing";
+import { inChildSpan, inSpan, tell } from "#ports/tracing";
 
 export interface Gate {
   /**
@@ -81,17 +79,7 @@ export interface Preview extends GateAnswer {
 }
 
 /** What the gate needs of operations/. */
-export interface GateOperations {
-  admit(
-    journal: Journal,
-    order: {
-      readonly grant: Grant;
-      readonly plan: Plan;
-      readonly request: Request;
-      readonly kind: OperationKind;
-      readonly traceparent?: string | undefined;
-    },
-  ): Promise<Operation>;
+export interface GateOperations extends Admission {
   kick(): void;
   wait(id: string, timeoutMs: Ms, signal?: AbortSignal): Promise<Operation>;
 }
@@ -379,115 +367,19 @@ class SerialGate implements Gate {
     }
   }
 
-  /** One transaction: decisions, and on a yes plan, grant, reservations, operation and the new spec. Undefined: decide again. */
+  /** Undefined: decide again. */
   async #commit(
     request: Request,
     judged: Judged,
     terms: JudgeTerms,
     signed?: SignedBreakGlass,
   ): Promise<GateAnswer | undefined> {
-    const { store, operations } = this.#options;
-    const decision = last(judged.decisions);
-    const { plan, grant, granted } = judged;
-    const words = { request: request.id, decision: decision.id, plan: plan?.id };
-    // Outside of the write: what is done about an ask hangs below the ask.
-    const follow = { traceparent: traceparent() };
-    const write = <T>(work: (journal: Journal) => Promise<T>) =>
-      inChildSpan("journal", words, () => store.transaction(work));
-    const committed = await write(async (journal) => {
-      if (plan !== undefined && !(await isStill(journal, request, judged.facts))) return undefined;
-      const waited = terms.approved && (await journal.approvals.get(request.id));
-      // Rejected, withdrawn or carried out by somebody else in this very moment: nothing more is to be done.
-      if (waited !== undefined && waited.state !== "pending") {
-        return { operation: undefined, approval: waited };
-      }
-      for (const one of judged.decisions) {
-        await journal.decisions.add(one);
-        const { id, point, effect, code } = one;
-        await journal.events.append(
-          this.#event(request, "decision.made", { decisionId: id, point, effect, code }),
-        );
-      }
-      if (plan !== undefined && (await journal.plans.get(plan.id)) === undefined) {
-        await journal.plans.add(plan);
-        const { id: planId, digest } = plan;
-        await journal.events.append(this.#event(request, "plan.made", { planId, digest }));
-      }
-      if (plan === undefined || grant === undefined) {
-        return {
-          operation: undefined,
-          approval: await this.#await(journal, request, judged, waited),
-        };
-      }
-      if (waited !== undefined && !isDeclaredAsThen(waited, request, judged.facts)) {
-        const outcome = "what it is about was declared anew meanwhile; ask again";
-        const atMs = decision.decidedAtMs;
-        return {
-          operation: undefined,
-          approval: await end(journal, waited, { state: "denied", outcome, atMs }),
-        };
-      }
-      await journal.grants.add(grant);
-      const { id: planId, digest } = plan;
-      await journal.events.append(
-        this.#event(request, "grant.issued", { grantId: grant.id, planId, digest }),
-      );
-      if (signed !== undefined) {
-        await journal.events.append(
-          this.#event(request, "glass.broken", { decisionId: decision.id, ...signed.document }),
-        );
-      }
-      const kind = operationKindOf(request, grant, judged.facts);
-      const order = { grant, plan, request: granted, kind, ...follow };
-      const operation = await operations.admit(journal, order);
-      if (grant.kind === "decision") {
-        const { ids, clock } = this.#options;
-        await owe(journal, { request, decision, operation, ids, nowMs: clock.nowMs() });
-      }
-      const approval =
-        waited &&
-        (await end(journal, waited, {
-          state: "approved",
-          outcome: decision.message,
-          atMs: decision.decidedAtMs,
-          operationId: operation.id,
-        }));
-      if (request.subject.type === "stack") {
-        await withdrawOlder(journal, request, decision.decidedAtMs);
-      }
-      return { operation, approval };
-    });
+    const committed = await commit(this.#options, { request, judged, terms, signed });
     if (committed === undefined) return undefined;
-    this.#history.add(request, decision.effect);
-    if (committed.operation !== undefined) operations.kick();
-    return { decision, plan, ...committed };
-  }
-
-  /** What becomes of the approval when nothing was granted: asked for, renewed for another plan, or over. */
-  async #await(
-    journal: Journal,
-    request: Request,
-    judged: Judged,
-    waited: Approval | undefined,
-  ): Promise<Approval | undefined> {
     const decision = last(judged.decisions);
-    const { plan, facts } = judged;
-    if (decision.effect !== "approve" || plan === undefined) {
-      if (waited === undefined) return undefined;
-      const outcome = `approved, but denied by now: ${decision.message}`;
-      return await end(journal, waited, { state: "denied", outcome, atMs: decision.decidedAtMs });
-    }
-    if (waited !== undefined) return await renew(journal, waited, { decision, plan });
-    const approval = newApproval({ request, decision, plan, facts });
-    await journal.approvals.put(approval);
-    const { needs, wantedBy, planDigest, expiresAtMs } = approval;
-    await journal.events.append(
-      this.#event(request, "approval.asked", { needs, wantedBy, planDigest, expiresAtMs }),
-    );
-    if (request.subject.type === "stack") {
-      await withdrawOlder(journal, request, decision.decidedAtMs);
-    }
-    return approval;
+    this.#history.add(request, decision.effect);
+    if (committed.operation !== undefined) this.#options.operations.kick();
+    return { decision, plan: judged.plan, ...committed };
   }
 
   #event(
@@ -495,14 +387,7 @@ class SerialGate implements Gate {
     kind: NewEvent["kind"],
     data: Readonly<Record<string, unknown>>,
   ): NewEvent {
-    const [machine] = request.machines;
-    return {
-      kind,
-      atMs: this.#options.clock.nowMs(),
-      environmentId: request.environmentId,
-      ...(machine === undefined ? {} : { machineId: machine.machineId }),
-      data: { requestId: request.id, subject: request.subject, ...data },
-    };
+    return eventOf(request, this.#options.clock.nowMs(), { kind, data });
   }
 }
 
@@ -518,12 +403,6 @@ async function dryRun(
 ): Promise<Preview> {
   const { decisions, plan } = await judge.judge(request, { assume });
   return { decision: last(decisions), decisions, plan, operation: undefined };
-}
-
-function last(decisions: readonly Decision[]): Decision {
-  const decision = decisions.at(-1);
-  if (decision === undefined) throw new Error("a judged request has a decision");
-  return decision;
 }
 
 function mustStand(answer: GateAnswer | undefined): GateAnswer {
