@@ -2,7 +2,8 @@
  * `make bench`: every benchmark of this folder in turn, each beside its rival in one run, under a line that tells the
  * machine. `node test/bench/run.ts policy planner` runs only those. Figures are for reading, never for passing.
  */
-import { spawnSync } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { readdirSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 import { basename, join } from "node:path";
@@ -23,11 +24,20 @@ console.log(
   `${processors.length} x ${processors[0]?.model ?? "unknown"}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}`,
 );
 let failed = 0;
-for (const name of chosen.length > 0 ? chosen : all) {
-  console.log(`\n== ${name}`);
-  const { status } = spawnSync(process.execPath, [join(folder, `${name}.ts`)], {
-    stdio: "inherit",
+let running: ChildProcess | undefined;
+let isStopped = false;
+// A benchmark may have much to take down: it is told, and waited for.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.on(signal, () => {
+    isStopped = true;
+    running?.kill(signal);
   });
-  if (status !== 0) failed += 1;
 }
-process.exitCode = failed === 0 ? 0 : 1;
+for (const name of chosen.length > 0 ? chosen : all) {
+  if (isStopped) break;
+  console.log(`\n== ${name}`);
+  running = spawn(process.execPath, [join(folder, `${name}.ts`)], { stdio: "inherit" });
+  const [code] = await once(running, "exit");
+  if (code !== 0) failed += 1;
+}
+process.exitCode = failed === 0 && !isStopped ? 0 : 1;

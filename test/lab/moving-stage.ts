@@ -73,8 +73,11 @@ export async function openMovingStage(options: {
   const configuration = readConfiguration(text, lab.configurationFile);
   let shepherd: Shepherd | undefined;
   const end = async () => {
-    await shepherd?.stop();
-    await down({ name });
+    try {
+      await shepherd?.stop();
+    } finally {
+      await down({ name });
+    }
   };
   try {
     shepherd = await startShepherd(configuration, pino({ level: "silent" }));

@@ -34,6 +34,8 @@ export interface MachineRun {
   readonly measured: Figures | undefined;
   /** Earlier moves that the prediction rested on. */
   readonly samples: number;
+  /** By the guest, over all of its cell; a guest that moves may get less than it asked for. */
+  readonly wroteMibPerS: number;
 }
 export interface EnvironmentRun {
   readonly who: "drover" | "virsh one by one" | "virsh all at once";
@@ -44,6 +46,8 @@ export interface EnvironmentRun {
   /** From the first machine that is over to the last. */
   readonly splitMs: number;
   readonly brokenConnections: number | undefined;
+  /** The longest that one of its machines heard nothing of its neighbour. */
+  readonly longestSilenceMs: number | undefined;
   readonly predicted: Predicted | undefined;
   readonly steps: readonly {
     readonly name: string;
@@ -56,6 +60,11 @@ export interface Results {
   readonly memoryMib: number;
   readonly runs: number;
   readonly startedAt: string;
+  readonly machineCount: number;
+  /** What was left out because the time was over. */
+  readonly leftOut: string[];
+  /** What went wrong, and with what: nothing of it is in the tables. */
+  readonly failures: string[];
   readonly machines: MachineRun[];
   readonly environments: EnvironmentRun[];
 }
@@ -66,13 +75,17 @@ const mib = 2 ** 20;
 
 export function renderMarkdown(results: Results): string {
   return [
-    `${results.runs} runs each way, ${results.memoryMib} MiB of memory, ${results.rateMbps} Mbit/s between the sites, begun ${results.startedAt}.`,
+    `${results.runs} runs, ${results.memoryMib} MiB of memory, ${results.rateMbps} Mbit/s between the sites, begun ${results.startedAt}.`,
+    ...(results.leftOut.length === 0
+      ? []
+      : ["", `Left out: ${results.leftOut.join("; ")}.`]),
+    ...(results.failures.length === 0 ? [] : ["", `Failed: ${results.failures.join("; ")}.`]),
     "",
     "### One machine (E1)",
     "",
     ...machineTable(results),
     "",
-    "### An environment of four (E2)",
+    `### An environment of ${results.machineCount} (E2)`,
     "",
     ...environmentTable(results),
     "",
@@ -84,6 +97,7 @@ export function renderMarkdown(results: Results): string {
 }
 
 function machineTable(results: Results): string[] {
+  if (results.machines.length === 0) return ["Not measured."];
   const once = onceBytes(results);
   const floorMs = (once * 8) / (results.rateMbps * 1_000);
   const switchMs = leastStopMs(results);
@@ -102,8 +116,9 @@ function machineTable(results: Results): string[] {
     const stop = middle(ours, (run) => run.downtimeMs);
     const bytes = middle(ours, (run) => run.sentBytes);
     const copy = medianOf(ours.flatMap(({ copyMs }) => copyMs ?? []));
+    const wrote = middle(all, (run) => run.wroteMibPerS) / (results.rateMbps / 8.388608);
     return [
-      typeof load === "number" ? `writes at ${load}` : load,
+      typeof load === "number" ? `writes at ${load} (did ${text(wrote, 2)})` : load,
       `${rttMs} ms`,
       ended(ours.length, all),
       text(middle(ours, (run) => run.tookMs) / 1_000, 2),
@@ -141,11 +156,12 @@ function machineTable(results: Results): string[] {
       rows,
     ),
     "",
-    `Efficiency: ${(once / mib).toFixed(1)} MiB, the least that any move sent, at the line's rate, over the time of the copy. Floor of the stop: ${switchMs} ms, the shortest of all at no delay, and one round trip.`,
+    `Efficiency: ${text(once / mib, 1)} MiB, the least that any move sent, at the line's rate, over the time of the copy. Floor of the stop: ${text(switchMs)} ms, the shortest of all at no delay, and one round trip.`,
   ];
 }
 
 function environmentTable(results: Results): string[] {
+  if (results.environments.length === 0) return ["Not measured."];
   const names = [...new Set(results.environments.map(({ who }) => who))];
   const rows = names.map((who) => {
     const runs = results.environments.filter((run) => run.who === who);
@@ -158,15 +174,19 @@ function environmentTable(results: Results): string[] {
       runs.every(({ brokenConnections }) => brokenConnections === undefined)
         ? "-"
         : String(runs.reduce((sum, run) => sum + (run.brokenConnections ?? 0), 0)),
+      text(Math.max(...runs.map((run) => run.longestSilenceMs ?? Number.NaN)) / 1_000, 1),
     ];
   });
   const bytes = (who: EnvironmentRun["who"]) =>
     medianOf(results.environments.filter((run) => run.who === who).map((run) => run.sentBytes));
   const share = bytes("drover") / bytes("virsh one by one");
   return [
-    ...table(["who", "moved", "took s", "parted s", "MiB sent", "broken connections"], rows),
+    ...table(
+      ["who", "moved", "took s", "parted s", "MiB sent", "broken connections", "longest silence s"],
+      rows,
+    ),
     "",
-    `Bytes against plain: ${text(share, 2)} (goal <= 0.50: ${share <= 0.5 ? "met" : "not met"}).`,
+    `Bytes against plain: ${text(share, 2)} (goal <= 0.50: ${verdictOn(share)}).`,
   ];
 }
 
@@ -197,10 +217,11 @@ function predictionLines(results: Results): string[] {
     const { error, worst, within } = of(figure);
     return [figure, percent(error), percent(worst), `${percent(within)} of ${told.length}`];
   });
+  const spread = medianSpread(results);
   return [
     ...table(["figure", "mean error", "worst", "inside the stated band"], rows),
     "",
-    `Spread of repeated runs (time, middle of the cells): ${percent(medianSpread(results))}.`,
+    `Spread of repeated runs (time, middle of the cells): ${Number.isFinite(spread) ? percent(spread) : "-"}.`,
   ];
 }
 
@@ -221,7 +242,8 @@ function medianSpread({ machines }: Results): number {
 /** Each machine a row, each of its steps a bar; the first environment of ours that moved. */
 export function renderTimeline({ environments }: Results): string {
   const run = environments.find((one) => one.who === "drover" && one.steps.length > 0);
-  const steps = (run?.steps ?? []).filter(({ toMs }) => toMs > 0);
+  if (run === undefined) return "";
+  const steps = run.steps.filter(({ toMs }) => toMs > 0);
   const startMs = Math.min(...steps.map(({ fromMs }) => fromMs));
   const endMs = Math.max(...steps.map(({ toMs }) => toMs));
   const names = [...new Set(steps.map(({ name }) => name.split(": ")[0] ?? name))];
@@ -276,6 +298,11 @@ function leastStopMs({ machines }: Results): number {
 function ended(count: number, all: readonly { readonly why?: string | undefined }[]): string {
   const whys = [...new Set(all.flatMap(({ why }) => why ?? []))];
   return `${count} of ${all.length}${whys.length === 0 ? "" : ` (${whys.join(", ")})`}`;
+}
+
+function verdictOn(share: number): string {
+  if (!Number.isFinite(share)) return "not measured";
+  return share <= 0.5 ? "met" : "not met";
 }
 
 function table(header: readonly string[], rows: readonly (readonly string[])[]): string[] {

@@ -15,12 +15,10 @@ const pool = "/var/lib/libvirt/images";
 
 export interface Twin {
   readonly guest: GuestShell;
-  /** Resolves when virsh has ended; false: it was given up after the time. */
-  move(
-    from: string,
-    to: string,
-    giveUpAfterMs: number,
-  ): Promise<{ ended: boolean; tookMs: number }>;
+  /** The host that it runs at. */
+  at(): string;
+  /** Resolves when virsh has ended; false: it was given up after the time, and stays where it was. */
+  move(to: string, giveUpAfterMs: number): Promise<{ ended: boolean; tookMs: number }>;
   remove(): Promise<void>;
 }
 
@@ -76,9 +74,11 @@ export async function raiseTwin(stage: MovingStage, index: number, host: string)
   await at.must("virsh", "-q", "start", name);
   const guest = openGuest(stage.lab.layout, name);
   await guest.read("true", { timeoutMs: 180_000 });
+  let from = host;
   return {
     guest,
-    async move(from, to, giveUpAfterMs) {
+    at: () => from,
+    async move(to, giveUpAfterMs) {
       const address = hostOf(stage.lab.layout, to).address;
       // What an earlier move left at the destination would be in its way.
       await forgetDisk(stage, to, name);
@@ -94,7 +94,10 @@ export async function raiseTwin(stage: MovingStage, index: number, host: string)
       );
       clearTimeout(giveUp);
       const tookMs = performance.now() - startedMs;
-      if (code === 0) await forgetDisk(stage, from, name);
+      if (code === 0) {
+        await forgetDisk(stage, from, name);
+        from = to;
+      }
       return { ended: code === 0, tookMs };
     },
     async remove() {
