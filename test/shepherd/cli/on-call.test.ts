@@ -8,7 +8,7 @@ let running: Running;
 let machineId = "";
 beforeEach(async () => {
   // A move takes long enough to be looked at, and as long as the test wants: its end is never waited for by time.
-  running = await run("", { copyMbps: 40 });
+  running = await run("", { copyMbps: 16 });
   const { machines } = await declareRing(running, 1);
   machineId = need(machines[0]).id;
 }, 180_000);
@@ -43,7 +43,7 @@ async function moving(): Promise<string> {
 }
 const guest = () => speakTo(need(running.world.guestPort(machineId)).guest);
 
-test("an operation under way: phase, percent, what comes next, prediction, what recovery would do", async () => {
+test("an operation under way: phase, percent, rate, time left, what comes next, prediction, what recovery would do", async () => {
   const id = await moving();
   const { code, out } = await drover("operation", id);
   expect(code).toBe(4);
@@ -55,11 +55,24 @@ test("an operation under way: phase, percent, what comes next, prediction, what 
   // The whole table stands there: what was done, what is done, what is to come.
   expect(out).toMatch(/\n +\d+ done +rank-0: /);
   expect(out).toMatch(/\n +\d+ pending +rank-0: /);
+  // How fast it goes, and how long that takes: once there is something to reckon from.
+  await until(async () => {
+    const shown = (await drover("operation", id)).out;
+    return /\nnow .*MiB\/s/.test(shown) && /\ntime left +about \d/.test(shown) ? true : undefined;
+  });
+  // Whoever watches sees it come, go on and go, and leaves with an interrupt.
+  let seen = "";
+  const write = (text: string) => {
+    seen += text;
+  };
+  const argv = ["operations", "--watch", "--endpoint", running.endpoint];
+  const watching = runCommand(argv, { out: write, err: write });
+  await until(async () => (seen.includes(id) ? true : undefined));
   expect((await drover("operations")).out).toContain(id);
   await drover("operations", "cancel", id);
-  await until(async () =>
-    (await drover("operations")).out.includes("nothing runs") ? true : undefined,
-  );
+  await until(async () => (seen.endsWith("nothing runs\n\n") ? true : undefined));
+  process.emit("SIGINT");
+  expect(await watching).toBe(0);
 }, 180_000);
 
 test("a question that only a person can answer, with the commands; it goes on when it is answered", async () => {
