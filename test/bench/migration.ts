@@ -172,7 +172,6 @@ async function moveOne(cell: {
     () => rivalMove(stage, twin, { load, rttMs, patienceMs }),
   ];
   const found: Found[] = [];
-  let wrote: Record<Found["who"], number>;
   try {
     for (const move of run % 2 === 0 ? moves : moves.toReversed()) {
       const one = await move();
@@ -180,10 +179,9 @@ async function moveOne(cell: {
       found.push(one);
     }
   } finally {
-    // The next cell has another load, also after one that failed.
-    wrote = { drover: await ours.stop(), virsh: await theirs.stop() };
+    const wrote = { drover: await ours.stop(), virsh: await theirs.stop() };
+    for (const one of found) results.machines.push({ ...one, run, wroteMibPerS: wrote[one.who] });
   }
-  for (const one of found) results.machines.push({ ...one, run, wroteMibPerS: wrote[one.who] });
 }
 
 /** All machines of ours there and back; twins there one after the other, and back all at once. */

@@ -18,6 +18,8 @@ const arenaMib = 24;
 const pageKib = 4;
 const webShare = 0.05;
 const ticksPerS = 10;
+/** Each load ends by a file of its own: one that was not stopped is ended by the next, and cannot go on beside it. */
+let begun = 0;
 
 /** Something on its disk, and something in its memory that is not all zeros. */
 export async function prepareGuest(guest: GuestShell): Promise<void> {
@@ -35,6 +37,10 @@ export async function startLoad(
   guest: GuestShell,
   { load, bytesPerS }: { readonly load: Load; readonly bytesPerS: number },
 ): Promise<RunningLoad> {
+  begun += 1;
+  const goes = `/run/load-${begun}`;
+  const wrote = `/run/wrote-${begun}`;
+  await guest.read("rm -f /run/load-*");
   if (load === "idle") return { stop: async () => 0 };
   const share = load === "web" ? webShare : load;
   const pages = Math.max(1, Math.round((share * bytesPerS) / 1024 / pageKib / ticksPerS));
@@ -43,7 +49,7 @@ export async function startLoad(
   const loop = `
 now() { read -r up rest < /proc/uptime; at=\${up%.*}\${up#*.}; }
 now; start=$at; due=$at; page=0; n=0
-while [ -e /run/load ]; do
+while [ -e ${goes} ]; do
   dd if=/dev/shm/arena of=/dev/shm/arena bs=${pageKib * 1024} skip=$page seek=$page count=${pages} conv=notrunc 2>/dev/null
   ${load === "web" ? "cat /work/seed.bin > /dev/null" : ":"}
   n=$((n + 1)); page=$((page + ${pages})); [ $page -lt ${arenaPages - pages} ] || page=0
@@ -51,14 +57,14 @@ while [ -e /run/load ]; do
   [ $((at - due)) -lt 100 ] || due=$at
   [ $due -le $at ] || usleep $(((due - at) * 10000))
 done
-now; echo "$n $((at - start))" > /run/load.wrote`;
+now; echo "$n $((at - start))" > ${wrote}`;
   await guest.read(
-    `rm -f /run/load.wrote; touch /run/load; cat > /run/load.sh <<'LOAD'\n${loop}\nLOAD\n(sh /run/load.sh >/dev/null 2>&1 &); true`,
+    `touch ${goes}; cat > /run/load.sh <<'LOAD'\n${loop}\nLOAD\n(sh /run/load.sh >/dev/null 2>&1 &); true`,
   );
   return {
     async stop() {
       const said = await guest.read(
-        "rm -f /run/load; while [ ! -s /run/load.wrote ]; do usleep 50000; done; cat /run/load.wrote",
+        `rm -f ${goes}; while [ ! -s ${wrote} ]; do usleep 50000; done; cat ${wrote}`,
       );
       const [ticks = 0, hundredths = 0] = said.split(" ").map(Number);
       return (ticks * pages * pageKib) / 1024 / (hundredths / 100);

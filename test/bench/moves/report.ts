@@ -76,9 +76,7 @@ const mib = 2 ** 20;
 export function renderMarkdown(results: Results): string {
   return [
     `${results.runs} runs, ${results.memoryMib} MiB of memory, ${results.rateMbps} Mbit/s between the sites, begun ${results.startedAt}.`,
-    ...(results.leftOut.length === 0
-      ? []
-      : ["", `Left out: ${results.leftOut.join("; ")}.`]),
+    ...(results.leftOut.length === 0 ? [] : ["", `Left out: ${results.leftOut.join("; ")}.`]),
     ...(results.failures.length === 0 ? [] : ["", `Failed: ${results.failures.join("; ")}.`]),
     "",
     "### One machine (E1)",
