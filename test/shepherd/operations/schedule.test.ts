@@ -20,8 +20,14 @@ const work = (id: string, of: Partial<Work> & { machines?: string[]; environment
     siteIds: of.siteIds ?? [],
     lines: of.lines ?? [],
   }) satisfies Work;
+const siteOf = (host: string) => host.slice(0, 1);
 const move = (id: string, from: string, to: string, of: Parameters<typeof work>[1] = {}) =>
-  work(id, { ...of, hostIds: [from, to], lines: [`${from[0]}>${to[0]}`] });
+  work(id, {
+    ...of,
+    hostIds: [from, to],
+    siteIds: [...new Set([siteOf(from), siteOf(to)])],
+    lines: [`${siteOf(from)}>${siteOf(to)}`],
+  });
 
 describe("who goes first", () => {
   const one = { ...defaultBudgets, operations: 1 };
@@ -96,10 +102,22 @@ describe("budgets", () => {
     expect(start).toEqual(["1", "2"]);
     expect(waiting.get("3")).toContain("line n>s");
   });
+
+  test("one more at a site than it may have waits, whatever its host; another site's starts", () => {
+    const at = (id: string, site: string, host: string) =>
+      work(id, { siteIds: [site], hostIds: [host] });
+    const open = [at("1", "n", "n1"), at("2", "n", "n2"), at("3", "n", "n3"), at("4", "s", "s1")];
+    const { start, waiting } = schedule(open, new Set(["1"]), {
+      budgets: { ...defaultBudgets, perSite: 2 },
+    });
+    expect(start).toEqual(["2", "4"]);
+    expect(waiting.get("3")).toBe("waiting: site n has 2 under way, the most it may");
+  });
 });
 
 test("property: no budget is ever exceeded, nothing is started twice, and what may run does", () => {
   const hosts = ["n1", "n2", "s1", "s2"];
+  const budgets = { operations: 7, perHost: 4, movesPerHost: 2, movesPerLine: 2, perSite: 5 };
   const anyWork = fc.record({
     machine: fc.integer({ min: 0, max: 6 }),
     from: fc.constantFrom(...hosts),
@@ -118,21 +136,29 @@ test("property: no budget is ever exceeded, nothing is started twice, and what m
         };
         return one.moves
           ? move(`op${index}`, one.from, one.to, of)
-          : work(`op${index}`, { ...of, hostIds: [one.from] });
+          : work(`op${index}`, { ...of, hostIds: [one.from], siteIds: [siteOf(one.from)] });
       });
-      const { start, waiting } = schedule(open, new Set());
+      const { start, waiting } = schedule(open, new Set(), { budgets });
       expect(new Set(start).size).toBe(start.length);
       expect(start.length + waiting.size).toBe(open.length);
-      expect(start.length).toBeLessThanOrEqual(defaultBudgets.operations);
+      expect(start.length).toBeLessThanOrEqual(budgets.operations);
       const started = open.filter(({ operation }) => start.includes(operation.id));
       const machines = started.flatMap(({ operation }) => operation.machineIds);
       expect(new Set(machines).size).toBe(machines.length);
       for (const host of hosts) {
         const here = started.filter(({ hostIds }) => hostIds.includes(host));
-        expect(here.length).toBeLessThanOrEqual(defaultBudgets.perHost);
-        expect(here.filter(({ lines }) => lines.length > 0).length).toBeLessThanOrEqual(
-          defaultBudgets.movesPerHost,
-        );
+        expect(here.length).toBeLessThanOrEqual(budgets.perHost);
+        const moves = here.filter(({ lines }) => lines.length > 0);
+        expect(moves.length).toBeLessThanOrEqual(budgets.movesPerHost);
+      }
+      for (const site of ["n", "s"]) {
+        const there = started.filter(({ siteIds }) => siteIds.includes(site));
+        expect(there.length).toBeLessThanOrEqual(budgets.perSite);
+        const lines = [`${site}>n`, `${site}>s`];
+        for (const line of lines) {
+          const over = started.filter((one) => one.lines.includes(line));
+          expect(over.length).toBeLessThanOrEqual(budgets.movesPerLine);
+        }
       }
       // Work-conserving: something runs whenever something is open.
       expect(start.length > 0).toBe(open.length > 0);
