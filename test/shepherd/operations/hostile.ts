@@ -166,6 +166,21 @@ export const scenarios: readonly Scenario[] = [
     },
   },
   {
+    // Two hosts came back without their networks.
+    name: "repair",
+    kind: "repair",
+    async prepare(fleet, shepherd) {
+      const hostIds = ["north-1", "south-1"];
+      for (const [index, hostId] of hostIds.entries())
+        await fleet.create(shepherd, `rank-${index}`, hostId);
+      for (const hostId of hostIds) {
+        const host = fleet.world.data.hosts[hostId];
+        if (host !== undefined) host.network = { hostId, bridges: [] };
+      }
+      return [{ kind: "apply_network", hostIds, cost }];
+    },
+  },
+  {
     name: "destroy",
     kind: "destroy",
     async prepare(fleet, shepherd) {
@@ -301,6 +316,11 @@ export async function expectSound(staged: Staged, operation: Operation): Promise
   expect(["succeeded", "failed", "partial", "cancelled"]).toContain(operation.state);
   expect(fleet.world.violations).toEqual([]);
   expect(await fleet.litter()).toEqual([]);
+  // What it did is not undone; the rest is the next one's.
+  if (operation.kind === "repair" && operation.state !== "succeeded") {
+    const { state } = await fleet.perform(fleet.start(), "repair", staged.actions);
+    expect(state).toBe("succeeded");
+  }
   expect(await fleet.networkDifferences()).toEqual([]);
   const machines = await fleet.store.read((journal) => journal.objects.list("machine"));
   const volumes = await fleet.store.read((journal) => journal.objects.list("volume"));
