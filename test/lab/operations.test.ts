@@ -2,7 +2,7 @@
  * Operations on real libvirtd, QEMU and Linux bridges, without policy or Terraform around them: create, resize, move
  * over sites, and the shepherd's death in every phase of a move. Claims about a guest are read inside it. Needs root.
  */
-import { createReadStream, readFileSync, statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { readConfiguration } from "@drover/shepherd/configuration/configuration";
 import { type GuestShell, openGuest } from "@drover/shepherd/lab/guest-shell";
@@ -13,11 +13,6 @@ import { readState } from "@drover/shepherd/lab/state";
 import type { MachineRecord } from "@drover/shepherd/model/objects";
 import type { Operation, OperationKind, PlanAction, StepRecord } from "@drover/shepherd/model/plan";
 import type { HostRecord } from "@drover/shepherd/model/site";
-import { derive } from "@drover/shepherd/network/derive";
-import { macAddress, tapName } from "@drover/shepherd/network/names";
-import { readNetworkState } from "@drover/shepherd/operations/network-state";
-import { createOperations } from "@drover/shepherd/operations/operations";
-import type { Hosts } from "@drover/shepherd/ports/host";
 import { createMortalStore } from "@drover/shepherd/simulated/crash";
 import { openSqliteStore } from "@drover/shepherd/store/sqlite";
 import { createIds, systemClock } from "@drover/shepherd/system";
@@ -25,8 +20,10 @@ import { connectLibvirt } from "@drover/shepherd/worlds/libvirt";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { pino } from "pino";
 import { admitOrder, cost } from "../shepherd/operations/order.ts";
+import { type Inside, insideGuest, startChecker, wrongSince } from "./chaos/checker.ts";
 import { atHost, startGuest } from "./hand-made-guest.ts";
-import { declareRing } from "./ring-records.ts";
+import { declareRank, declareRing, operationsOn } from "./ring-records.ts";
+import { problemsOf } from "./soundness.ts";
 
 const name = "opers";
 /** Virtual size of the lab's image. */
@@ -45,6 +42,9 @@ let configuration: ReturnType<typeof readConfiguration>;
 let fleet: readonly HostRecord[];
 const rank0 = ids.next();
 const rank1 = ids.next();
+/** For all that nobody dies in, and for looks from outside. */
+let usual: ReturnType<typeof shepherd>;
+let lookingOn: ReturnType<typeof connectLibvirt>;
 let guest: GuestShell;
 let peer: GuestShell;
 
@@ -62,11 +62,15 @@ beforeAll(async () => {
     nowMs: clock.nowMs(),
   });
   for (const [index, id] of [rank0, rank1].entries()) await declareMachine(id, index);
+  usual = shepherd();
+  lookingOn = connectLibvirt(configuration, { clock, log });
   guest = openGuest(lab.layout, "drover-ring-rank-0");
   peer = openGuest(lab.layout, "drover-ring-rank-1");
 }, 240_000);
 
 afterAll(async () => {
+  await usual?.end();
+  await lookingOn?.close();
   await store.close();
   await down({ name });
 }, 60_000);
@@ -78,20 +82,7 @@ function shepherd(death?: { readonly afterStep?: (step: StepRecord) => boolean }
   const onDeath = () => void world.close().then(died.resolve, died.resolve);
   const mortal = createMortalStore(store, { ...death, onDeath });
   const own = death === undefined ? store : mortal;
-  const operations = createOperations({
-    store: own,
-    hosts: world.hosts,
-    clock,
-    ids,
-    fleet,
-    images: {
-      sizeBytes: async (path) => statSync(path).size,
-      open: (path) => createReadStream(path),
-    },
-    epoch: store.epoch,
-    log,
-    migrationTls: world.migrationTls,
-  });
+  const operations = operationsOn(world, { store: own, ids, fleet, epoch: store.epoch, log });
   const end = async () => {
     await operations.stop();
     await world.close();
@@ -99,56 +90,16 @@ function shepherd(death?: { readonly afterStep?: (step: StepRecord) => boolean }
   return { operations, store: own, died: died.promise, die: mortal.die, end };
 }
 
+/** With the shepherd that nothing happens to. */
 async function perform(kind: OperationKind, actions: readonly PlanAction[]): Promise<Operation> {
-  const running = shepherd();
-  try {
-    const order = { kind, environmentId, actions };
-    const { id } = await admitOrder({ ...running, clock, ids }, order);
-    running.operations.kick();
-    return await running.operations.wait(id, 120_000);
-  } finally {
-    await running.end();
-  }
-}
-
-async function withHosts<T>(work: (hosts: Hosts) => Promise<T>): Promise<T> {
-  const world = connectLibvirt(configuration, { clock, log });
-  try {
-    return await work(world.hosts);
-  } finally {
-    await world.close();
-  }
+  const order = { kind, environmentId, actions };
+  const { id } = await admitOrder({ ...usual, clock, ids }, order);
+  usual.operations.kick();
+  return await usual.operations.wait(id, 120_000);
 }
 
 /** What the hosts hold of ours beside what the journal says, asked anew. */
-function litter(): Promise<readonly string[]> {
-  return withHosts(async (hosts) => {
-    const { machines, state } = await store.read(async (journal) => ({
-      machines: await journal.objects.list("machine"),
-      state: await readNetworkState(journal, fleet),
-    }));
-    const home = new Map(machines.map((machine) => [machine.id, machine.effective.hostId]));
-    const found: string[] = [];
-    for (const { id: hostId } of fleet) {
-      const host = hosts.get(hostId);
-      for (const domain of await host.listDomains()) {
-        if (home.get(domain.id) !== hostId || domain.state !== "running") {
-          found.push(`${hostId}: ${domain.name} ${domain.state}`);
-        }
-      }
-      for (const volume of await host.volumes.list()) {
-        const owner = machines.find((machine) => volume.name === `drover-${machine.id}.qcow2`);
-        const orphan = owner === undefined && volume.name.startsWith("drover-") && home.size === 0;
-        if (orphan || (owner !== undefined && owner.effective.hostId !== hostId)) {
-          found.push(`${hostId}: ${volume.name}`);
-        }
-      }
-      const differences = await hosts.network(hostId).audit(derive(hostId, state));
-      found.push(...differences.map((one) => `${hostId}: ${one.problem} ${one.object}`));
-    }
-    return found;
-  });
-}
+const litter = () => problemsOf({ hosts: lookingOn.hosts, store, fleet });
 
 const machine = async (id: string): Promise<MachineRecord> => {
   const record = await store.read((journal) => journal.objects.get("machine", id));
@@ -173,13 +124,30 @@ const move = (fromHostId: string, toHostId: string): PlanAction => ({
   toSiteId: siteOf(toHostId),
   cost,
 });
-const insideGuest = () =>
-  guest.read("cat /proc/sys/kernel/random/boot_id; cat /run/sum; sha256sum /work/data");
-const pingsPeer = async () =>
+interface Before {
+  readonly checked: Inside;
+  readonly data: string;
+}
+const data = () => guest.read("cat /run/sum; sha256sum /work/data");
+const lookInside = async (): Promise<Before> => ({
+  checked: await insideGuest(guest),
+  data: await data(),
+});
+/** Same boot, no write lost or foreign, what had been written before as it was. */
+async function expectUnnoticed(before: Before): Promise<void> {
+  const now = await lookInside();
+  expect(wrongSince(before.checked, now.checked)).toEqual([]);
+  expect(now.data).toBe(before.data);
+}
+/** Each asks the other, at once; a frame may be lost where a machine has just come. */
+const ping = (address: string) =>
+  `for n in 1 2 3; do ping -c 1 -W 1 ${address} >/dev/null && exit 0; done; exit 1`;
+const pingsPeer = async () => {
   // Asked first: it may still be booting.
-  (await peer.read("echo up")) === "up" &&
-  (await guest.run("ping -c 3 -W 1 10.42.0.11 >/dev/null")).code === 0 &&
-  (await peer.run("ping -c 3 -W 1 10.42.0.10 >/dev/null")).code === 0;
+  if ((await peer.read("echo up")) !== "up") return false;
+  const both = await Promise.all([guest.run(ping("10.42.0.11")), peer.run(ping("10.42.0.10"))]);
+  return both.every(({ code }) => code === 0);
+};
 
 test("creates two machines on two sites that reach each other", async () => {
   const first = await perform("create", [create(rank0, "north-1")]);
@@ -189,6 +157,7 @@ test("creates two machines on two sites that reach each other", async () => {
   await guest.read(
     "head -c 3000000 /dev/urandom > /work/data; sync; sha256sum /work/data > /run/sum",
   );
+  await startChecker(guest);
   expect(await pingsPeer()).toBe(true);
   expect(await litter()).toEqual([]);
 }, 120_000);
@@ -203,12 +172,12 @@ test("resizes live", async () => {
 }, 60_000);
 
 test("moves a machine with its disk to another site; the guest does not notice", async () => {
-  const before = await insideGuest();
+  const before = await lookInside();
   const operation = await perform("adapt", [move("north-1", "north-2")]);
   expect(operation.fault).toBeUndefined();
   expect(operation.state).toBe("succeeded");
   expect(operation.measured?.downtimeMs).toBeGreaterThan(0);
-  expect(await insideGuest()).toBe(before);
+  await expectUnnoticed(before);
   expect(guest.host()).toBe("north-2");
   expect(await pingsPeer()).toBe(true);
   expect(await litter()).toEqual([]);
@@ -220,7 +189,7 @@ describe("the shepherd dies in a move", () => {
     death: { readonly afterStep?: (step: StepRecord) => boolean },
     whileRunning: (mortal: ReturnType<typeof shepherd>) => Promise<void> = async () => undefined,
   ): Promise<Operation> {
-    const before = await insideGuest();
+    const before = await lookInside();
     const { hostId } = (await machine(rank0)).effective;
     const target = hostId === "north-1" ? "north-2" : "north-1";
     const mortal = shepherd(death);
@@ -239,7 +208,7 @@ describe("the shepherd dies in a move", () => {
       await next.end();
     }
     expect((await machine(rank0)).effective).toMatchObject({ state: "running", hostId: target });
-    expect(await insideGuest()).toBe(before);
+    await expectUnnoticed(before);
     expect(guest.host()).toBe(target);
     expect(await pingsPeer()).toBe(true);
     expect(await litter()).toEqual([]);
@@ -312,15 +281,15 @@ describe("a full pool", () => {
       0,
     );
   /** The move ended without having happened: same boot, same disk, same neighbours, nothing left over. */
-  async function expectUntouched(before: string, home: string): Promise<void> {
+  async function expectUntouched(before: Before, home: string): Promise<void> {
     expect((await machine(rank0)).effective).toMatchObject({ state: "running", hostId: home });
-    expect(await insideGuest()).toBe(before);
+    await expectUnnoticed(before);
     expect(guest.host()).toBe(home);
     expect(await pingsPeer()).toBe(true);
   }
 
   test("a move whose image has no room at the destination ends with a clear fault", async () => {
-    const before = await insideGuest();
+    const before = await lookInside();
     const { hostId: home } = (await machine(rank0)).effective;
     const target = await freeHost();
     await withSmallPool(target, 1024 * 1024, async () => {
@@ -336,7 +305,7 @@ describe("a full pool", () => {
 
   test("a move whose disk outgrows the destination in the copy leaves the machine where it was", async () => {
     await guest.read("dd if=/dev/urandom of=/work/more bs=1M count=24 2>/dev/null; sync; echo ok");
-    const before = await insideGuest();
+    const before = await lookInside();
     const { hostId: home } = (await machine(rank0)).effective;
     const target = await freeHost();
     await withSmallPool(target, partsBytes() + 8 * 2 ** 20, async () => {
@@ -444,42 +413,11 @@ test("destroys both and leaves nothing of ours on any host", async () => {
   }
   expect(await store.read((journal) => journal.objects.list("machine"))).toEqual([]);
   expect(await litter()).toEqual([]);
+  for (const { id } of fleet) {
+    const volumes = await lookingOn.hosts.get(id).volumes.list();
+    expect(volumes.filter(({ name: is }) => is.startsWith("drover-"))).toEqual([]);
+  }
 }, 120_000);
 
-async function declareMachine(id: string, index: number): Promise<void> {
-  const common = { version: 1, claimed: true, createdAtMs: clock.nowMs() };
-  await store.transaction(async (journal) => {
-    await journal.objects.put({
-      ...common,
-      kind: "machine",
-      id,
-      key: `${environmentId}/rank-${index}`,
-      environmentId,
-      spec: {
-        environmentId,
-        name: `rank-${index}`,
-        speaker: false,
-        imageId,
-        baseline: { ...sizing, siteId: "north" },
-        envelope: { mode: "auto", memoryMib: { min: 192, max: 256 } },
-        networks: [{ networkId }],
-      },
-      effective: {
-        ...sizing,
-        siteId: "",
-        hostId: "",
-        state: "creating",
-        ceiling: { vcpus: 1, memoryMib: 256 },
-        nics: [
-          {
-            networkId,
-            address: `10.42.0.1${index}`,
-            prefixLength: 24,
-            mac: macAddress(id, 0),
-            tap: tapName(id, 0),
-          },
-        ],
-      },
-    });
-  });
-}
+const declareMachine = (machineId: string, index: number) =>
+  declareRank(store, { machineId, index, environmentId, networkId, imageId, sizing });

@@ -53,3 +53,14 @@ echo "acknowledged $acknowledged"; echo "boot $boot"`,
     faults,
   };
 }
+
+/** What is wrong with a guest that was as `before` and should never have noticed anything; empty when all is well. */
+export function wrongSince(before: Inside, after: Inside): readonly string[] {
+  return [
+    ...(after.bootId === before.bootId ? [] : ["the guest was started anew"]),
+    ...(after.acknowledged >= before.acknowledged
+      ? []
+      : [`acknowledged ${before.acknowledged} before, ${after.acknowledged} now`]),
+    ...after.faults,
+  ];
+}

@@ -3,7 +3,7 @@
  * each it judges from outside (every host's own list of domains, volumes and networks) and from inside: a checker in the
  * guest writes numbered lines to its disk and remembers which were acknowledged.
  */
-import { createReadStream, readdirSync, readFileSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { readConfiguration } from "@drover/shepherd/configuration/configuration";
 import { type GuestShell, openGuest } from "@drover/shepherd/lab/guest-shell";
@@ -12,13 +12,10 @@ import { adoptProcess, down, type Lab, openLab, up } from "@drover/shepherd/lab/
 import { hostsOf } from "@drover/shepherd/lab/layout";
 import { identify, isAlive, must, startDaemon } from "@drover/shepherd/lab/process";
 import { inNamespace } from "@drover/shepherd/lab/wires";
+import { Fault } from "@drover/shepherd/model/fault";
 import type { MachineRecord } from "@drover/shepherd/model/objects";
 import type { Operation, OperationKind, PlanAction } from "@drover/shepherd/model/plan";
 import type { HostRecord } from "@drover/shepherd/model/site";
-import { derive } from "@drover/shepherd/network/derive";
-import { macAddress, tapName } from "@drover/shepherd/network/names";
-import { readNetworkState } from "@drover/shepherd/operations/network-state";
-import { createOperations } from "@drover/shepherd/operations/operations";
 import type { HostClaim } from "@drover/shepherd/ports/claim";
 import type { Store } from "@drover/shepherd/ports/store";
 import { createMortalStore } from "@drover/shepherd/simulated/crash";
@@ -27,9 +24,10 @@ import { systemClock as clock, createIds } from "@drover/shepherd/system";
 import { connectLibvirt } from "@drover/shepherd/worlds/libvirt";
 import { pino } from "pino";
 import { admitOrder, cost } from "../../shepherd/operations/order.ts";
-import { declareRing } from "../ring-records.ts";
+import { declareRank, declareRing, operationsOn } from "../ring-records.ts";
+import { problemsOf } from "../soundness.ts";
 import type { Blow, Case, Victim } from "./cases.ts";
-import { type Inside, insideGuest, startChecker } from "./checker.ts";
+import { type Inside, insideGuest, startChecker, wrongSince } from "./checker.ts";
 
 const labName = "chaos";
 const diskBytes = 128 * 2 ** 20;
@@ -42,10 +40,16 @@ const sizing = { vcpus: 1, cpuPercent: 90, memoryMib: 192 };
 /** A case is over by then, or it has failed: longer than every keepalive and retry on the way. */
 const patienceMs = 300_000;
 
+/** How it ended, and the seconds that each part took: ready, met its step, struck and healed, ended, judged. */
+export interface Played {
+  readonly operation: Operation;
+  readonly parts: readonly (readonly [string, number])[];
+}
+
 export interface Stage {
   readonly lab: Lab;
   /** Plays one case from a sound state to a sound state; throws when anything that was promised does not hold. */
-  play(one: Case): Promise<Operation>;
+  play(one: Case): Promise<Played>;
   /** Makes sure that the machine runs, with its checker. */
   stand(): Promise<void>;
   /** What hosts and guest say now; empty when all is as promised. */
@@ -87,22 +91,10 @@ export async function raiseStage(): Promise<Stage> {
     const closed = Promise.withResolvers<void>();
     const onDeath = () => void world.close().then(closed.resolve, closed.resolve);
     const mortal = createMortalStore(store, { onDeath });
-    const operations = createOperations({
-      store: mortal,
-      hosts: world.hosts,
-      clock,
-      ids,
-      fleet,
-      images: {
-        sizeBytes: async (path) => statSync(path).size,
-        open: (path) => createReadStream(path),
-      },
-      epoch: store.epoch,
-      log,
-      migrationTls: world.migrationTls,
-    });
+    const operations = operationsOn(world, { store: mortal, ids, fleet, epoch: store.epoch, log });
     return {
       operations,
+      hosts: world.hosts,
       store: mortal as Store,
       async die() {
         mortal.die();
@@ -203,11 +195,18 @@ export async function raiseStage(): Promise<Stage> {
     }
   }
 
-  async function play(one: Case): Promise<Operation> {
+  async function play(one: Case): Promise<Played> {
+    const parts: [string, number][] = [];
+    let lastMs = clock.nowMs();
+    const over = (part: string) => {
+      parts.push([part, (clock.nowMs() - lastMs) / 1_000]);
+      lastMs = clock.nowMs();
+    };
     await prepare(one);
     const before = one.operation === "create" ? undefined : await insideGuest(guest);
-    const [action] = await actionsOf(one);
+    over("ready");
     const actions = await actionsOf(one);
+    const [action] = actions;
     const places: Record<Victim, string> = {
       source:
         action !== undefined && "fromHostId" in action
@@ -227,6 +226,7 @@ export async function raiseStage(): Promise<Stage> {
     const due = whenDue(id, one);
     running.operations.kick();
     const struck = (await due) === "due";
+    over("due");
     if (struck) {
       if (one.blow.kind === "shepherd") {
         await running.die();
@@ -238,13 +238,34 @@ export async function raiseStage(): Promise<Stage> {
         if (one.blow.kind === "disk") await running.operations.wait(id, patienceMs);
         else await clock.sleep(one.forMs);
         await heal();
+        await noticeThatItIsBack(running, places[one.blow.at]);
       }
+      over("blow");
     }
     const ended = await running.operations.wait(id, patienceMs);
     await running.end();
+    over("end");
     if (!struck) throw new Error(`the step "${one.step}" was never met; ${ended.state}`);
     await judge(one, ended, before);
-    return ended;
+    over("judged");
+    return { operation: ended, parts };
+  }
+
+  /** As sensing does for a whole shepherd: operations hear of a host that answers again, and wait no longer. */
+  async function noticeThatItIsBack(
+    { operations, hosts }: ReturnType<typeof shepherd>,
+    at: string,
+  ): Promise<void> {
+    for (const untilMs = clock.nowMs() + patienceMs; ; ) {
+      try {
+        await hosts.get(at).listDomains();
+        break;
+      } catch (error) {
+        if (!(error instanceof Fault) || clock.nowMs() > untilMs) throw error;
+        await clock.sleep(100);
+      }
+    }
+    operations.kick();
   }
 
   /** "due" when the step is under way (and its progress says so); "ended" when the operation was quicker. */
@@ -276,11 +297,7 @@ export async function raiseStage(): Promise<Stage> {
     if (one.operation === "destroy") {
       if (ended.state === "succeeded" && runs) wrong.push("destroyed, and still there");
     } else if (before !== undefined && !killed) {
-      const after = await insideGuest(guest);
-      if (after.bootId !== before.bootId) wrong.push("the guest was started anew");
-      if (after.acknowledged < before.acknowledged)
-        wrong.push(`acknowledged ${before.acknowledged} before, ${after.acknowledged} now`);
-      wrong.push(...after.faults);
+      wrong.push(...wrongSince(before, await insideGuest(guest)));
     }
     if (wrong.length > 0) throw new Error(wrong.join("\n"));
   }
@@ -288,40 +305,7 @@ export async function raiseStage(): Promise<Stage> {
   async function problems(): Promise<readonly string[]> {
     const world = connect();
     try {
-      const { machines, state } = await store.read(async (journal) => ({
-        machines: await journal.objects.list("machine"),
-        state: await readNetworkState(journal, fleet),
-      }));
-      const found: string[] = [];
-      const running = new Map<string, string[]>();
-      for (const { id } of fleet) {
-        const host = world.hosts.get(id);
-        for (const domain of await host.listDomains()) {
-          const home = machines.find((one) => one.id === domain.id)?.effective.hostId;
-          if (domain.state === "running")
-            running.set(domain.id, [...(running.get(domain.id) ?? []), id]);
-          if (home !== id || domain.state !== "running")
-            found.push(`${id}: ${domain.name} ${domain.state}`);
-        }
-        for (const { name } of await host.volumes.list()) {
-          const owner = machines.find((one) => name === `drover-${one.id}.qcow2`);
-          if (owner !== undefined && owner.effective.hostId !== id) found.push(`${id}: ${name}`);
-          if (owner === undefined && /^drover-[0-9a-f]{8}-/.test(name))
-            found.push(`${id}: ${name}`);
-        }
-        const differences = await world.hosts.network(id).audit(derive(id, state));
-        found.push(...differences.map((each) => `${id}: ${each.problem} ${each.object}`));
-      }
-      for (const one of machines) {
-        const at = running.get(one.id) ?? [];
-        const expected = one.effective.state === "running" ? 1 : 0;
-        if (at.length !== expected) {
-          found.push(`${one.spec.name} is ${one.effective.state}, and runs at [${at.join(", ")}]`);
-        }
-      }
-      const held = await store.read((journal) => journal.reservations.list());
-      found.push(...held.map((one) => `reservation of ${one.machineId} at ${one.hostId}`));
-      return found;
+      return await problemsOf({ hosts: world.hosts, store, fleet });
     } finally {
       await world.close();
     }
@@ -389,42 +373,8 @@ export async function raiseStage(): Promise<Stage> {
 
   async function declareMachine(): Promise<void> {
     machineId = ids.next();
-    await store.transaction((journal) =>
-      journal.objects.put({
-        version: 1,
-        claimed: true,
-        createdAtMs: clock.nowMs(),
-        kind: "machine",
-        id: machineId,
-        key: `${environmentId}/rank-0`,
-        environmentId,
-        spec: {
-          environmentId,
-          name: "rank-0",
-          speaker: false,
-          imageId,
-          baseline: { ...sizing, siteId: "north" },
-          envelope: { mode: "auto", memoryMib: { min: 192, max: 256 } },
-          networks: [{ networkId }],
-        },
-        effective: {
-          ...sizing,
-          siteId: "",
-          hostId: "",
-          state: "creating",
-          ceiling: { vcpus: 1, memoryMib: 256 },
-          nics: [
-            {
-              networkId,
-              address: "10.42.0.10",
-              prefixLength: 24,
-              mac: macAddress(machineId, 0),
-              tap: tapName(machineId, 0),
-            },
-          ],
-        },
-      }),
-    );
+    const index = 0;
+    await declareRank(store, { machineId, index, environmentId, networkId, imageId, sizing });
   }
 
   return {
