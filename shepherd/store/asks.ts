@@ -9,6 +9,7 @@ import type { Plan } from "#model/plan";
 import type { Decision, Grant, Request } from "#model/request";
 import type { Journal } from "#ports/store";
 import { bodyOf } from "#store/body";
+import { insert } from "#store/insert";
 import type { JournalContext } from "#store/journal";
 import type { Tables } from "#store/schema";
 
@@ -20,18 +21,15 @@ export function createAsks(
   return {
     requests: {
       async add(request) {
-        await db
-          .insertInto("requests")
-          .values({
-            id: request.id,
-            environment_id: request.environmentId,
-            subject: request.subject.name,
-            idempotency_key: request.idempotencyKey,
-            received_at_ms: request.receivedAtMs,
-            body: recordJson(request),
-            epoch,
-          })
-          .execute();
+        await insert(db, "requests", {
+          id: request.id,
+          environment_id: request.environmentId,
+          subject: request.subject.name,
+          idempotency_key: request.idempotencyKey,
+          received_at_ms: request.receivedAtMs,
+          body: recordJson(request),
+          epoch,
+        });
       },
       async get(id) {
         const row = await db
@@ -65,17 +63,14 @@ export function createAsks(
     },
     decisions: {
       async add(decision) {
-        await db
-          .insertInto("decisions")
-          .values({
-            id: decision.id,
-            request_id: decision.requestId,
-            environment_id: decision.environmentId,
-            decided_at_ms: decision.decidedAtMs,
-            body: recordJson(decision),
-            epoch,
-          })
-          .execute();
+        await insert(db, "decisions", {
+          id: decision.id,
+          request_id: decision.requestId,
+          environment_id: decision.environmentId,
+          decided_at_ms: decision.decidedAtMs,
+          body: recordJson(decision),
+          epoch,
+        });
       },
       async get(id) {
         const row = await db
@@ -119,16 +114,13 @@ export function createAsks(
     },
     plans: {
       async add(plan) {
-        await db
-          .insertInto("plans")
-          .values({
-            id: plan.id,
-            digest: plan.digest,
-            request_id: plan.requestId,
-            body: recordJson(plan),
-            epoch,
-          })
-          .execute();
+        await insert(db, "plans", {
+          id: plan.id,
+          digest: plan.digest,
+          request_id: plan.requestId,
+          body: recordJson(plan),
+          epoch,
+        });
       },
       async get(id) {
         const row = await db
@@ -150,18 +142,15 @@ export function createAsks(
     },
     grants: {
       async add(grant) {
-        await db
-          .insertInto("grants")
-          .values({
-            id: grant.id,
-            plan_id: grant.planId,
-            plan_digest: grant.planDigest,
-            expires_at_ms: grant.expiresAtMs,
-            used_by: grant.usedBy ?? null,
-            body: JSON.stringify(grant),
-            epoch,
-          })
-          .execute();
+        await insert(db, "grants", {
+          id: grant.id,
+          plan_id: grant.planId,
+          plan_digest: grant.planDigest,
+          expires_at_ms: grant.expiresAtMs,
+          used_by: grant.usedBy ?? null,
+          body: JSON.stringify(grant),
+          epoch,
+        });
       },
       async get(id) {
         const row = await db

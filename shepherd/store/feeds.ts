@@ -1,7 +1,8 @@
 /** The journal's statements about what only grows: events and the entries of the evidence chain. Knows no proof. */
-import type { Kysely } from "kysely";
+import { CompiledQuery, type Kysely } from "kysely";
 import type { Event, EventKind } from "#model/event";
 import type { Journal } from "#ports/store";
+import { insert } from "#store/insert";
 import type { JournalContext } from "#store/journal";
 import type { Tables } from "#store/schema";
 
@@ -13,18 +14,14 @@ export function createFeeds(
   return {
     events: {
       async append(event) {
-        const { seq } = await db
-          .insertInto("events")
-          .values({
-            kind: event.kind,
-            at_ms: event.atMs,
-            environment_id: event.environmentId ?? null,
-            machine_id: event.machineId ?? null,
-            data: JSON.stringify(event.data),
-            epoch,
-          })
-          .returning("seq")
-          .executeTakeFirstOrThrow();
+        const seq = await insert(db, "events", {
+          kind: event.kind,
+          at_ms: event.atMs,
+          environment_id: event.environmentId ?? null,
+          machine_id: event.machineId ?? null,
+          data: JSON.stringify(event.data),
+          epoch,
+        });
         appended.last = seq;
         return { seq, ...event };
       },
@@ -57,27 +54,19 @@ export function createFeeds(
     },
     evidence: {
       async append(entry) {
-        await db
-          .insertInto("evidence")
-          .values({
-            seq: entry.seq,
-            event_seq: entry.eventSeq,
-            at_ms: entry.atMs,
-            kind: entry.kind,
-            body_digest: entry.bodyDigest,
-            previous_hash: entry.previousHash,
-            hash: entry.hash,
-            epoch,
-          })
-          .execute();
+        await insert(db, "evidence", {
+          seq: entry.seq,
+          event_seq: entry.eventSeq,
+          at_ms: entry.atMs,
+          kind: entry.kind,
+          body_digest: entry.bodyDigest,
+          previous_hash: entry.previousHash,
+          hash: entry.hash,
+          epoch,
+        });
       },
       async last() {
-        const row = await db
-          .selectFrom("evidence")
-          .selectAll()
-          .orderBy("seq", "desc")
-          .limit(1)
-          .executeTakeFirst();
+        const [row] = (await db.executeQuery<Tables["evidence"]>(lastEntry)).rows;
         return row && readEntry(row);
       },
       async since(seq, limit) {
@@ -93,6 +82,9 @@ export function createFeeds(
     },
   };
 }
+
+/** Asked for in every transaction that leaves evidence, so made once. */
+const lastEntry = CompiledQuery.raw("select * from evidence order by seq desc limit 1");
 
 function readEntry(row: {
   seq: number;

@@ -8,6 +8,13 @@ test.each<[string, unknown, string]>([
   ["empty things stay", { a: {}, b: [], c: "" }, '{"a":{},"b":[],"c":""}'],
   ["empty texts in lists", ["", "", ["", []]], '["","",["",[]]]'],
   ["what is no number", [Number.NaN, -0, 1e21], "[null,0,1e+21]"],
+  ["keys that look like numbers", { b: { 2: 1, 10: 2, a: 3 } }, '{"b":{"10":2,"2":1,"a":3}}'],
+  [
+    "a key that every object has",
+    JSON.parse('{"z":1,"__proto__":{"b":2,"a":1}}'),
+    '{"__proto__":{"a":1,"b":2},"z":1}',
+  ],
+  ["what would write itself", { at: new Date(0) }, '{"at":{}}'],
   ["nothing", undefined, "null"],
 ])("%s", (_, value, text) => {
   expect(canonicalJson(value)).toBe(text);
