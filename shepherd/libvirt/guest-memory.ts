@@ -10,7 +10,7 @@ import type { MachineId } from "#model/units";
 import type { GuestMemory } from "#ports/host";
 
 /** virDomainMemoryStatTags */
-const tags = { usable: 8, lastUpdate: 9 } as const;
+const tags = { actual: 6, usable: 8, lastUpdate: 9 } as const;
 const maxStats = 32;
 const timeoutMs = 20_000;
 
@@ -38,8 +38,14 @@ export function readMemoryStats(
     const found = stats.find((stat) => stat.tag === tag);
     return found === undefined ? undefined : Number(found.value);
   };
+  const actualKib = valueOf(tags.actual);
   const usableKib = valueOf(tags.usable);
   const saidAtS = valueOf(tags.lastUpdate);
-  if (usableKib === undefined || saidAtS === undefined || saidAtS === 0) return undefined;
-  return { usableMib: Math.floor(usableKib / 1024), saidAtMs: saidAtS * 1_000 };
+  if (actualKib === undefined || usableKib === undefined) return undefined;
+  if (saidAtS === undefined || saidAtS === 0) return undefined;
+  return {
+    memoryMib: Math.floor(actualKib / 1024),
+    usableMib: Math.floor(usableKib / 1024),
+    saidAtMs: saidAtS * 1_000,
+  };
 }

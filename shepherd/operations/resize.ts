@@ -7,6 +7,7 @@ import type { Sizing } from "#model/objects";
 import type { PlanAction } from "#model/plan";
 import type { MachineId, Mib } from "#model/units";
 import { changeMachine, needMachine } from "#operations/records";
+import { boundOf, heldFault, type Short, shortOf } from "#operations/shrink";
 import type { Look, Step, StepContext, StepData } from "#operations/step";
 import type { Host, ObservedDomain } from "#ports/host";
 import type { Journal } from "#ports/store";
@@ -20,7 +21,7 @@ export function memorySteps(
   action: Extract<PlanAction, { kind: "set_memory" }>,
   name: string,
 ): readonly Step[] {
-  const { machineId, toMib } = action;
+  const { machineId, fromMib, toMib } = action;
   return [
     resizeStep({
       name: `${name}: memory ${toMib} MiB`,
@@ -28,9 +29,15 @@ export function memorySteps(
       attribute: "memoryMib",
       wanted: toMib,
       of: (domain) => domain.memoryTargetMib,
-      fits: (value) => value !== undefined && Math.abs(value - toMib) <= memoryToleranceMib,
+      fits: (value, wanted) =>
+        value !== undefined && Math.abs(value - wanted) <= memoryToleranceMib,
       // Changed behind our back, or still settling: asking once more is harmless.
-      strayed: (domain) => Math.abs(domain.memoryMib - toMib) > memoryToleranceMib,
+      strayed: (domain, wanted) => Math.abs(domain.memoryMib - wanted) > memoryToleranceMib,
+      // What grows asks nobody.
+      ...(toMib < fromMib && {
+        bound: (context: StepContext, host: Host) => boundOf(context, { host, machineId, toMib }),
+        held: (short: Short) => heldFault(name, short),
+      }),
       set: (host, value) => host.setMemory(machineId, value),
     }),
   ];
@@ -48,7 +55,7 @@ export function vcpuSteps(
       attribute: "vcpus",
       wanted: to,
       of: (domain) => domain.vcpus,
-      fits: (value) => value === to,
+      fits: (value, wanted) => value === wanted,
       set: (host, value) => host.setVcpus(machineId, value),
     }),
   ];
@@ -66,7 +73,7 @@ export function cpuPercentSteps(
       attribute: "cpuPercent",
       wanted: to,
       of: (domain) => domain.cpuPercent,
-      fits: (value) => value === to,
+      fits: (value, wanted) => value === wanted,
       set: (host, value) => host.setCpuPercent(machineId, value),
     }),
   ];
@@ -80,8 +87,11 @@ interface Resize {
   /** What was last asked for; undefined: no cap. */
   of(domain: ObservedDomain): number | undefined;
   /** What undo may not see by `of`: the guest has something else than was asked. */
-  strayed?(domain: ObservedDomain): boolean;
-  fits(value: number | undefined): boolean;
+  strayed?(domain: ObservedDomain, wanted: number): boolean;
+  fits(value: number | undefined, wanted: number): boolean;
+  /** Where it cannot be all that is wanted: what is done instead. */
+  bound?(context: StepContext, host: Host): Promise<Short | undefined>;
+  held?(short: Short): Fault;
   set(host: Host, value: number): Promise<void>;
 }
 
@@ -111,6 +121,7 @@ function resizeStep(resize: Resize): Step {
           Math.abs(guestHasMib - value) > memoryToleranceMib ? guestHasMib : undefined,
       }),
     });
+  const goalOf = (context: StepContext) => shortOf(context)?.reachedMib ?? wanted;
   return {
     name: resize.name,
     machine: { id: machineId, state: "running" },
@@ -132,14 +143,21 @@ function resizeStep(resize: Resize): Step {
         memoryMib: domain.memoryMib,
       };
       // Once asked, the target counts; how the guest follows is its own affair.
-      const strayed = context.phase === "before" && resize.strayed?.(domain) === true;
-      return { verdict: resize.fits(live) && !strayed ? "done" : "todo", seen };
+      const goal = goalOf(context);
+      const strayed = context.phase === "before" && resize.strayed?.(domain, goal) === true;
+      if (!resize.fits(live, goal) || strayed) return { verdict: "todo", seen };
+      const short = shortOf(context);
+      const fault = short && resize.held?.(short);
+      return { verdict: "done", seen, ...(fault === undefined ? {} : { short: fault }) };
     },
     async do(context) {
       const { host } = await find(context);
-      await resize.set(host, wanted);
+      const short = shortOf(context) ?? (await resize.bound?.(context, host));
+      if (short !== undefined) await context.mark(short);
+      await resize.set(host, short?.reachedMib ?? wanted);
     },
-    commit: (journal, context, seen) => put(journal, context, wanted, (seen as Before).memoryMib),
+    commit: (journal, context, seen) =>
+      put(journal, context, goalOf(context), (seen as Before).memoryMib),
     async undo(context) {
       const { live } = observedBefore(context);
       if (live === null) return;

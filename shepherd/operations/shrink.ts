@@ -1,70 +1,126 @@
 /**
- * Memory on its way down: the balloon takes what the guest gives up, and stops where the guest cannot give more. This
- * follows it until it is there, or stands still although the guest speaks. Then the target goes up to what was reached and
- * a little room to live in, so that the guest is not squeezed for ever; that is what the machine has from then on, and the
- * operation ends `partial` and says so.
- * A guest that says nothing (it boots, it has no balloon) is left settling, as is one that is slow; no host is waited for.
+ * Memory on its way down. A balloon that takes more than its guest can give does not stop politely: the guest hangs in
+ * looking for pages, and says nothing any more. So the guest is heard first, and what it cannot give is not asked for:
+ * the operation ends `partial`, and what was asked for instead is what the machine has from then on. Afterwards each
+ * balloon is followed; where one stands still all the same, it goes back up to where the guest can live.
+ * What a guest says is a claim: it may keep by it what it was granted, as it could by using it; it never gets more.
  */
-import { Fault } from "#model/fault";
+import { Fault, isFault } from "#model/fault";
 import type { PlanAction } from "#model/plan";
 import type { MachineId, Mib, Ms } from "#model/units";
 import { withBudget } from "#operations/budget";
 import { changeMachine, needMachine } from "#operations/records";
-import { isSilence, type Look, type Step, type StepContext, type StepData } from "#operations/step";
-import type { Host, ObservedDomain } from "#ports/host";
+import type { Look, Step, StepContext, StepData } from "#operations/step";
+import type { GuestMemory, Host } from "#ports/host";
 
 /** The balloon counts pages; libvirt rounds to KiB. */
 const toleranceMib = 1;
-const pollMs: Ms = 250;
-/** Longest that one guest is followed; what is still on its way then goes on settling. */
-const followMs: Ms = 30_000;
-/** One look at a host that may be silent. */
-const lookMs: Ms = 10_000;
-
-/**
- * What a guest gets back that gave all it could: at the end of its memory the next thing that it starts would have
- * something else killed.
- */
+/** What a guest keeps free: at the end of its memory the next thing that it starts would have something else killed. */
 const roomToLiveMib: Mib = 16;
+/** With so much more to spare a word that is some seconds old will do. */
+const comfortMib: Mib = 32;
+const pollMs: Ms = 250;
+/** Guests speak every two seconds (libvirt/xml/write-domain.ts); a busy one later. */
+const nextWordMs: Ms = 8_000;
+/** Longest that one balloon is followed; what is still on its way then goes on settling. */
+const followMs: Ms = 40_000;
+/** One call to a host that may be silent. */
+const callMs: Ms = 10_000;
+
+/** Journaled as a step's outcome before less is taken than was asked for. */
+export interface Short extends StepData {
+  readonly askedMib: Mib;
+  readonly reachedMib: Mib;
+  /** What the guest has in use and cannot give up. */
+  readonly usedMib: Mib;
+}
+
+export function shortOf({ record }: StepContext): Short | undefined {
+  const outcome = record?.outcome as Partial<Short> | undefined;
+  return outcome?.reachedMib === undefined ? undefined : (outcome as Short);
+}
+
+export function heldFault(machine: string, short: Short): Fault {
+  return new Fault("machine.memory_held", { machine, ...short });
+}
+
+interface Target {
+  readonly host: Host;
+  readonly machineId: MachineId;
+  readonly toMib: Mib;
+}
+
+/** What may be asked of a guest where it cannot give all; undefined: all of it, or nothing is known of it. */
+export async function boundOf(context: StepContext, of: Target): Promise<Short | undefined> {
+  let said = await listen(context, of);
+  if (said === undefined || canSpare(said, of.toMib)) return undefined;
+  const { clock } = context.world;
+  const { saidAtMs } = said;
+  const untilMs = clock.nowMs() + nextWordMs;
+  while (said.saidAtMs === saidAtMs && clock.nowMs() < untilMs && !context.signal.aborted) {
+    await clock.sleep(pollMs);
+    said = (await listen(context, of)) ?? said;
+  }
+  return shortBy(said, of.toMib);
+}
+
+/** So much that even a word of some seconds ago says enough. */
+function canSpare({ memoryMib, usableMib }: GuestMemory, toMib: Mib): boolean {
+  return memoryMib <= toMib || usableMib >= memoryMib - toMib + roomToLiveMib + comfortMib;
+}
+
+/** Undefined: the guest can give it all, and live. Pure. */
+export function shortBy(
+  { memoryMib, usableMib }: Pick<GuestMemory, "memoryMib" | "usableMib">,
+  toMib: Mib,
+): Short | undefined {
+  const usedMib = Math.max(0, memoryMib - usableMib);
+  const least = Math.min(memoryMib, usedMib + roomToLiveMib);
+  return least <= toMib ? undefined : { askedMib: toMib, reachedMib: least, usedMib };
+}
 
 /** How a balloon moves, as it was looked at. */
 export interface Descent {
   readonly memoryMib: Mib;
-  /** What the guest said last, and how often it has spoken since it was this low. */
-  readonly usableMib: Mib;
-  readonly saidAtMs: Ms;
+  /** Since when it is this low. */
+  readonly sinceMs: Ms;
+  /** What the guest said last, and how often it has spoken since then. */
+  readonly said: GuestMemory;
   readonly timesSaid: number;
 }
 
 /**
- * A guest that has spoken this often since the balloon stopped is alive and gives nothing: at once when what it could
- * still give up is less than what is missing, later when it says that it could.
+ * A guest that spoke so often since the balloon stopped is alive and gives nothing: soon when what it could still give is
+ * less than what is missing, later when it says that it could. One that says nothing any more looks for pages.
  */
 const spokenUnable = 3;
 const spokenAble = 6;
+const speechlessMs: Ms = 20_000;
 
 /** What the next look adds. Pure. */
-export function descend(before: Descent | undefined, look: Omit<Descent, "timesSaid">): Descent {
-  const { memoryMib, usableMib, saidAtMs } = look;
-  if (before === undefined || memoryMib < before.memoryMib) return { ...look, timesSaid: 0 };
-  const spoke = saidAtMs > before.saidAtMs ? 1 : 0;
-  return { ...before, usableMib, saidAtMs, timesSaid: before.timesSaid + spoke };
+export function descend(
+  before: Descent | undefined,
+  { atMs, said }: { readonly atMs: Ms; readonly said: GuestMemory },
+): Descent {
+  const { memoryMib } = said;
+  if (before === undefined || memoryMib < before.memoryMib) {
+    return { memoryMib, sinceMs: atMs, said, timesSaid: 0 };
+  }
+  const spoke = said.saidAtMs > before.said.saidAtMs ? 1 : 0;
+  return { ...before, said, timesSaid: before.timesSaid + spoke };
 }
 
 /** Whether the guest will not give up what is missing to `toMib`. Pure. */
-export function isHeld({ memoryMib, usableMib, timesSaid }: Descent, toMib: Mib): boolean {
-  const canGive = usableMib >= memoryMib - toMib;
-  return timesSaid >= (canGive ? spokenAble : spokenUnable);
+export function isHeld(
+  { memoryMib, sinceMs, said, timesSaid }: Descent,
+  { toMib, atMs }: { readonly toMib: Mib; readonly atMs: Ms },
+): boolean {
+  if (timesSaid < spokenUnable) return atMs - sinceMs >= speechlessMs;
+  const canGive = said.usableMib >= memoryMib - toMib;
+  return !canGive || timesSaid >= spokenAble;
 }
 
-/** In `outcome`, journaled before the target goes up. */
-interface Short extends StepData {
-  readonly askedMib: Mib;
-  readonly reachedMib: Mib;
-  readonly usedMib: Mib;
-}
-
-/** One for each machine of a plan that is to have less memory than it has; after all else, for balloons move at once. */
+/** One for each machine of a plan that is to have less memory; after all else, for balloons move at once. */
 export function shrinkSteps(
   actions: readonly PlanAction[],
   nameOf: (machineId: MachineId) => string,
@@ -77,43 +133,44 @@ export function shrinkSteps(
 }
 
 function shrinkStep(
-  { machineId, fromMib, toMib }: Extract<PlanAction, { kind: "set_memory" }>,
+  { machineId, fromMib, toMib: askedMib }: Extract<PlanAction, { kind: "set_memory" }>,
   name: string,
 ): Step {
   const find = async (context: StepContext) => {
-    const record = await context.read((journal) => needMachine(journal, machineId));
-    const host = context.world.hosts.get(record.effective.hostId);
-    const limit = { what: `${name}: memory`, budgetMs: lookMs };
-    const look = () => host.findDomain(machineId);
-    return { host, domain: await withBudget(context.world.clock, limit, look) };
+    const { effective } = await context.read((journal) => needMachine(journal, machineId));
+    const host = context.world.hosts.get(effective.hostId);
+    // What an earlier step of this operation has asked for.
+    return { host, machineId, toMib: effective.memoryMib };
   };
   return {
     name: `${name}: memory given up`,
     machine: { id: machineId, state: "running" },
-    budgetMs: followMs + 2 * lookMs,
+    budgetMs: followMs + 2 * callMs,
     weightMs: 1_000,
     async observe(context): Promise<Look> {
       const short = shortOf(context);
-      const domain = await unlessSilent(async () => (await find(context)).domain);
-      // Not there to be asked: it settles, and whoever looks next sees how far it came.
+      if (short === undefined && context.phase !== "before") return { verdict: "done" };
+      const target = await find(context);
+      const look = () => target.host.findDomain(machineId);
+      const domain = await unlessFault(() => limited(context, look));
+      // Not there to be asked: it settles, and whoever looks next sees how far it came. No operation waits for that.
       if (domain?.state !== "running") return { verdict: "done" };
       if (short !== undefined && isNear(domain.memoryTargetMib, short.reachedMib)) {
-        const details = { machine: name, ...short };
-        return { verdict: "done", short: new Fault("machine.memory_held", details) };
+        return { verdict: "done", short: heldFault(name, short) };
       }
-      if (short === undefined && context.phase !== "before") return { verdict: "done" };
       // Somebody asked for another size meanwhile: that is theirs.
-      if (!isNear(domain.memoryTargetMib, toMib)) return { verdict: "done" };
-      return { verdict: domain.memoryMib <= toMib + toleranceMib ? "done" : "todo" };
+      if (!isNear(domain.memoryTargetMib, target.toMib)) return { verdict: "done" };
+      // A domain's own word of its memory may be from before it grew, a second ago: then it is not here yet.
+      const { memoryMib } = (await listen(context, target)) ?? domain;
+      return { verdict: hasArrived(memoryMib, target.toMib) ? "done" : "todo" };
     },
     async do(context) {
-      await unlessSilent(async () => {
-        const { host } = await find(context);
-        const short =
-          shortOf(context) ?? (await follow(context, { host, machineId, fromMib, toMib }));
+      await unlessFault(async () => {
+        const target = await find(context);
+        const short = shortOf(context) ?? (await follow(context, target, { fromMib, askedMib }));
         if (short === undefined) return;
         await context.mark(short);
-        await host.setMemory(machineId, short.reachedMib);
+        await target.host.setMemory(machineId, short.reachedMib);
       });
     },
     async commit(journal, context) {
@@ -132,29 +189,25 @@ function shrinkStep(
 /** Undefined: it is there, or on its way, or nothing can be said. */
 async function follow(
   context: StepContext,
-  of: {
-    readonly host: Host;
-    readonly machineId: MachineId;
-    readonly fromMib: Mib;
-    readonly toMib: Mib;
-  },
+  target: Target,
+  was: { readonly fromMib: Mib; readonly askedMib: Mib },
 ): Promise<Short | undefined> {
-  const { host, machineId, fromMib, toMib } = of;
+  const { host, machineId, toMib } = target;
   const { clock } = context.world;
   const untilMs = clock.nowMs() + followMs;
   let descent: Descent | undefined;
   while (clock.nowMs() < untilMs && !context.signal.aborted) {
-    const domain: ObservedDomain | undefined = await host.findDomain(machineId);
+    const domain = await host.findDomain(machineId);
     if (domain?.state !== "running" || !isNear(domain.memoryTargetMib, toMib)) return undefined;
-    const { memoryMib } = domain;
-    if (memoryMib <= toMib + toleranceMib) return undefined;
-    const said = await host.guestMemory(machineId);
-    if (said === undefined) return undefined;
-    descent = descend(descent, { memoryMib, ...said });
-    if (isHeld(descent, toMib)) {
-      const usedMib = Math.max(0, memoryMib - descent.usableMib);
-      const reachedMib = Math.max(memoryMib, Math.min(fromMib, memoryMib + roomToLiveMib));
-      return { askedMib: toMib, reachedMib, usedMib };
+    const said = await listen(context, target);
+    if (said === undefined || hasArrived(said.memoryMib, toMib)) return undefined;
+    const { memoryMib } = said;
+    const atMs = clock.nowMs();
+    descent = descend(descent, { atMs, said });
+    if (isHeld(descent, { toMib, atMs })) {
+      const reachedMib = Math.max(memoryMib, Math.min(was.fromMib, memoryMib + roomToLiveMib));
+      const usedMib = Math.max(0, memoryMib - said.usableMib);
+      return { askedMib: was.askedMib, reachedMib, usedMib };
     }
     context.progress(0.5, `memory at ${memoryMib} MiB on its way to ${toMib} MiB`);
     await clock.sleep(pollMs);
@@ -162,21 +215,28 @@ async function follow(
   return undefined;
 }
 
-function shortOf({ record }: StepContext): Short | undefined {
-  const outcome = record?.outcome as Partial<Short> | undefined;
-  return outcome?.reachedMib === undefined ? undefined : (outcome as Short);
+/** What it says is advice: nothing fails for the lack of it. */
+function listen(context: StepContext, { host, machineId }: Target) {
+  return unlessFault(() => limited(context, () => host.guestMemory(machineId)));
+}
+
+function limited<T>({ world }: StepContext, work: () => Promise<T>): Promise<T> {
+  return withBudget(world.clock, { what: "a look at memory", budgetMs: callMs }, work);
+}
+
+async function unlessFault<T>(work: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await work();
+  } catch (error) {
+    if (isFault(error)) return undefined;
+    throw error;
+  }
+}
+
+function hasArrived(memoryMib: Mib, toMib: Mib): boolean {
+  return memoryMib <= toMib + toleranceMib;
 }
 
 function isNear(oneMib: Mib, otherMib: Mib): boolean {
   return Math.abs(oneMib - otherMib) <= toleranceMib;
-}
-
-/** Memory that nobody can look at settles by itself; no operation waits for its host. */
-async function unlessSilent<T>(work: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await work();
-  } catch (error) {
-    if (isSilence(error)) return undefined;
-    throw error;
-  }
 }

@@ -89,6 +89,8 @@ export interface ObservedDomain {
 
 /** A guest's own word about its memory: a claim. */
 export interface GuestMemory {
+  /** What it has, by its balloon: of this moment, where a domain's own word may be a second old. The host's word. */
+  readonly memoryMib: Mib;
   /** What it could still give up: free, or held for files that it can read again. */
   readonly usableMib: Mib;
   /** When it said so, by the host's clock; to see whether it has spoken again. Whole seconds. */

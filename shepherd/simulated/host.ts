@@ -117,9 +117,10 @@ export function createSimulatedHost(machinery: Machinery, caller: Caller, hostId
       call("guestMemory", () => {
         const domain = find(id);
         if (domain?.state !== "running") return undefined;
-        const usableMib = Math.max(0, machinery.memoryOf(domain) - (domain.heldMib ?? 0));
+        const memoryMib = machinery.memoryOf(domain);
+        const usableMib = Math.max(0, memoryMib - (domain.heldMib ?? 0));
         const nowMs = machinery.clock.nowMs();
-        return { usableMib, saidAtMs: nowMs - (nowMs % guestSpeaksEveryMs) };
+        return { memoryMib, usableMib, saidAtMs: nowMs - (nowMs % guestSpeaksEveryMs) };
       }),
     setVcpus: (id, vcpus) =>
       call("setVcpus", () => {

@@ -1,12 +1,19 @@
 /**
  * Cards and disks of a machine that runs, changed through the API, and seen from inside its guest: a card that is plugged
- * in has its address and its network, one that is taken away is gone, a volume is larger at once; the guest never restarts.
+ * in has its address and its network, one that is taken away is gone, a volume is larger at once, and goes along, with
+ * what is on it, when the machine moves; the guest never restarts.
  */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { ShepherdClient } from "@drover/shepherd/api/client";
-import type { MachineView, Mutation } from "@drover/shepherd/api/contract";
+import type {
+  MachineView,
+  Mutation,
+  RequestAnswer,
+  VolumeView,
+} from "@drover/shepherd/api/contract";
 import { readConfiguration } from "@drover/shepherd/configuration/configuration";
 import { openGuest } from "@drover/shepherd/lab/guest-shell";
 import { down, type Lab, up } from "@drover/shepherd/lab/lab";
@@ -31,7 +38,7 @@ beforeAll(async () => {
   const configuration = readConfiguration(text, lab.configurationFile);
   shepherd = await startShepherd(configuration, pino({ level: "silent" }));
   client = new ShepherdClient({ endpoint: `unix:${configuration.socket}` });
-  await send("PUT", "/v1/environments/dev", { class: "batch", sites: ["north"] });
+  await send("PUT", "/v1/environments/dev", { class: "batch", sites: ["north", "south"] });
   const image = await send<{ id: string }>("PUT", "/v1/images/base", imageBody());
   const inside = "/v1/environments/dev";
   lan = await send("PUT", `${inside}/networks/lan`, { cidr: "10.42.0.0/24" });
@@ -40,8 +47,11 @@ beforeAll(async () => {
   const machine = await send<MachineView>("PUT", `${inside}/machines/m`, {
     image_id: image.id,
     memory_mib: 192,
+    ceiling: { vcpus: 2, memory_mib: 384 },
     networks: [{ network_id: lan.id }],
     disks: [{ volume_id: data.id }],
+    site: "north",
+    adaptation: { sites: ["north", "south"] },
   });
   id = machine.id;
   bootId = await guest().read("cat /proc/sys/kernel/random/boot_id", { timeoutMs: 180_000 });
@@ -77,6 +87,54 @@ test("another address is another card, and one that is not named any more is gon
   expect(bridges.trim().split("\n")).toHaveLength(1);
 }, 180_000);
 
+test("memory that the guest holds stays with it: what was reached is in force, and the rest comes when it lets go", async () => {
+  const ask = (memoryMib: number) =>
+    ended("PATCH", `/v1/machines/${id}`, {
+      memory_mib: memoryMib,
+      // As Terraform's apply promises it, also where the stack's word has not changed since.
+      planned_effective: { memory_mib: memoryMib },
+    });
+  const view = () => client.get<MachineView>(`/v1/machines/${id}`);
+  const inGuestMib = async () =>
+    Number(await guest().read("awk '/MemTotal/ {print $2}' /proc/meminfo")) / 1024;
+  const seenMib = async () => (await view()).guest_seen?.memory_mib;
+  const smallMib = await inGuestMib();
+  expect((await ask(320))?.state).toBe("succeeded");
+  await seenBy(seenMib, 320);
+  // Memory of a file system in memory cannot be reclaimed.
+  await guest().read(
+    "mkdir -p /run/held && mount -t tmpfs -o size=400m none /run/held && dd if=/dev/zero of=/run/held/a bs=1M count=180 2>/dev/null && echo ok",
+    { timeoutMs: 120_000 },
+  );
+  const usableMib = async () =>
+    Number(/^usable (\d+)$/m.exec(await onHost("virsh dommemstat drover-dev-m"))?.[1]) / 1024;
+  await seenBy(async () => (await usableMib()) < 140, true);
+  const held = await ask(192);
+  expect(held).toMatchObject({ state: "partial", fault: { code: "machine.memory_held" } });
+  const { effective } = await view();
+  const reachedMib = effective.memory_mib;
+  expect(reachedMib).toBeGreaterThan(192);
+  expect(reachedMib).toBeLessThan(320);
+  expect(held?.fault?.message).toMatch(
+    new RegExp(
+      `^m was to have 192 MiB and has ${reachedMib} MiB: its guest holds \\d+ MiB in use$`,
+    ),
+  );
+  // The host, the guest and the shepherd say the same, and it lives.
+  await seenBy(seenMib, reachedMib);
+  expect(await onHost("virsh dommemstat drover-dev-m")).toMatch(
+    new RegExp(`^actual ${reachedMib * 1024}$`, "m"),
+  );
+  expect(Math.round((await inGuestMib()) - smallMib)).toBe(reachedMib - 192);
+  expect((await view()).drift).toEqual([]);
+  await guest().read("rm /run/held/a; umount /run/held; echo ok");
+  expect((await ask(192))?.state).toBe("succeeded");
+  await seenBy(seenMib, 192);
+  expect(await view()).toMatchObject({ effective: { memory_mib: 192, adaptation_id: null } });
+  expect(Math.round(await inGuestMib())).toBe(Math.round(smallMib));
+  expect(await guest().read("cat /proc/sys/kernel/random/boot_id")).toBe(bootId);
+}, 300_000);
+
 test("a volume grows under its guest, which sees it at once", async () => {
   const gib = async () => Number(await guest().read("cat /sys/block/vdb/size")) / 2 ** 21;
   expect(await gib()).toBe(1);
@@ -88,28 +146,109 @@ test("a volume grows under its guest, which sees it at once", async () => {
   expect(await guest().read("cat /proc/sys/kernel/random/boot_id")).toBe(bootId);
 }, 120_000);
 
+test("a card that virsh unplugs is drift, and an update plugs that same card in again", async () => {
+  const before = await client.get<MachineView>(`/v1/machines/${id}`);
+  const [card] = before.networks;
+  await onHost(`virsh detach-interface drover-dev-m bridge --mac ${card?.mac} --live`);
+  const drifted = await until(
+    () => client.get<MachineView>(`/v1/machines/${id}`),
+    ({ drift }) => drift.length > 0,
+  );
+  expect(drifted.drift).toEqual([
+    { attribute: "networks", expected: card?.address, actual: "none" },
+  ]);
+  const view = await recard([{ network_id: side.id, address: card?.address }]);
+  expect(view).toMatchObject({ networks: [card], drift: [] });
+  expect(await virshMacs()).toEqual([card?.mac]);
+}, 120_000);
+
+test("a machine's volume goes with it, within its site and to another: both disks are what its guest wrote", async () => {
+  // Past the guest's cache: what is read back later comes from the disks of the host that it is on.
+  await guest().read(
+    "dd if=/dev/urandom of=/dev/vdb bs=1M count=24 seek=100 conv=fsync 2>/dev/null; dd if=/dev/urandom of=/work/mine bs=1M count=4 conv=fsync 2>/dev/null",
+    { timeoutMs: 120_000 },
+  );
+  const sums = () =>
+    guest().read(
+      "echo 3 >/proc/sys/vm/drop_caches; dd if=/dev/vdb bs=1M count=24 skip=100 2>/dev/null | sha256sum; sha256sum </work/mine",
+      { timeoutMs: 120_000 },
+    );
+  const written = await sums();
+  const file = `drover-${data.id}.qcow2`;
+  for (const [to, site] of [
+    [{ host: "north-2" }, "north"],
+    [{ site: "south" }, "south"],
+  ] as const) {
+    const from = (await client.get<MachineView>(`/v1/machines/${id}`)).effective.host;
+    const answer = await client.call<RequestAnswer>("POST", "/v1/requests", {
+      body: { method: "move", environment: "dev", machine: "m", params: to },
+      query: { wait_ms: 120_000 },
+      waitMs: 130_000,
+    });
+    expect(answer).toMatchObject({ verdict: "granted", operation: expect.any(String) });
+    const operation = await client.waitForOperation(answer.operation ?? "");
+    expect(operation).toMatchObject({ state: "succeeded", fault: null });
+    const { host } = (await client.get<MachineView>(`/v1/machines/${id}`)).effective;
+    const { effective } = await client.get<VolumeView>(`/v1/volumes/${data.id}`);
+    expect(effective).toEqual({ site, host, machine: "m" });
+    expect(await sums()).toBe(written);
+    const volumesAt = (at: string) => atHost(name, at, ["virsh", "vol-list", "--pool", "drover"]);
+    expect(await volumesAt(host)).toContain(file);
+    expect(await volumesAt(from)).not.toContain(file);
+  }
+  expect(await guest().read("cat /proc/sys/kernel/random/boot_id")).toBe(bootId);
+}, 400_000);
+
 test("a volume that no machine has grows too, and its next machine finds it", async () => {
   await send("DELETE", `/v1/machines/${id}`);
   await send("PATCH", `/v1/volumes/${data.id}`, { size_gib: 3 });
-  const info = await onHost(
+  const info = await atHost(name, "south-1", [
+    "sh",
+    "-c",
     `qemu-img info $(virsh vol-path --pool drover drover-${data.id}.qcow2)`,
-  );
+  ]);
   expect(info).toMatch(/virtual size: 3 GiB/);
 }, 120_000);
 
+/** Looks until it is so, and gives what was seen last. */
+async function until<T>(look: () => Promise<T>, isSo: (seen: T) => boolean): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    const seen = await look();
+    if (isSo(seen) || attempt >= 300) return seen;
+    await sleep(200);
+  }
+}
 function guest() {
   return openGuest(lab.layout, "drover-dev-m");
 }
-async function send<View>(method: "PUT" | "PATCH" | "DELETE", path: string, body?: object) {
-  const answer = await client.call<Mutation<View>>(method, path, {
+type Method = "PUT" | "PATCH" | "DELETE";
+async function call<View>(method: Method, path: string, body?: object) {
+  return await client.call<Mutation<View>>(method, path, {
     ...(body === undefined ? {} : { body }),
     waitMs: 120_000,
   });
+}
+/** How a change ended; undefined: there was nothing to do. */
+async function ended(method: Method, path: string, body: object) {
+  const { operation } = await call(method, path, body);
+  return operation === null ? undefined : await client.waitForOperation(operation.id);
+}
+async function send<View>(method: Method, path: string, body?: object) {
+  const answer = await call<View>(method, path, body);
   if (answer.operation !== null) {
-    const ended = await client.waitForOperation(answer.operation.id);
-    if (ended.state !== "succeeded") throw new Error(JSON.stringify(ended));
+    const operation = await client.waitForOperation(answer.operation.id);
+    if (operation.state !== "succeeded") throw new Error(JSON.stringify(operation));
   }
   return answer.object as View;
+}
+/** Looks until it is so. */
+async function seenBy<T>(look: () => Promise<T>, wanted: T): Promise<void> {
+  let seen = await look();
+  for (const untilMs = Date.now() + 60_000; seen !== wanted && Date.now() < untilMs; ) {
+    await sleep(200);
+    seen = await look();
+  }
+  expect(seen).toBe(wanted);
 }
 async function recard(networks: readonly object[]): Promise<MachineView> {
   await send("PATCH", `/v1/machines/${id}`, { networks });
