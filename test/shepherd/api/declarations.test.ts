@@ -153,6 +153,30 @@ test("a foreign change is drift at once, and an apply puts it back", async () =>
   expect(running.world.insideGuest(id)?.memoryMib).toBe(256);
 });
 
+test("memory that its guest holds is not said to be given back: an apply fails, and the next one plans the rest", async () => {
+  const { machines } = await declareRing(running, 1);
+  const { id, effective } = need(machines[0]);
+  const apply = (memoryMib: number, from: number) =>
+    mutate(running, "PATCH", `/v1/machines/${id}`, {
+      memory_mib: memoryMib,
+      planned_from: { memory_mib: from },
+      planned_effective: { memory_mib: memoryMib },
+    });
+  await apply(384, 256);
+  await eventually(async () => expect((await machine(id)).guest_seen?.memory_mib).toBe(384));
+  running.world.holdMemory(effective.host, id, 300);
+  await expect(apply(256, 384)).rejects.toThrow(/partial.*was to have 256 MiB and has 316 MiB/);
+  // Explained by no adaptation: what a plan compares with the stack's word is what there is.
+  expect(await machine(id)).toMatchObject({
+    memory_mib: 256,
+    effective: { memory_mib: 316, adaptation_id: null },
+    drift: [],
+  });
+  running.world.holdMemory(effective.host, id, 0);
+  await apply(256, 316);
+  expect(await machine(id)).toMatchObject({ effective: { memory_mib: 256 }, drift: [] });
+});
+
 test("an approved change is no drift, stands beside the stack, and a successor starts from it", async () => {
   const ring = await declareRing(running, 1);
   const before = need(ring.machines[0]);

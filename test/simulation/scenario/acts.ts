@@ -253,6 +253,14 @@ export const acts: Readonly<Record<string, Act | undefined>> = {
     );
     stage.world.setMemoryBehind(host?.id ?? "", id, Number(words[1]));
   },
+  /** Its guest has so much in use and gives none of it up: `use rank-0 300`; 0: it lets go. */
+  async use(stage, { words }) {
+    const id = await stage.machineId(words[0] ?? "");
+    const host = Object.values(stage.world.data.hosts).find(
+      ({ domains }) => domains[id] !== undefined,
+    );
+    stage.world.holdMemory(host?.id ?? "", id, Number(words[1]));
+  },
   /** The guest powered itself off, and its domain with it. */
   async vanish(stage, { words, options }) {
     const id = await stage.machineId(words[0] ?? "");
