@@ -8,6 +8,7 @@
  * picture are written after every cell to `out/bench/`, and with WRITE=1 to docs/; the tables are printed at the end.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
+import { cpus, loadavg } from "node:os";
 import { join } from "node:path";
 import { changeWan } from "@drover/shepherd/lab/wan-control";
 import { type MovingStage, openMovingStage } from "../lab/moving-stage.ts";
@@ -42,7 +43,7 @@ const machineCount = Number(process.env["MACHINES"] ?? 4);
 const rivalPatienceMs = minuteMs;
 const hopelessPatienceMs = minuteMs / 2;
 /** Nothing is begun that may not end in time. */
-const [cellMs, hopelessMs, environmentMs] = [minuteMs, 2 * minuteMs, 3 * minuteMs];
+const [cellMs, hopelessMs, environmentMs] = [minuteMs, 2 * minuteMs, 4 * minuteMs];
 /** For what was begun in time and takes longer. */
 const graceMs = 2 * minuteMs;
 /** Of cells; after so many something is wrong with all of it. */
@@ -54,6 +55,8 @@ const results: Results = {
   runs,
   startedAt: new Date().toISOString(),
   machineCount,
+  cores: cpus().length,
+  loadAverages: [],
   leftOut: [],
   failures: [],
   machines: [],
@@ -197,7 +200,7 @@ async function moveAll(run: number): Promise<void> {
     const rival = await rivalEnvironment(stage, twins, { who, to: where, patienceMs });
     environmentTold({ run, ...rival });
   }
-  await stage.move({ site: "north" });
+  environmentTold({ run, ...(await ourEnvironment(stage, { from: to, site: "north" })) });
 }
 
 /** To where they all began: single moves, and those that failed, leave them apart. */
@@ -228,6 +231,7 @@ async function inTime(what: string, takesMs: number, work: () => Promise<void>):
     if (results.failures.length >= mostFailures)
       throw new Error("too much failed", { cause: error });
   }
+  results.loadAverages.push(loadavg()[0] ?? Number.NaN);
   save();
 }
 

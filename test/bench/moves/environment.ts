@@ -2,7 +2,7 @@
 import type { StepView } from "@drover/shepherd/api/contract";
 import { type Ends, holdConnections } from "../../lab/held-connections.ts";
 import type { MovingStage } from "../../lab/moving-stage.ts";
-import { stepsOf } from "./one-machine.ts";
+import { stepsOf, timed } from "./one-machine.ts";
 import type { EnvironmentRun } from "./report.ts";
 import { sentBytes, type Twin } from "./rival.ts";
 
@@ -36,11 +36,7 @@ export async function ourEnvironment(
     brokenConnections: after.filter((ends, index) => !isTheSame(ends, held[index])).length,
     longestSilenceMs: Math.max(...after.map(({ longestSilenceMs }) => longestSilenceMs)),
     predicted: plan?.cost,
-    steps: steps.map(({ name, started_at_ms, ended_at_ms }) => ({
-      name,
-      fromMs: started_at_ms ?? 0,
-      toMs: ended_at_ms ?? 0,
-    })),
+    steps: timed(steps),
   };
 }
 

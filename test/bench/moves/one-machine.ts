@@ -4,14 +4,16 @@ import type { StepView } from "@drover/shepherd/api/contract";
 import type { GuestShell } from "@drover/shepherd/lab/guest-shell";
 import type { MovingStage } from "../../lab/moving-stage.ts";
 import type { Load } from "./loads.ts";
-import type { MachineRun } from "./report.ts";
+import type { MachineRun, TimedStep } from "./report.ts";
 import { sentBytes, type Twin } from "./rival.ts";
 
 /** What the writer did is known only when it has ended. */
 export type Found = Omit<MachineRun, "run" | "wroteMibPerS">;
 
-/** The ticker sees a stop at the next edge of the hardware clock's seconds. */
-const tickerSettlesMs = 1_200;
+/** A reset is seen within a tenth of a second of the guest's, which may be a slow one. */
+const resetMs = 1_200;
+/** The edge that tells of a stop, four that tell its length (shepherd/lab/guest/ticker.c), one that was on its way. */
+const tickerSettlesS = 6;
 
 /** rank-0 to the other site, with rank-1 pinging it. */
 export async function ourMove(
@@ -25,13 +27,13 @@ export async function ourMove(
   await peer.read(
     `rm -f /run/pings; (pinger ${address} 100000 20 /run/pings >/dev/null 2>&1 & echo $! > /run/pinger.pid); true`,
   );
-  await pause(tickerSettlesMs);
+  await pause(resetMs);
   const before = await sentBytes(stage, from);
   const { answer, operation } = await stage.move({ machine: "rank-0", site: otherSite(from) });
   const sent = (await sentBytes(stage, from)) - before;
-  await pause(tickerSettlesMs);
+  // What was still on its way is heard as well.
+  const pings = await peer.read("sleep 1; kill $(cat /run/pinger.pid); cat /run/pings");
   const downtimeMs = await longestStop(guest);
-  const pings = await peer.read("kill $(cat /run/pinger.pid); cat /run/pings");
   // What is hopeless may be refused before it begins.
   const plan = operation === undefined ? null : (await stage.explain(operation.id)).plan;
   const steps = operation === undefined ? [] : await stepsOf(stage, operation.id);
@@ -49,6 +51,7 @@ export async function ourMove(
     predicted: plan?.cost,
     measured: operation?.measured,
     samples: action?.kind === "move_machine" ? (action.basis?.samples ?? 0) : 0,
+    steps: timed(steps),
   };
 }
 
@@ -60,11 +63,10 @@ export async function rivalMove(
 ): Promise<Found> {
   const from = twin.at();
   await twin.guest.read("echo > /run/ticker.reset");
-  await pause(tickerSettlesMs);
+  await pause(resetMs);
   const before = await sentBytes(stage, from);
   const { ended, tookMs } = await twin.move(otherHost(from), cell.patienceMs);
   const sent = (await sentBytes(stage, from)) - before;
-  await pause(tickerSettlesMs);
   return {
     who: "virsh",
     load: cell.load,
@@ -79,6 +81,7 @@ export async function rivalMove(
     predicted: undefined,
     measured: undefined,
     samples: 0,
+    steps: [],
   };
 }
 
@@ -96,11 +99,28 @@ export async function stepsOf(stage: MovingStage, operation: string): Promise<re
   return items;
 }
 
+export function timed(steps: readonly StepView[]): readonly TimedStep[] {
+  return steps.map(({ name, started_at_ms, ended_at_ms, outcome }) => ({
+    name,
+    fromMs: started_at_ms ?? 0,
+    toMs: ended_at_ms ?? 0,
+    outcome,
+  }));
+}
+
 function copyOf(steps: readonly StepView[]): number | undefined {
   const step = steps.find((one) => one.name.includes(": copy and switch"));
   return (step?.outcome as { readonly copy_ms?: number } | undefined)?.copy_ms;
 }
 
+/**
+ * What the ticker knows since its reset, ms; 0: less than it can tell from noise. How long a stop was it knows some edges of
+ * the hardware clock later; a reset before that would put this stop into the next figure.
+ */
 async function longestStop(guest: GuestShell): Promise<number> {
-  return Number((await guest.read("cat /run/ticker")).split(" ")[1]);
+  const said = await guest.read(`read -r gap stop total ticks first < /run/ticker
+seconds=$first
+while [ "$seconds" -lt $((first + ${tickerSettlesS})) ]; do usleep 200000; read -r gap stop total ticks seconds < /run/ticker; done
+echo $stop`);
+  return Number(said);
 }

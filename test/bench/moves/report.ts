@@ -13,6 +13,13 @@ export interface Predicted extends Figures {
     | { readonly duration_ms: Span; readonly bytes: Span; readonly downtime_ms: Span }
     | undefined;
 }
+export interface TimedStep {
+  readonly name: string;
+  readonly fromMs: number;
+  readonly toMs: number;
+  /** What the step left behind: of a copy its rounds, rates, and how it was helped. */
+  readonly outcome: unknown;
+}
 export interface MachineRun {
   readonly who: "drover" | "virsh";
   readonly load: string | number;
@@ -26,7 +33,7 @@ export interface MachineRun {
   readonly copyMs: number | undefined;
   /** By the uplink's own counter, headers included. */
   readonly sentBytes: number;
-  /** Longest stop, by the guest's hardware clock. */
+  /** Longest stop, by the guest's hardware clock; 0: below 50 ms, which it cannot tell from noise. */
   readonly downtimeMs: number;
   /** Longest silence that a pinging peer heard; NaN where there was none. */
   readonly peerSilenceMs: number | null;
@@ -36,6 +43,8 @@ export interface MachineRun {
   readonly samples: number;
   /** By the guest, over all of its cell; a guest that moves may get less than it asked for. */
   readonly wroteMibPerS: number;
+  /** Ours alone has some. */
+  readonly steps: readonly TimedStep[];
 }
 export interface EnvironmentRun {
   readonly who: "drover" | "virsh one by one" | "virsh all at once";
@@ -49,11 +58,7 @@ export interface EnvironmentRun {
   /** The longest that one of its machines heard nothing of its neighbour. */
   readonly longestSilenceMs: number | undefined;
   readonly predicted: Predicted | undefined;
-  readonly steps: readonly {
-    readonly name: string;
-    readonly fromMs: number;
-    readonly toMs: number;
-  }[];
+  readonly steps: readonly TimedStep[];
 }
 export interface Results {
   readonly rateMbps: number;
@@ -61,6 +66,9 @@ export interface Results {
   readonly runs: number;
   readonly startedAt: string;
   readonly machineCount: number;
+  /** Of this machine; its load average over a minute at the end of each cell tells whether something else ran. */
+  readonly cores: number;
+  readonly loadAverages: number[];
   /** What was left out because the time was over. */
   readonly leftOut: string[];
   /** What went wrong, and with what: nothing of it is in the tables. */
@@ -75,7 +83,8 @@ const mib = 2 ** 20;
 
 export function renderMarkdown(results: Results): string {
   return [
-    `${results.runs} runs, ${results.memoryMib} MiB of memory, ${results.rateMbps} Mbit/s between the sites, begun ${results.startedAt}.`,
+    `At most ${results.runs} runs, ${results.memoryMib} MiB of memory, ${results.rateMbps} Mbit/s between the sites, begun ${results.startedAt}.`,
+    `Load average on ${results.cores} cores at the ends of cells: median ${text(medianOf(results.loadAverages), 1)}, at most ${text(Math.max(...results.loadAverages), 1)}.`,
     ...(results.leftOut.length === 0 ? [] : ["", `Left out: ${results.leftOut.join("; ")}.`]),
     ...(results.failures.length === 0 ? [] : ["", `Failed: ${results.failures.join("; ")}.`]),
     "",
@@ -155,7 +164,29 @@ function machineTable(results: Results): string[] {
     ),
     "",
     `Efficiency: ${text(once / mib, 1)} MiB, the least that any move sent, at the line's rate, over the time of the copy. Floor of the stop: ${text(switchMs)} ms, the shortest of all at no delay, and one round trip.`,
+    whereTimeGoes(results),
   ];
+}
+
+/** A move of ours is longer than its copy: by what. */
+function whereTimeGoes({ machines }: Results): string {
+  const ours = machines.filter(({ who, ended }) => who === "drover" && ended);
+  const of = (isOfIt: (name: string) => boolean) =>
+    text(
+      medianOf(
+        ours.map(({ steps }) =>
+          steps
+            .filter(({ name }) => isOfIt(name))
+            .reduce((sum, { fromMs, toMs }) => sum + (toMs - fromMs) / 1_000, 0),
+        ),
+      ),
+      1,
+    );
+  const [isLook, isCopy] = [
+    (name: string) => name.startsWith("look ahead"),
+    (name: string) => name.includes(": copy and switch"),
+  ];
+  return `Where the time of our moves goes (medians): looking ahead ${of(isLook)} s, copy and switch ${of(isCopy)} s, all other steps ${of((name) => !isLook(name) && !isCopy(name))} s.`;
 }
 
 function environmentTable(results: Results): string[] {
@@ -289,7 +320,10 @@ function onceBytes({ machines }: Results): number {
 }
 
 function leastStopMs({ machines }: Results): number {
-  const near = machines.filter((run) => run.who === "drover" && run.rttMs === 0 && run.ended);
+  const near = machines.filter(
+    // 0 is what the ticker cannot tell from noise: no floor, and nothing to divide by.
+    (run) => run.who === "drover" && run.rttMs === 0 && run.ended && run.downtimeMs > 0,
+  );
   return near.length === 0 ? Number.NaN : Math.min(...near.map(({ downtimeMs }) => downtimeMs));
 }
 
