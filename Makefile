@@ -66,7 +66,7 @@ traces: build ## Traces through a real OpenTelemetry Collector, built once with 
 	node --experimental-vm-modules node_modules/jest/bin/jest.js test/simulation/tracing.test.ts && \
 	node --experimental-vm-modules node_modules/jest/bin/jest.js -c test/lab/jest.config.js test/lab/stopped-shepherd.test.ts
 
-chaos-lab: build ## Every blow on real hosts in the middle of real operations (root, about 20 minutes)
+chaos-lab: build ## Every blow on real hosts in the middle of real operations (root, about a quarter of an hour)
 	@CHAOS_MINUTES=600 node --experimental-vm-modules node_modules/jest/bin/jest.js -c test/lab/jest.config.js test/lab/chaos.test.ts
 
 golden: ## Rewrite the golden files; commit only a diff you can explain
