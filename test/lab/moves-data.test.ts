@@ -5,7 +5,7 @@
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { createReadStream, readFileSync, statSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { readConfiguration } from "@drover/shepherd/configuration/configuration";
 import { type GuestShell, openGuest } from "@drover/shepherd/lab/guest-shell";
 import { down, type Lab, up } from "@drover/shepherd/lab/lab";
@@ -15,8 +15,6 @@ import type { MachineRecord } from "@drover/shepherd/model/objects";
 import type { Operation, OperationKind, PlanAction } from "@drover/shepherd/model/plan";
 import type { Limits } from "@drover/shepherd/model/request";
 import type { HostRecord } from "@drover/shepherd/model/site";
-import { macAddress, tapName } from "@drover/shepherd/network/names";
-import { createOperations } from "@drover/shepherd/operations/operations";
 import { openSqliteStore } from "@drover/shepherd/store/sqlite";
 import { systemClock as clock, createIds } from "@drover/shepherd/system";
 import { connectLibvirt } from "@drover/shepherd/worlds/libvirt";
@@ -24,7 +22,7 @@ import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { pino } from "pino";
 import { admitOrder, cost } from "../shepherd/operations/order.ts";
 import { atHost } from "./hand-made-guest.ts";
-import { declareRing } from "./ring-records.ts";
+import { declareRank, declareRing, operationsOn } from "./ring-records.ts";
 
 const name = "movd";
 const mib = 2 ** 20;
@@ -59,7 +57,7 @@ beforeAll(async () => {
   const nowMs = clock.nowMs();
   const ring = { environmentId, networkId, imageId, imageDirectory, diskBytes: 128 * mib, nowMs };
   await declareRing(store, ring);
-  await declareMachine();
+  await declareRank(store, { machineId, index: 0, environmentId, networkId, imageId, sizing });
   const created = await perform("create", [
     { kind: "create_machine", machineId, hostId: "north-1", siteId: "north", sizing, cost },
   ]);
@@ -80,20 +78,7 @@ function shepherd(options: { readonly encrypt?: boolean } = {}) {
     { ...configuration, encryptMoves: options.encrypt ?? true },
     { clock, log },
   );
-  const operations = createOperations({
-    store,
-    hosts: world.hosts,
-    clock,
-    ids,
-    fleet,
-    images: {
-      sizeBytes: async (path) => statSync(path).size,
-      open: (path) => createReadStream(path),
-    },
-    epoch: store.epoch,
-    log,
-    migrationTls: world.migrationTls,
-  });
+  const operations = operationsOn(world, { store, ids, fleet, epoch: store.epoch, log });
   const end = async () => {
     await operations.stop();
     await world.close();
@@ -386,41 +371,4 @@ async function decide(limits: Limits): Promise<string> {
     }),
   );
   return id;
-}
-
-async function declareMachine(): Promise<void> {
-  const common = { version: 1, claimed: true, createdAtMs: clock.nowMs() };
-  const nic = {
-    networkId,
-    address: "10.42.0.10",
-    prefixLength: 24,
-    mac: macAddress(machineId, 0),
-    tap: tapName(machineId, 0),
-  };
-  await store.transaction((journal) =>
-    journal.objects.put({
-      ...common,
-      kind: "machine",
-      id: machineId,
-      key: `${environmentId}/rank-0`,
-      environmentId,
-      spec: {
-        environmentId,
-        name: "rank-0",
-        speaker: false,
-        imageId,
-        baseline: { ...sizing, siteId: "north" },
-        envelope: { mode: "auto", memoryMib: { min: 192, max: 256 } },
-        networks: [{ networkId }],
-      },
-      effective: {
-        ...sizing,
-        siteId: "",
-        hostId: "",
-        state: "creating",
-        ceiling: { vcpus: 1, memoryMib: 256 },
-        nics: [nic],
-      },
-    }),
-  );
 }
