@@ -9,6 +9,7 @@ import type { OwedObligation } from "#model/obligation";
 import type { Operation } from "#model/plan";
 import type { Ms } from "#model/units";
 import { hasSettled, liveSizing, sizingAttributes } from "#planner/target";
+import { watchEvents } from "#policy/event-watch";
 import type { Sensed } from "#policy/facts";
 import { endObligation, laterOf } from "#policy/obligations";
 import type { Clock } from "#ports/clock";
@@ -34,11 +35,10 @@ export function createObligationKeeper(world: {
 }): ObligationKeeper {
   const { store, sensed, clock, log } = world;
   let cancelTimer: () => void = () => undefined;
-  let unlisten: () => void = () => undefined;
+  let unwatch: () => void = () => undefined;
   let stopped = true;
   let busy = false;
   let again = false;
-  let seen = 0;
 
   /** One round at a time; what happens meanwhile is looked at right after. */
   async function look(): Promise<void> {
@@ -134,28 +134,21 @@ export function createObligationKeeper(world: {
     });
   }
 
-  /** Only the end of an operation, or a new demand, wakes it: other commits are none of its business. */
-  async function onCommit(lastSeq: number): Promise<void> {
-    const from = seen === 0 ? lastSeq - 1 : seen;
-    seen = lastSeq;
-    try {
-      const events = await store.read((journal) => journal.events.since(from, 200));
-      if (events.some(({ kind }) => kind === "operation.ended")) await look();
-    } catch (error) {
-      log.error({ err: error }, "events were not read; obligations are looked at by the clock");
-    }
-  }
-
   return {
     start() {
       if (!stopped) return;
       stopped = false;
-      unlisten = store.onCommit((lastSeq) => void onCommit(lastSeq));
+      // other commits are none of its business
+      unwatch = watchEvents(world, {
+        isWanted: ({ kind }) => kind === "operation.ended",
+        wake: () => void look(),
+        sleeper: "obligations",
+      });
       void look();
     },
     stop() {
       stopped = true;
-      unlisten();
+      unwatch();
       cancelTimer();
     },
   };

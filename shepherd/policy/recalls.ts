@@ -6,6 +6,7 @@
 import type { Logger } from "pino";
 import type { Recall } from "#model/consent";
 import type { MachineId, Ms } from "#model/units";
+import { watchEvents } from "#policy/event-watch";
 import type { Gate, GateOperations } from "#policy/gate";
 import { leftAt } from "#policy/recall";
 import { type NewRequest, newRequest, shepherdSubject } from "#policy/request";
@@ -36,9 +37,8 @@ export function createRecalls(world: {
   const moving = new Set<MachineId>();
   const later = new Map<string, { readonly tries: number; readonly atMs: Ms }>();
   let cancelTimer: () => void = () => undefined;
-  let unlisten: () => void = () => undefined;
+  let unwatch: () => void = () => undefined;
   let stopped = true;
-  let seen = 0;
 
   async function look(): Promise<void> {
     if (stopped) return;
@@ -129,28 +129,21 @@ export function createRecalls(world: {
     log.error({ recall: recall.id, site: recall.siteId, machines: left }, "a recall is overdue");
   }
 
-  /** Only a recall's own event wakes it: every other commit would be a look at all machines. */
-  async function onCommit(lastSeq: number): Promise<void> {
-    const from = seen === 0 ? lastSeq - 1 : seen;
-    seen = lastSeq;
-    try {
-      const events = await store.read((journal) => journal.events.since(from, 200));
-      if (events.some(({ kind }) => kind === "recall.changed")) await look();
-    } catch (error) {
-      log.error({ err: error }, "events were not read; recalls are looked at by the clock");
-    }
-  }
-
   return {
     start() {
       if (!stopped) return;
       stopped = false;
-      unlisten = store.onCommit((lastSeq) => void onCommit(lastSeq));
+      // a look at all machines: not for every commit
+      unwatch = watchEvents(world, {
+        isWanted: ({ kind }) => kind === "recall.changed",
+        wake: () => void look(),
+        sleeper: "recalls",
+      });
       void look();
     },
     stop() {
       stopped = true;
-      unlisten();
+      unwatch();
       cancelTimer();
     },
   };

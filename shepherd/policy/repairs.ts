@@ -6,6 +6,7 @@
 import type { Logger } from "pino";
 import type { Request } from "#model/request";
 import type { Ms } from "#model/units";
+import { watchEvents } from "#policy/event-watch";
 import type { Gate, GateOperations } from "#policy/gate";
 import { newRequest, shepherdSubject } from "#policy/request";
 import type { Clock, Ids } from "#ports/clock";
@@ -22,7 +23,6 @@ export interface Repairs {
 const gatherMs: Ms = 2_000;
 const retryMs: Ms = 60_000;
 const operationMs: Ms = 300_000;
-const pageSize = 500;
 
 export interface RepairsOptions {
   readonly store: Store;
@@ -41,10 +41,8 @@ export function createRepairs(options: RepairsOptions): Repairs {
 
 class RepairTimer implements Repairs {
   readonly #options: RepairsOptions;
-  #seen = 0;
-  #reading = false;
   #cancelTimer: () => void = () => undefined;
-  #unlisten: () => void = () => undefined;
+  #unwatch: () => void = () => undefined;
   #stopped = true;
 
   constructor(options: RepairsOptions) {
@@ -54,13 +52,17 @@ class RepairTimer implements Repairs {
   start(): void {
     if (!this.#stopped) return;
     this.#stopped = false;
-    this.#unlisten = this.#options.store.onCommit((lastSeq) => void this.#read(lastSeq));
+    this.#unwatch = watchEvents(this.#options, {
+      isWanted: ({ kind, data }) => kind === "host.state" && data["state"] === "up",
+      wake: () => this.#onHostBack(),
+      sleeper: "repairs",
+    });
     this.#schedule(gatherMs);
   }
 
   stop(): void {
     this.#stopped = true;
-    this.#unlisten();
+    this.#unwatch();
     this.#cancelTimer();
   }
 
@@ -68,29 +70,10 @@ class RepairTimer implements Repairs {
     if (!this.#stopped) this.#schedule(gatherMs);
   }
 
-  /** Follows the feed for hosts that came back. The first page after a start is the repair of the start. */
-  async #read(lastSeq: number): Promise<void> {
-    if (this.#reading || this.#stopped) return;
-    const { store, operations, log } = this.#options;
-    this.#reading = true;
-    try {
-      if (this.#seen === 0) this.#seen = lastSeq - 1;
-      const events = await store.read((journal) => journal.events.since(this.#seen, pageSize));
-      this.#seen = events.at(-1)?.seq ?? this.#seen;
-      const back = events.some(({ kind, data }) => kind === "host.state" && data["state"] === "up");
-      if (back && !this.#stopped) {
-        operations.kick();
-        this.#options.onHostBack?.();
-        this.#schedule(gatherMs);
-      }
-    } catch (error) {
-      log.error(
-        { err: error },
-        "events were not read; hosts that come back are seen with the next",
-      );
-    } finally {
-      this.#reading = false;
-    }
+  #onHostBack(): void {
+    this.#options.operations.kick();
+    this.#options.onHostBack?.();
+    this.#schedule(gatherMs);
   }
 
   #schedule(afterMs: Ms): void {
