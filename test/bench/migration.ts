@@ -105,6 +105,7 @@ isOver = true;
 console.log(
   `\n${renderMarkdown(results)}\n${isEmpty() ? "nothing was measured" : `raw data: ${folders().join(", ")}`}`,
 );
+if (isEmpty()) process.exitCode ??= 1;
 await takeDown(name);
 await dismissGuard();
 // What was left as it was would hold this process.
