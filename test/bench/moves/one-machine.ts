@@ -1,8 +1,8 @@
 /** E1 of `make bench-migration`: one move of one machine, by us or by virsh, and what was seen of it. */
 import { setTimeout as pause } from "node:timers/promises";
 import type { StepView } from "@drover/shepherd/api/contract";
-import type { GuestShell } from "@drover/shepherd/lab/guest-shell";
 import type { MovingStage } from "../../lab/moving-stage.ts";
+import { longestStopMs } from "../../lab/ticker.ts";
 import type { Load } from "./loads.ts";
 import type { MachineRun, TimedStep } from "./report.ts";
 import { sentBytes, type Twin } from "./rival.ts";
@@ -12,8 +12,6 @@ export type Found = Omit<MachineRun, "run" | "wroteMibPerS">;
 
 /** A reset is seen within a tenth of a second of the guest's, which may be a slow one. */
 const resetMs = 1_200;
-/** The edge that tells of a stop, four that tell its length (shepherd/lab/guest/ticker.c), one that was on its way. */
-const tickerSettlesS = 6;
 
 /** rank-0 to the other site, with rank-1 pinging it. */
 export async function ourMove(
@@ -33,7 +31,7 @@ export async function ourMove(
   const sent = (await sentBytes(stage, from)) - before;
   // What was still on its way is heard as well.
   const pings = await peer.read("sleep 1; kill $(cat /run/pinger.pid); cat /run/pings");
-  const downtimeMs = await longestStop(guest);
+  const downtimeMs = await longestStopMs(guest);
   // What is hopeless may be refused before it begins.
   const plan = operation === undefined ? null : (await stage.explain(operation.id)).plan;
   const steps = operation === undefined ? [] : await stepsOf(stage, operation.id);
@@ -76,7 +74,7 @@ export async function rivalMove(
     tookMs,
     copyMs: undefined,
     sentBytes: sent,
-    downtimeMs: await longestStop(twin.guest),
+    downtimeMs: await longestStopMs(twin.guest),
     peerSilenceMs: Number.NaN,
     predicted: undefined,
     measured: undefined,
@@ -111,16 +109,4 @@ export function timed(steps: readonly StepView[]): readonly TimedStep[] {
 function copyOf(steps: readonly StepView[]): number | undefined {
   const step = steps.find((one) => one.name.includes(": copy and switch"));
   return (step?.outcome as { readonly copy_ms?: number } | undefined)?.copy_ms;
-}
-
-/**
- * What the ticker knows since its reset, ms; 0: less than it can tell from noise. How long a stop was it knows some edges of
- * the hardware clock later; a reset before that would put this stop into the next figure.
- */
-async function longestStop(guest: GuestShell): Promise<number> {
-  const said = await guest.read(`read -r gap stop total ticks first < /run/ticker
-seconds=$first
-while [ "$seconds" -lt $((first + ${tickerSettlesS})) ]; do usleep 200000; read -r gap stop total ticks seconds < /run/ticker; done
-echo $stop`);
-  return Number(said);
 }

@@ -12,6 +12,7 @@ import { adoptProcess, down, type Lab, openLab, up } from "@drover/shepherd/lab/
 import type { LabSite } from "@drover/shepherd/lab/layout";
 import { identify, killAll, type ProcessIdentity } from "@drover/shepherd/lab/process";
 import { qcow2 } from "../../shepherd/api/qcow2-file.ts";
+import { longestStopMs } from "../ticker.ts";
 import { must, run } from "./process.ts";
 import { Miss } from "./timeline.ts";
 
@@ -75,7 +76,7 @@ export interface StoryWorld {
     from: string;
     to: string;
     memoryMib: number;
-  }): Promise<{ seconds: number; longestStopMs: string } | undefined>;
+  }): Promise<{ seconds: number; longestStopMs: number } | undefined>;
   down(): Promise<void>;
 }
 
@@ -278,10 +279,7 @@ function labWorld(
           ],
           { timeoutMs: 180_000 },
         );
-        const [, longestStopMs = "?"] = (await inside.read("sleep 2; cat /run/ticker")).split(
-          /\s+/,
-        );
-        return { seconds: moved.ms / 1000, longestStopMs };
+        return { seconds: moved.ms / 1000, longestStopMs: await longestStopMs(inside) };
       } finally {
         for (const host of [from, to]) {
           await run(onHost(host, ["virsh", "destroy", twin]));

@@ -1,4 +1,5 @@
 /** Act 4: no room on its host, then none at its site: live moves, the second one between owners. */
+import { longestStopMs } from "../../ticker.ts";
 import { until } from "../process.ts";
 import type { Story } from "../story.ts";
 import { address, granted, guestsOf, memoryKib, moveFigures, ringMachines } from "./measuring.ts";
@@ -106,10 +107,9 @@ export async function noRoomHere(story: Story): Promise<void> {
       after === before,
       after === before ? undefined : `${before} -> ${after}`,
     );
-    const [, longestStop = "?"] = (await guest.read("cat /run/ticker")).split(/\s+/);
     timeline.figure(
       "longest stop of the moved guest, by its own hardware clock",
-      `${longestStop} ms`,
+      stopText(await longestStopMs(guest)),
     );
     const state = await guest.read("cat /run/ring.state");
     const later = await until("the ring program to go on", 20_000, async () => {
@@ -144,7 +144,11 @@ export async function noRoomHere(story: Story): Promise<void> {
   if (rival !== undefined) {
     timeline.figure(
       "virsh migrate --copy-storage-all of a twin, same way",
-      `${rival.seconds.toFixed(1)} s, longest stop ${rival.longestStopMs} ms`,
+      `${rival.seconds.toFixed(1)} s, longest stop ${stopText(rival.longestStopMs)}`,
     );
   }
+}
+
+function stopText(stopMs: number): string {
+  return stopMs > 0 ? `${stopMs} ms` : "none that its hardware clock could tell";
 }
