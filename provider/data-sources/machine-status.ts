@@ -11,6 +11,11 @@ import { machineAttributes } from "../resources/machine-attributes.ts";
 import { reportError } from "../resources/problems.ts";
 import { leaseTime } from "../resources/time.ts";
 
+const vcpusAndMemory = attributes({
+  vcpus: { type: "number", computed: true, description: "Virtual CPUs." },
+  memory_mib: { type: "number", computed: true, description: "Memory, in MiB." },
+});
+
 const declared = attributes({
   id: {
     type: "string",
@@ -46,10 +51,7 @@ const declared = attributes({
   ceiling: {
     type: {
       nesting: "single",
-      attributes: {
-        vcpus: { type: "number", computed: true, description: "Virtual CPUs." },
-        memory_mib: { type: "number", computed: true, description: "Memory, in MiB." },
-      },
+      attributes: vcpusAndMemory,
     },
     computed: true,
     description: "What it can reach without a restart.",
@@ -57,10 +59,7 @@ const declared = attributes({
   guest_seen: {
     type: {
       nesting: "single",
-      attributes: {
-        vcpus: { type: "number", computed: true, description: "Virtual CPUs." },
-        memory_mib: { type: "number", computed: true, description: "Memory, in MiB." },
-      },
+      attributes: vcpusAndMemory,
     },
     computed: true,
     description:
