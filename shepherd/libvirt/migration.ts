@@ -10,7 +10,13 @@
  * Decides nothing: whether to cancel is the operation's word.
  */
 import type { Domains } from "#libvirt/domains";
-import { crawlMibps, downtimeLimitMs, stopsForMemory } from "#libvirt/migration-pace";
+import {
+  crawlMibps,
+  createPace,
+  type Pace,
+  type PaceLook,
+  stopsForMemory,
+} from "#libvirt/migration-pace";
 import type { RpcConnection } from "#libvirt/rpc/connection";
 import { lifecycle, subscribe } from "#libvirt/rpc/events";
 import type { HostConnections } from "#libvirt/rpc/host-connections";
@@ -107,7 +113,7 @@ export async function openSource(
     async perform(prepared, onProgress) {
       report = onProgress;
       const uri = { field: "migrate_uri", type: "string", value: prepared.uri } as const;
-      const pacer = new Pacer(connection, parameters, standsStill);
+      const pacer = new Pacer(connection, parameters, { clock: room.clock, standsStill });
       await pacer.start();
       const performing = connection.call(remote.domainMigratePerform3Params, {
         domain,
@@ -315,20 +321,33 @@ async function watchProgress(
 class Pacer {
   readonly #connection: RpcConnection;
   readonly #parameters: MigrationParameters;
+  readonly #clock: Clock;
   readonly #standsStill: boolean;
+  readonly #pace: Pace;
   #limitMs: Ms | undefined;
   #crawls = false;
 
-  constructor(connection: RpcConnection, parameters: MigrationParameters, standsStill: boolean) {
+  constructor(
+    connection: RpcConnection,
+    parameters: MigrationParameters,
+    given: { readonly clock: Clock; readonly standsStill: boolean },
+  ) {
     this.#connection = connection;
     this.#parameters = parameters;
-    this.#standsStill = standsStill;
+    this.#clock = given.clock;
+    this.#standsStill = given.standsStill;
+    this.#pace = createPace({
+      stopsForMemory: given.standsStill,
+      maxDowntimeMs: parameters.maxDowntimeMs ?? defaultMaxDowntimeMs,
+      mayRaise: parameters.mayRaiseDowntime !== false,
+      throttles: parameters.mayThrottle !== false,
+    });
   }
 
   /** Before the copy. An earlier move that failed may have left the guest crawling. */
   async start(): Promise<void> {
     if (this.#standsStill) await this.#setSpeed(noLimitMibps);
-    await this.#setLimit(0);
+    await this.#setLimit(this.#pace.firstMs);
   }
 
   /** libvirt gives the disk's copy its speed when it starts, and the memory's goes by what is set until then. */
@@ -337,15 +356,16 @@ class Pacer {
       this.#crawls = true;
       await this.#setSpeed(crawlMibps);
     }
-    if (phase === "memory") await this.#setLimit(numberIn(figures, "memory_iteration") ?? 0);
+    if (phase !== "memory") return;
+    const look: PaceLook = {
+      atMs: this.#clock.nowMs(),
+      round: numberIn(figures, "memory_iteration") ?? 0,
+      remainingBytes: numberIn(figures, "memory_remaining") ?? 0,
+    };
+    await this.#setLimit(this.#pace.limitMs(look));
   }
 
-  async #setLimit(round: number): Promise<void> {
-    const limitMs = downtimeLimitMs({
-      stopsForMemory: this.#standsStill,
-      maxDowntimeMs: this.#parameters.maxDowntimeMs ?? defaultMaxDowntimeMs,
-      round: this.#parameters.mayRaiseDowntime === false ? 0 : round,
-    });
+  async #setLimit(limitMs: Ms): Promise<void> {
     if (limitMs === this.#limitMs) return;
     this.#limitMs = limitMs;
     await this.#connection.call(
