@@ -48,6 +48,7 @@ const declared = attributes({
     description: "What its stack asks for.",
   },
   effective: machineAttributes.effective,
+  cpu_weight: { type: "number", computed: true, description: "CPU weight in force." },
   ceiling: {
     type: {
       nesting: "single",
@@ -120,13 +121,14 @@ export const machineStatus = defineDataSource({
 
 function stateOf(view: MachineView): StateOf<typeof declared> {
   const { effective, ceiling, vcpus, cpu_percent, memory_mib, site } = view;
-  const { lease_until_ms, ...live } = effective;
+  const { lease_until_ms, cpu_weight, ...live } = effective;
   return {
     id: view.id,
     environment: view.environment,
     name: view.name,
     baseline: { vcpus, cpu_percent, memory_mib, site },
     effective: { ...live, lease_until: leaseTime(lease_until_ms) },
+    cpu_weight,
     ceiling: { vcpus: ceiling.vcpus, memory_mib: ceiling.memory_mib },
     guest_seen: view.guest_seen,
     drift: view.drift.map(({ attribute }) => attribute),

@@ -122,6 +122,7 @@ function viewOf(
     declared_adaptation: null,
     disks: [],
     user_data_sha256: null,
+    cpu_weight: foreign.cpu_weight,
     stop_timeout_s: 20,
     deletion_protection: false,
     allow_restart: false,
@@ -134,6 +135,7 @@ function viewOf(
     guest_seen: null,
     effective: {
       ...sizes,
+      cpu_weight: foreign.cpu_weight,
       site: foreign.site,
       host: foreign.host,
       state: "running",

@@ -22,6 +22,7 @@ export const templateAttributes = attributes({
   class: ofMachine.class,
   vcpus: ofMachine.vcpus,
   cpu_percent: ofMachine.cpu_percent,
+  cpu_weight: ofMachine.cpu_weight,
   memory_mib: ofMachine.memory_mib,
   site: {
     type: "string",

@@ -276,6 +276,7 @@ function templateState(
     class: template.class ?? null,
     vcpus: template.vcpus ?? null,
     cpu_percent: template.cpu_percent ?? null,
+    cpu_weight: template.cpu_weight ?? null,
     memory_mib: template.memory_mib ?? null,
     site: template.site ?? null,
     networks: template.networks.map(({ network_id }) => ({ network_id })),

@@ -68,6 +68,15 @@ export const machineAttributes = attributes({
     description: "Baseline of the CPU cap, in percent of one host core. An edit takes effect live.",
     validators: [cpuPercent],
   },
+  cpu_weight: {
+    type: "number",
+    optional: true,
+    computed: true,
+    default: 100,
+    description:
+      "Its part of a busy host, in proportion to the weights of the others there: 200 gets twice as much as 100. An edit takes effect live; adaptation never changes it. Default 100.",
+    validators: [wholeNumber({ min: 1, max: 10_000 })],
+  },
   memory_mib: {
     type: "number",
     optional: true,

@@ -34,6 +34,7 @@ export type Template = Pick<
   | "image_id"
   | "vcpus"
   | "cpu_percent"
+  | "cpu_weight"
   | "memory_mib"
   | "adaptation"
   | "ceiling"
@@ -50,6 +51,7 @@ export function templateOf(planned: Template) {
     image_id: planned.image_id as string,
     vcpus: known(planned.vcpus),
     cpu_percent: known(planned.cpu_percent),
+    cpu_weight: known(planned.cpu_weight),
     memory_mib: known(planned.memory_mib),
     adaptation: adaptationBody(planned.adaptation),
     ceiling: known(planned.ceiling) as MachineBody["ceiling"] & object,

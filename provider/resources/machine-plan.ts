@@ -183,6 +183,7 @@ export function patchOf(
   if (planned.user_data_wo_version !== prior.user_data_wo_version)
     body.user_data = known(config.user_data_wo) ?? known(planned.user_data);
   else if (planned.user_data !== prior.user_data) body.user_data = known(planned.user_data);
+  if (differs(planned.cpu_weight, prior.cpu_weight)) body.cpu_weight = known(planned.cpu_weight);
   if (differs(planned.stop_timeout_s, prior.stop_timeout_s))
     body.stop_timeout_s = known(planned.stop_timeout_s);
   if (planned.deletion_protection !== prior.deletion_protection)

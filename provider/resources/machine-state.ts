@@ -54,6 +54,8 @@ export function stateOf(
       image_id: view.image_id,
       vcpus: live("vcpus"),
       cpu_percent: live("cpu_percent"),
+      // One that somebody changed shows here, so that plan puts it right.
+      cpu_weight: Number(drifted.get("cpu_weight") ?? view.cpu_weight),
       memory_mib: live("memory_mib"),
       site: live("site"),
       // One that somebody unplugged is missing here, so that plan shows it and apply plugs it in again.

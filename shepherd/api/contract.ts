@@ -177,6 +177,8 @@ export interface MachineBody {
   vcpus?: number | null;
   cpu_percent?: number | null;
   memory_mib?: number | null;
+  /** Its part of a busy host, in proportion to the weights of the others there; 1 to 10,000. Default 100. Changed live. */
+  cpu_weight?: number | null;
   site?: string | null;
   adaptation?: MachineAdaptation | null;
   networks: { network_id: string; address?: string | null }[];
@@ -206,6 +208,7 @@ export interface MachinePatch
 }
 /** Live values. `vcpus`, `cpu_percent`, `memory_mib`, `site`, `host` are what the host says now, else the last known. */
 export interface MachineEffectiveView extends SizingFields {
+  cpu_weight: number;
   site: string;
   host: string;
   state: MachineEffective["state"];
@@ -222,6 +225,7 @@ export interface MachineView extends SizingFields {
   speaker: boolean;
   class: string;
   image_id: string;
+  cpu_weight: number;
   site: string;
   /** In force: its own word over the environment's. */
   adaptation: Wire<Envelope>;
@@ -251,7 +255,7 @@ export interface MachineView extends SizingFields {
   guest_seen: { vcpus: number; memory_mib: number } | null;
   /** Attributes whose live value no adaptation explains: foreign drift. Settling memory is not drift. */
   drift: {
-    attribute: "vcpus" | "cpu_percent" | "memory_mib" | "site" | "networks";
+    attribute: "vcpus" | "cpu_percent" | "cpu_weight" | "memory_mib" | "site" | "networks";
     expected: number | string;
     actual: number | string;
   }[];
@@ -416,6 +420,7 @@ export interface ForeignMachineView {
   state: string;
   vcpus: number;
   cpu_percent: number | null;
+  cpu_weight: number;
   memory_mib: number;
   memory_max_mib: number;
   /** Another controller's mark in its metadata; null: none found. */

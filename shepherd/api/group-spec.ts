@@ -7,13 +7,13 @@ import { askOf, checkSpec, type Declaration, restartReasons, templateOf } from "
 import { claimedConflict, environmentOf, importId, sameData } from "#api/records";
 import type { GroupBody, GroupPatch } from "#api/schemas";
 import { Fault } from "#model/fault";
-import type {
-  Baseline,
-  EnvironmentRecord,
-  GroupRecord,
-  GroupSpec,
-  MachineRecord,
-  MachineSpec,
+import {
+  defaultCpuWeight,
+  type EnvironmentRecord,
+  type GroupRecord,
+  type GroupSpec,
+  type MachineRecord,
+  type MachineSpec,
 } from "#model/objects";
 import type { MachineAsk, Request } from "#model/request";
 import { giveNics } from "#operations/declare";
@@ -225,7 +225,7 @@ function changesOf(
     if (sameData(spec, member.spec)) continue;
     declared.push({ id: member.id, spec });
     if (member.effective.hostId === "") continue;
-    const ask = askOf(member.id, differing(spec.baseline, member.spec.baseline));
+    const ask = askOf(member.id, differing(spec, member.spec));
     const reasons = restartReasons({ before: member, spec, ask });
     if (reasons.length > 0 && spec.allowRestart !== true) {
       throw new Fault("machine.restart_needed", {
@@ -240,13 +240,16 @@ function changesOf(
   return { asks, declared };
 }
 
-function differing(now: Baseline, before: Baseline) {
-  const changed = <T>(value: T, was: T) => (value === was ? undefined : value);
+function differing(after: MachineSpec, was: MachineSpec) {
+  const changed = <T>(value: T, old: T) => (value === old ? undefined : value);
+  const { baseline: now } = after;
+  const { baseline: before } = was;
   return {
     vcpus: changed(now.vcpus, before.vcpus),
     cpuPercent: changed(now.cpuPercent, before.cpuPercent),
     memoryMib: changed(now.memoryMib, before.memoryMib),
     siteId: changed(now.siteId, before.siteId),
+    cpuWeight: changed(after.cpuWeight ?? defaultCpuWeight, was.cpuWeight ?? defaultCpuWeight),
   };
 }
 

@@ -17,6 +17,7 @@ import {
   type AdaptationWord,
   type Baseline,
   type DeclaredAdaptation,
+  defaultCpuWeight,
   type EnvironmentAdaptation,
   type EnvironmentRecord,
   envelopeOf,
@@ -129,6 +130,7 @@ function templateWords(body: TemplateWords, environment: EnvironmentRecord): Gro
       memoryMib: body.memory_mib ?? defaultSizing.memoryMib,
       siteId: body.site ?? environment.spec.sites[0] ?? "",
     },
+    ...(body.cpu_weight == null ? {} : { cpuWeight: body.cpu_weight }),
     declared: declaredAdaptation(body.adaptation),
     networks: [],
     ceiling: ceilingWord(body.ceiling),
@@ -195,6 +197,7 @@ export function patchedSpec(
     speaker: body.speaker ?? before.speaker,
     class: given(body.class, before.class, String),
     baseline,
+    cpuWeight: given(body.cpu_weight, before.cpuWeight, Number),
     declared,
     // What an older shepherd stored has an envelope and no word of its own: kept until the stack says one.
     envelope:
@@ -218,6 +221,8 @@ export function patchedSpec(
     cpuPercent: promised?.cpu_percent ?? differs(baseline.cpuPercent, before.baseline.cpuPercent),
     memoryMib: promised?.memory_mib ?? differs(baseline.memoryMib, before.baseline.memoryMib),
     siteId: promised?.site ?? differs(baseline.siteId, before.baseline.siteId),
+    // Whenever it is named: somebody may have changed it behind our back.
+    cpuWeight: body.cpu_weight === undefined ? undefined : (spec.cpuWeight ?? defaultCpuWeight),
   };
   const ask = askOf(record.id, changed);
   const reasons = restartReasons({ before: record, spec, ask });
@@ -259,7 +264,7 @@ export function restartReasons(of: {
 /** An ask of what is given; undefined when nothing is. */
 export function askOf(
   machineId: string,
-  wanted: { [Key in "vcpus" | "cpuPercent" | "memoryMib"]?: number | undefined } & {
+  wanted: { [Key in "vcpus" | "cpuPercent" | "cpuWeight" | "memoryMib"]?: number | undefined } & {
     siteId?: SiteId | undefined;
   },
 ): MachineAsk | undefined {

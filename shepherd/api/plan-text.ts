@@ -46,6 +46,8 @@ export function renderAction(action: PlanAction, names: ReadonlyMap<string, stri
       return `vCPUs of ${name(action.machineId)} from ${action.from} to ${action.to}`;
     case "set_cpu_percent":
       return `CPU of ${name(action.machineId)} from ${action.from} to ${action.to} %`;
+    case "set_cpu_weight":
+      return `CPU weight of ${name(action.machineId)} from ${action.from} to ${action.to}`;
     case "set_rate":
       return `rate of ${name(action.linkId)} from ${action.fromMbps} to ${action.toMbps} Mbit/s`;
     case "apply_network":

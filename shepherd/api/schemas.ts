@@ -41,6 +41,7 @@ const CpuPercent = Type.Integer({
   maximum: 51_200,
   description: "Percent of one core",
 });
+const CpuWeight = Type.Integer({ minimum: 1, maximum: 10_000 });
 const MemoryMib = Type.Integer({ minimum: 16, maximum: 16 * 1024 * 1024 });
 const RateMbps = Type.Integer({ minimum: 1, maximum: 400_000 });
 const nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) =>
@@ -138,6 +139,7 @@ const templateFields = {
   vcpus: maybe(Vcpus),
   cpu_percent: maybe(CpuPercent),
   memory_mib: maybe(MemoryMib),
+  cpu_weight: maybe(CpuWeight),
   site: maybe(Label),
   adaptation: maybe(MachineAdaptation),
   ceiling: maybe(Type.Object({ vcpus: maybe(Vcpus), memory_mib: maybe(MemoryMib) }, closed)),

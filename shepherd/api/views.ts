@@ -22,6 +22,7 @@ import {
   type AdaptationWord,
   classOf,
   type DeclaredAdaptation,
+  defaultCpuWeight,
   defaultStopTimeoutMs,
   type EnvironmentAdaptation,
   type EnvironmentRecord,
@@ -41,6 +42,7 @@ import { toWire } from "#model/wire";
 import { unplugged } from "#planner/cards";
 import { groupMode } from "#planner/groups";
 import { restartNeeded } from "#planner/restart";
+import { liveCpuWeight } from "#planner/target";
 import { type Drift, driftOf, shownSizing } from "#sensing/drift";
 
 export function environmentView(record: EnvironmentRecord): EnvironmentView {
@@ -102,6 +104,7 @@ function templateView(template: GroupTemplate): GroupView["template"] {
     vcpus: baseline.vcpus,
     cpu_percent: baseline.cpuPercent,
     memory_mib: baseline.memoryMib,
+    cpu_weight: template.cpuWeight ?? defaultCpuWeight,
     site: baseline.siteId,
     adaptation: declaredAdaptationView(template.declared),
     networks: template.networks.map(({ networkId }) => ({ network_id: networkId })),
@@ -258,6 +261,7 @@ export interface MachineContext {
 const driftNames = {
   vcpus: "vcpus",
   cpuPercent: "cpu_percent",
+  cpuWeight: "cpu_weight",
   memoryMib: "memory_mib",
   siteId: "site",
   networks: "networks",
@@ -284,6 +288,7 @@ export function machineView(record: MachineRecord, context: MachineContext): Mac
     vcpus: spec.baseline.vcpus,
     cpu_percent: spec.baseline.cpuPercent,
     memory_mib: spec.baseline.memoryMib,
+    cpu_weight: spec.cpuWeight ?? defaultCpuWeight,
     site: spec.baseline.siteId,
     adaptation: toWire(spec.envelope),
     declared_adaptation: declaredAdaptationView(spec.declared),
@@ -310,6 +315,7 @@ export function machineView(record: MachineRecord, context: MachineContext): Mac
       vcpus: live.vcpus,
       cpu_percent: live.cpuPercent,
       memory_mib: live.memoryMib,
+      cpu_weight: liveCpuWeight(record, record.effective.state === "running" ? seen : undefined),
       site: String(site),
       host: site === effective.siteId ? effective.hostId : (seen?.hostId ?? effective.hostId),
       state: effective.state,

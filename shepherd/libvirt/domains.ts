@@ -14,6 +14,7 @@ import type { HostConnections } from "#libvirt/rpc/host-connections";
 import { remote } from "#libvirt/rpc/procedures";
 import { type DomainRef, domainOf } from "#libvirt/rpc/references";
 import { cpuCapOf, schedulerParameters } from "#libvirt/xml/cpu-cap";
+import { type ControlGroups, sharesOf, weightOf } from "#libvirt/xml/cpu-weight";
 import { writeXml } from "#libvirt/xml/element";
 import { type Mark, markContent, metadataPrefix, metadataUri } from "#libvirt/xml/metadata";
 import { type DomainDescription, readDomain } from "#libvirt/xml/read-domain";
@@ -46,6 +47,7 @@ export class Domains {
   readonly #connections: HostConnections;
   readonly #clock: Clock;
   readonly #place: () => Promise<DomainPlace>;
+  readonly #controlGroups: () => Promise<ControlGroups>;
   readonly #newestLayer: (volume: string) => Promise<string>;
   readonly #turns = new Map<string, Promise<unknown>>();
 
@@ -54,6 +56,7 @@ export class Domains {
     readonly connections: HostConnections;
     readonly clock: Clock;
     readonly place: () => Promise<DomainPlace>;
+    readonly controlGroups: () => Promise<ControlGroups>;
     /** The volume that has what the guest wrote last: another one where it ended while its disk was frozen. */
     readonly newestLayer: (volume: string) => Promise<string>;
   }) {
@@ -61,6 +64,7 @@ export class Domains {
     this.#connections = options.connections;
     this.#clock = options.clock;
     this.#place = options.place;
+    this.#controlGroups = options.controlGroups;
     this.#newestLayer = options.newestLayer;
     this.devices = new Devices({
       hostId: options.hostId,
@@ -77,18 +81,18 @@ export class Domains {
       { needResults, flags: 0 },
       { timeoutMs: readTimeoutMs },
     );
-    const observed = await Promise.all(domains.map((domain) => observe(control, domain)));
+    const observed = await Promise.all(domains.map((domain) => this.#observe(control, domain)));
     return observed.filter((domain) => domain !== undefined);
   }
 
   async find(id: MachineId): Promise<ObservedDomain | undefined> {
-    return observe(await this.#control(), domainOf(id));
+    return this.#observe(await this.#control(), domainOf(id));
   }
 
   async findByName(name: string): Promise<ObservedDomain | undefined> {
     const control = await this.#control();
     const domain = await lookUp(control, name);
-    return domain && observe(control, domain);
+    return domain && this.#observe(control, domain);
   }
 
   async start(spec: DomainSpec): Promise<void> {
@@ -99,11 +103,13 @@ export class Domains {
         const details = { host: this.#hostId, name: spec.name, holder: namesake.uuid };
         throw new Fault("machine.name_taken", details);
       }
-      const there = await observe(control, domainOf(spec.id));
+      const there = await this.#observe(control, domainOf(spec.id));
       if (there !== undefined && there.ours === undefined) throw this.#notOurs(there);
       if (there !== undefined && there.state !== "shut_off") return;
       const diskVolume = await this.#newestLayer(spec.diskVolume);
-      const xml = writeDomain({ ...spec, diskVolume }, place);
+      // Of the default nobody has to ask how it is told.
+      const controlGroups = spec.cpuWeight === undefined ? undefined : await this.#controlGroups();
+      const xml = writeDomain({ ...spec, diskVolume }, { ...place, controlGroups });
       const options = { timeoutMs: startTimeoutMs };
       const { domain } = await control.call(
         remote.domainDefineXmlFlags,
@@ -123,7 +129,7 @@ export class Domains {
   async stop(id: MachineId, options: { readonly graceMs: Ms }): Promise<void> {
     return this.#inTurn(id, async (control) => {
       const domain = domainOf(id);
-      const there = await observe(control, domain);
+      const there = await this.#observe(control, domain);
       if (there === undefined) return;
       if (there.ours === undefined) throw this.#notOurs(there);
       if (there.state === "running" && options.graceMs > 0) {
@@ -144,7 +150,7 @@ export class Domains {
   async mark(id: MachineId, mark: Parameters<Host["markDomain"]>[1]): Promise<void> {
     return this.#inTurn(id, async (control) => {
       const domain = domainOf(id);
-      const there = await observe(control, domain);
+      const there = await this.#observe(control, domain);
       if (there === undefined) {
         throw new Fault("libvirt.no_domain", { procedure: "domainSetMetadata", message: id });
       }
@@ -222,6 +228,29 @@ export class Domains {
     });
   }
 
+  async setCpuWeight(id: MachineId, cpuWeight: number): Promise<void> {
+    return this.#inTurn(id, async (control) => {
+      const domain = domainOf(id);
+      const shares = sharesOf(cpuWeight, await this.#controlGroups());
+      const flags = await affected(control, domain);
+      const parameters = [{ field: "cpu_shares", type: "ullong" as const, value: shares }];
+      await control.call(
+        remote.domainSetSchedulerParametersFlags,
+        { domain, parameters, flags },
+        { timeoutMs: changeTimeoutMs },
+      );
+    });
+  }
+
+  /** Undefined when it is gone, also half-way through. */
+  async #observe(control: RpcConnection, domain: DomainRef): Promise<ObservedDomain | undefined> {
+    const seen = await observe(control, domain);
+    if (seen === undefined) return undefined;
+    const { cpuShares, ...observed } = seen;
+    if (cpuShares === undefined) return observed;
+    return { ...observed, cpuWeight: weightOf(cpuShares, await this.#controlGroups()) };
+  }
+
   /**
    * Spreads the cap over the vCPUs for a move, or puts it back on the whole domain. The cap itself stays. Does nothing
    * for one vCPU, for uncapped domains and for a domain that is not here (any more).
@@ -275,8 +304,10 @@ export class Domains {
   }
 }
 
-/** Undefined when it is gone, also half-way through. */
-function observe(control: RpcConnection, domain: DomainRef): Promise<ObservedDomain | undefined> {
+function observe(
+  control: RpcConnection,
+  domain: DomainRef,
+): Promise<(ObservedDomain & { readonly cpuShares: number | undefined }) | undefined> {
   const options = { timeoutMs: readTimeoutMs };
   return unlessGone(async () => {
     const [state, live, inactive, info] = await Promise.all([
@@ -301,6 +332,7 @@ function observe(control: RpcConnection, domain: DomainRef): Promise<ObservedDom
       vcpusMax: live.vcpusMax,
       guestVcpus: live.vcpus,
       cpuPercent: live.cpuPercent,
+      cpuShares: live.cpuShares,
       memoryMib,
       memoryTargetMib: inactive.memoryMib,
       memoryMaxMib: live.memoryMaxMib,

@@ -14,6 +14,7 @@ import { type Procedure, remote } from "#libvirt/rpc/procedures";
 import { domainOf } from "#libvirt/rpc/references";
 import type { FileDigests } from "#libvirt/volume-ranges";
 import { PoolVolumes } from "#libvirt/volumes";
+import type { ControlGroups } from "#libvirt/xml/cpu-weight";
 import { isFault } from "#model/fault";
 import type { HostId } from "#model/units";
 import type { Clock } from "#ports/clock";
@@ -39,6 +40,8 @@ export interface LibvirtHostOptions {
   readonly channels?: readonly string[] | undefined;
   /** Takes digests on the host itself; absent: the bytes are read through libvirt for it. */
   readonly fileDigests?: FileDigests | undefined;
+  /** What the host's kernel measures weights in, which libvirt does not say; default: v2. Asked when a weight is no default. */
+  readonly controlGroups?: (() => Promise<ControlGroups>) | undefined;
 }
 
 const readTimeoutMs = 40_000;
@@ -70,6 +73,7 @@ export function createLibvirtHost(options: LibvirtHostOptions): Host {
       logDirectory: options.logDirectory ?? "/var/log/libvirt/qemu",
       channels: options.channels,
     }),
+    controlGroups: options.controlGroups ?? (async () => "v2"),
     newestLayer: async (volume) => {
       const top = topVolumeOf(volume);
       return (await volumes.find(top)) === undefined ? volume : top;
@@ -100,6 +104,7 @@ export function createLibvirtHost(options: LibvirtHostOptions): Host {
     guestMemory: async (id) => guestMemory(await connections.kept("control"), id),
     setVcpus: (id, vcpus) => domains.setVcpus(id, vcpus),
     setCpuPercent: (id, cpuPercent) => domains.setCpuPercent(id, cpuPercent),
+    setCpuWeight: (id, cpuWeight) => domains.setCpuWeight(id, cpuWeight),
     attachNic: (id, nic) => domains.devices.attachNic(id, nic),
     detachNic: (id, mac) => domains.devices.detachNic(id, mac),
     growDisk: (id, disk) => domains.devices.growDisk(id, disk),

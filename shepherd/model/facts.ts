@@ -66,6 +66,8 @@ export interface ObservedMachine {
   readonly running: boolean;
   readonly vcpus: number;
   readonly cpuPercent: CpuPercent | undefined;
+  /** Absent: the default. */
+  readonly cpuWeight?: number | undefined;
   readonly memoryMib: Mib;
   readonly memoryTargetMib: Mib;
   /** Processors that its guest has; absent: as many as `vcpus`. */

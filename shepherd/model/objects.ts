@@ -94,6 +94,8 @@ export interface Sizing {
 export interface Baseline extends Sizing {
   readonly siteId: SiteId;
 }
+/** Whose turn it is where more is wanted than there is: against others of its host, in proportion. The kernel's default. */
+export const defaultCpuWeight = 100;
 /** Inclusive bounds. */
 export interface Range {
   readonly min: number;
@@ -150,6 +152,8 @@ export interface MachineSpec {
   readonly class?: string | undefined;
   readonly imageId: ImageId;
   readonly baseline: Baseline;
+  /** 1 to 10,000; absent: the default. No size: nothing is taken from a host for it, and no guest changes it. */
+  readonly cpuWeight?: number | undefined;
   /** In force: `declared` over the environment's defaults. */
   readonly envelope: Envelope;
   /** The machine's own word; absent: it inherits all of it. */
@@ -196,6 +200,8 @@ export interface Ceiling {
   readonly memoryMib: Mib;
 }
 export interface MachineEffective extends Sizing {
+  /** Absent: the default. */
+  readonly cpuWeight?: number | undefined;
   readonly siteId: SiteId;
   readonly hostId: HostId;
   readonly state: MachineState;
@@ -249,6 +255,7 @@ export type GroupTemplate = Pick<
   | "class"
   | "imageId"
   | "baseline"
+  | "cpuWeight"
   | "declared"
   | "networks"
   | "ceiling"

@@ -114,6 +114,13 @@ export type PlanAction =
       readonly cost: Cost;
     }
   | {
+      readonly kind: "set_cpu_weight";
+      readonly machineId: MachineId;
+      readonly from: number;
+      readonly to: number;
+      readonly cost: Cost;
+    }
+  | {
       readonly kind: "set_rate";
       readonly linkId: LinkId;
       readonly fromMbps: Mbps;

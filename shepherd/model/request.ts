@@ -48,6 +48,8 @@ export interface Subject {
 /** What one machine should become; absent fields stay as they are. */
 export interface MachineAsk extends Partial<Sizing> {
   readonly machineId: MachineId;
+  /** Only the stack's word changes it. */
+  readonly cpuWeight?: number | undefined;
   readonly siteId?: SiteId | undefined;
   /** A move to this host and no other. */
   readonly hostId?: HostId | undefined;

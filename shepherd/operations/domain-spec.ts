@@ -103,6 +103,7 @@ export function domainSpecOf(
     vcpus: effective.vcpus,
     vcpusMax: effective.ceiling.vcpus,
     cpuPercent: effective.cpuPercent,
+    ...(effective.cpuWeight === undefined ? {} : { cpuWeight: effective.cpuWeight }),
     memoryMib: effective.memoryMib,
     memoryMaxMib: effective.ceiling.memoryMib,
     boot,

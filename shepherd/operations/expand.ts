@@ -13,7 +13,7 @@ import type { MoveAction } from "#operations/move-action";
 import { preflightStep } from "#operations/preflight";
 import { relinkSteps } from "#operations/relink";
 import { repairNetworkSteps } from "#operations/repair";
-import { cpuPercentSteps, memorySteps, vcpuSteps } from "#operations/resize";
+import { cpuPercentSteps, cpuWeightSteps, memorySteps, vcpuSteps } from "#operations/resize";
 import { restartSteps } from "#operations/restart";
 import { shrinkSteps } from "#operations/shrink";
 import type { Step } from "#operations/step";
@@ -38,6 +38,8 @@ export function expand(plan: Plan, nameOf: (machineId: MachineId) => string): re
         return vcpuSteps(action, nameOf(action.machineId));
       case "set_cpu_percent":
         return cpuPercentSteps(action, nameOf(action.machineId));
+      case "set_cpu_weight":
+        return cpuWeightSteps(action, nameOf(action.machineId));
       case "set_rate":
         return relinkSteps(action);
       case "apply_network":

@@ -50,6 +50,7 @@ function grave(id: HostId): Host {
     guestMemory: nothing,
     setVcpus: refuse,
     setCpuPercent: refuse,
+    setCpuWeight: refuse,
     attachNic: refuse,
     detachNic: nothing,
     growDisk: refuse,

@@ -48,6 +48,7 @@ export function reservationsOf(
       case "set_cpu_percent":
         hold(action.machineId, [], { cpuPercent: Math.max(action.from, action.to) });
         break;
+      case "set_cpu_weight":
       case "set_networks":
       case "set_rate":
       case "apply_network":

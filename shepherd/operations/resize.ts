@@ -1,9 +1,9 @@
 /**
- * Live changes of one machine: memory by balloon, vCPUs, CPU cap. Each is done when the host says so; a guest gives
+ * Live changes of one machine: memory by balloon, vCPUs, CPU cap and weight. Each is done when the host says so; a guest gives
  * pages up later, and until then its memory is settling. Undo goes back to what the host said before.
  */
 import { Fault } from "#model/fault";
-import type { Sizing } from "#model/objects";
+import { defaultCpuWeight, type Sizing } from "#model/objects";
 import type { PlanAction } from "#model/plan";
 import type { MachineId, Mib } from "#model/units";
 import { changeMachine, needMachine } from "#operations/records";
@@ -79,10 +79,28 @@ export function cpuPercentSteps(
   ];
 }
 
+export function cpuWeightSteps(
+  action: Extract<PlanAction, { kind: "set_cpu_weight" }>,
+  name: string,
+): readonly Step[] {
+  const { machineId, to } = action;
+  return [
+    resizeStep({
+      name: `${name}: CPU weight ${to}`,
+      machineId,
+      attribute: "cpuWeight",
+      wanted: to,
+      of: (domain) => domain.cpuWeight ?? defaultCpuWeight,
+      fits: (value, wanted) => value === wanted,
+      set: (host, value) => host.setCpuWeight(machineId, value),
+    }),
+  ];
+}
+
 interface Resize {
   readonly name: string;
   readonly machineId: MachineId;
-  readonly attribute: keyof Sizing;
+  readonly attribute: keyof Sizing | "cpuWeight";
   readonly wanted: number;
   /** What was last asked for; undefined: no cap. */
   of(domain: ObservedDomain): number | undefined;
@@ -139,7 +157,7 @@ function resizeStep(resize: Resize): Step {
       const live = resize.of(domain);
       const seen: Before = {
         live: live ?? null,
-        effective: record.effective[attribute],
+        effective: record.effective[attribute] ?? defaultCpuWeight,
         memoryMib: domain.memoryMib,
       };
       // Once asked, the target counts; how the guest follows is its own affair.

@@ -1,6 +1,6 @@
 /**
  * Turns targets and places into actions, in the one order that is safe to stop at any point: create, move, cards, restart,
- * memory, rate, vcpus, CPU last, destroy. Pure. Growth comes after the move that makes its room; the cap of CPU is raised last, when
+ * memory, rate, vcpus, CPU last, its weight, destroy. Pure. Growth comes after the move that makes its room; the cap of CPU is raised last, when
  * everything that could fail is done.
  */
 import type { Facts } from "#model/facts";
@@ -28,9 +28,10 @@ const order: Record<PlanAction["kind"], number> = {
   grow_volume: 7,
   set_vcpus: 8,
   set_cpu_percent: 9,
-  sweep_host: 10,
-  destroy_machine: 11,
-  remove_volume: 12,
+  set_cpu_weight: 10,
+  sweep_host: 11,
+  destroy_machine: 12,
+  remove_volume: 13,
 };
 
 /** Stable: actions of one kind keep the order of their machines' names. */
@@ -141,6 +142,10 @@ export function sizingActions(target: Target): readonly PlanAction[] {
       to: wanted.cpuPercent,
       cost: fixedCost(measured.setCpuPercentMs),
     });
+  }
+  if (target.cpuWeight !== undefined) {
+    const cost = fixedCost(measured.setCpuPercentMs);
+    actions.push({ kind: "set_cpu_weight", machineId, ...target.cpuWeight, cost });
   }
   return actions;
 }

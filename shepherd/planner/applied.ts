@@ -74,6 +74,8 @@ function machineAfter(
         return { ...now, vcpus: action.to };
       case "set_cpu_percent":
         return { ...now, cpuPercent: action.to };
+      case "set_cpu_weight":
+        return { ...now, cpuWeight: action.to };
       default:
         return now;
     }

@@ -59,6 +59,7 @@ export function draftedMachine(id: string, spec: MachineSpec, nowMs: number): Ma
     spec,
     effective: {
       ...sizingOf(start),
+      ...(spec.cpuWeight === undefined ? {} : { cpuWeight: spec.cpuWeight }),
       siteId: start.siteId,
       hostId: "",
       state: "creating",

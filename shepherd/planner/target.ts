@@ -3,7 +3,14 @@
  * hosts' room. Here stands what each kind of request means for sizes; where machines go is assignment.ts.
  */
 import type { Facts, ObservedMachine } from "#model/facts";
-import type { LinkRecord, MachineRecord, MachineSpec, NicSpec, Sizing } from "#model/objects";
+import {
+  defaultCpuWeight,
+  type LinkRecord,
+  type MachineRecord,
+  type MachineSpec,
+  type NicSpec,
+  type Sizing,
+} from "#model/objects";
 import type { Request } from "#model/request";
 import type { HostId, Mbps, SiteId, VolumeId } from "#model/units";
 import { hasCards, unplugged } from "#planner/cards";
@@ -19,6 +26,8 @@ export interface Target {
   readonly wanted: Sizing;
   /** The attributes that the request is about; drift of others is left for an update or a repair to put right. */
   readonly touched: readonly SizingAttribute[];
+  /** What its weight is to become; absent: it stays. */
+  readonly cpuWeight?: { readonly from: number; readonly to: number };
   /** The site it must be at; undefined = wherever it may live. */
   readonly siteId: SiteId | undefined;
   /** The host it must be on; undefined = any. */
@@ -111,10 +120,18 @@ export function targetsOf(request: Request, facts: Facts): readonly Target[] {
           return { ...common, live, wanted, touched, siteId: undefined };
         }
         case "repair":
-          return { ...common, live, wanted: granted, touched: sizingAttributes, siteId: undefined };
+          return {
+            ...common,
+            ...weightChange(machine, facts, machine.effective.cpuWeight ?? defaultCpuWeight),
+            live,
+            wanted: granted,
+            touched: sizingAttributes,
+            siteId: undefined,
+          };
         default:
           return {
             ...common,
+            ...weightChange(machine, facts, ask.cpuWeight),
             live,
             wanted: askedOver(ask, granted),
             touched: sizingAttributes.filter((attribute) => ask[attribute] !== undefined),
@@ -180,6 +197,25 @@ export function liveSizing(machine: MachineRecord, seen: ObservedMachine | undef
     cpuPercent: seen.cpuPercent ?? seen.vcpus * 100,
     memoryMib: liveMemoryMib(machine, seen),
   };
+}
+
+/** The weight that a machine has now; what its host last said of it counts as for sizes. */
+export function liveCpuWeight(machine: MachineRecord, seen: ObservedMachine | undefined): number {
+  const { effective } = machine;
+  const counts = seen !== undefined && seen.running && seen.hostId === effective.hostId;
+  return (counts ? seen.cpuWeight : effective.cpuWeight) ?? defaultCpuWeight;
+}
+
+function weightChange(
+  machine: MachineRecord,
+  facts: Facts,
+  to: number | undefined,
+): Pick<Target, "cpuWeight"> {
+  if (to === undefined) return {};
+  const live = liveCpuWeight(machine, facts.observed[machine.id]);
+  const journaled = machine.effective.cpuWeight ?? defaultCpuWeight;
+  // Live as wanted, but not written down so: the step has nothing to do but that.
+  return live === to && journaled === to ? {} : { cpuWeight: { from: live, to } };
 }
 
 /** True when the guest has its granted memory: what was settling has ended. */

@@ -4,6 +4,7 @@
  * whoever asked for it.
  */
 import type { Facts } from "#model/facts";
+import { defaultCpuWeight } from "#model/objects";
 import type { Plan, PlanAction } from "#model/plan";
 import type { Request } from "#model/request";
 
@@ -99,6 +100,8 @@ function converges(action: PlanAction, facts: Facts): boolean {
       return action.to === effective?.vcpus;
     case "set_cpu_percent":
       return action.to === effective?.cpuPercent;
+    case "set_cpu_weight":
+      return effective !== undefined && action.to === (effective.cpuWeight ?? defaultCpuWeight);
     default:
       return false;
   }

@@ -175,6 +175,8 @@ function inWords(action: PlanAction): string {
       return `${action.to} vCPUs`;
     case "set_cpu_percent":
       return `${action.to} % of a core`;
+    case "set_cpu_weight":
+      return `CPU weight ${action.to}`;
     case "set_rate":
       return `${action.toMbps} Mbit/s`;
     default:

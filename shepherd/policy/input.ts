@@ -56,6 +56,8 @@ const DeclaredConstraint = Type.Object(
 
 const sizing = { vcpus: amount, cpu_percent: amount, memory_mib: amount };
 const Sizing = Type.Object(sizing, closed);
+/** Absent: 100, the default; only the stack changes it, and nothing is taken from a host for it. */
+const CpuWeight = Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 }));
 const Range = Type.Object({ min: amount, max: amount }, closed);
 const Capacity = Type.Object({ cpu_percent: amount, memory_mib: amount, disk_gib: amount }, closed);
 
@@ -84,6 +86,7 @@ const Machine = Type.Object(
     host: Type.String(),
     /** Effective sizes; zeros before it was created. */
     ...sizing,
+    cpu_weight: CpuWeight,
     /** Virtual size of its own disk layer, rounded up: what it may come to take at a host. */
     disk_gib: amount,
     /** The stack's words; for create and update the new ones. */
@@ -108,7 +111,10 @@ const Machine = Type.Object(
      * destroyed. At the point `request` the host of a machine that must be placed is "" (and its site too, when the
      * request names none); at the point `plan` both are the planner's choice.
      */
-    proposed: Type.Object({ ...sizing, site: Type.String(), host: Type.String() }, closed),
+    proposed: Type.Object(
+      { ...sizing, cpu_weight: CpuWeight, site: Type.String(), host: Type.String() },
+      closed,
+    ),
   },
   closed,
 );

@@ -6,6 +6,7 @@ import type { Facts } from "#model/facts";
 import {
   type AdaptationMode,
   classOf,
+  defaultCpuWeight,
   type EnvironmentRecord,
   type LinkRecord,
   type MachineRecord,
@@ -41,6 +42,7 @@ import { holdOf, sitesOf } from "#policy/sites-input";
 const maxNameLength = 128;
 
 interface Place extends Sizing {
+  readonly cpuWeight?: number | undefined;
   readonly siteId: string;
   readonly hostId: string;
 }
@@ -205,6 +207,7 @@ function machineOf(
     site: now.siteId,
     host: now.hostId,
     ...sizes(now),
+    ...weight(now),
     disk_gib: diskGibOf(machine, facts),
     baseline: { ...sizes(spec.baseline), site: spec.baseline.siteId },
     envelope: {
@@ -237,7 +240,12 @@ function modeOf(
 function placeNow(machine: MachineRecord, facts: Facts): Place {
   const { effective } = machine;
   if (effective.hostId !== "")
-    return { ...sizingOf(effective), siteId: effective.siteId, hostId: effective.hostId };
+    return {
+      ...sizingOf(effective),
+      cpuWeight: effective.cpuWeight,
+      siteId: effective.siteId,
+      hostId: effective.hostId,
+    };
   const held = facts.reservations.find(({ machineId }) => machineId === machine.id);
   if (held === undefined) return nowhere;
   const site = facts.sites.find(({ hosts }) => hosts.some(({ id }) => id === held.hostId));
@@ -252,15 +260,18 @@ function proposedOf(
 ): PolicyMachine["proposed"] {
   const wish = (place: Place) => ({
     ...sizes(place),
+    ...weight(place),
     site: place.siteId,
     host: place.hostId,
   });
   if (target === undefined) return wish(now);
   if (of.request.kind === "destroy" || target.remove === true) return wish(nowhere);
-  if (of.plan !== undefined) return wish(planned(machine, now, of.plan));
+  const cpuWeight = target.cpuWeight?.to ?? machine.effective.cpuWeight;
+  if (of.plan !== undefined) return wish(planned(machine, { ...now, cpuWeight }, of.plan));
   const siteId = target.siteId ?? now.siteId;
   return wish({
     ...target.wanted,
+    cpuWeight,
     siteId,
     hostId: siteId === now.siteId ? now.hostId : "",
   });
@@ -272,7 +283,7 @@ function planned(machine: MachineRecord, now: Place, plan: Plan): Place {
     if (!("machineId" in action) || action.machineId !== machine.id) return place;
     switch (action.kind) {
       case "create_machine":
-        return { ...action.sizing, siteId: action.siteId, hostId: action.hostId };
+        return { ...place, ...action.sizing, siteId: action.siteId, hostId: action.hostId };
       case "move_machine":
         return { ...place, siteId: action.toSiteId, hostId: action.toHostId };
       case "set_memory":
@@ -281,6 +292,8 @@ function planned(machine: MachineRecord, now: Place, plan: Plan): Place {
         return { ...place, vcpus: action.to };
       case "set_cpu_percent":
         return { ...place, cpuPercent: action.to };
+      case "set_cpu_weight":
+        return { ...place, cpuWeight: action.to };
       case "restart_machine":
       case "set_networks":
         return place;
@@ -342,6 +355,11 @@ function planOf(plan: Plan, facts: Facts, environment: EnvironmentRecord): Polic
 
 function sizes(of: Sizing): { vcpus: number; cpu_percent: number; memory_mib: number } {
   return { vcpus: of.vcpus, cpu_percent: of.cpuPercent, memory_mib: of.memoryMib };
+}
+
+/** Absent is the default, so that what says nothing of weights reads as it always did. */
+function weight({ cpuWeight }: Place): { cpu_weight?: number } {
+  return cpuWeight === undefined || cpuWeight === defaultCpuWeight ? {} : { cpu_weight: cpuWeight };
 }
 
 /** An attribute without a range does not adapt. */

@@ -19,6 +19,8 @@ export interface DomainSpec {
   readonly vcpus: number;
   readonly vcpusMax: number;
   readonly cpuPercent: CpuPercent;
+  /** Absent: the default. */
+  readonly cpuWeight?: number | undefined;
   readonly memoryMib: Mib;
   readonly memoryMaxMib: Mib;
   /** The processor in the hypervisor's words (`Host.commonCpu`); absent: what the host has. */
@@ -73,6 +75,8 @@ export interface ObservedDomain {
   readonly vcpusMax: number;
   /** Undefined: uncapped. */
   readonly cpuPercent?: CpuPercent | undefined;
+  /** Against the other domains of its host, 1 to 10,000. Absent: the default. */
+  readonly cpuWeight?: number | undefined;
   /** Balloon: what the guest really has now. */
   readonly memoryMib: Mib;
   /** What was last asked for. */
@@ -326,6 +330,8 @@ export interface Host {
   guestMemory(id: MachineId): Promise<GuestMemory | undefined>;
   setVcpus(id: MachineId, vcpus: number): Promise<void>;
   setCpuPercent(id: MachineId, cpuPercent: CpuPercent): Promise<void>;
+  /** Its part of a busy host, in proportion to the weights of the others. */
+  setCpuWeight(id: MachineId, cpuWeight: number): Promise<void>;
   /** Plugs a network card into a running machine, for this run and the next; its bridge is there. Nothing when it is in. */
   attachNic(id: MachineId, nic: DomainNic): Promise<void>;
   /** Asks the guest to let go of a card. Fault `machine.card_held` when it does not within a few seconds. */

@@ -3,12 +3,18 @@
  * A balloon takes time: between the last reached and the granted value it settles, and that is no drift.
  */
 import type { ObservedMachine } from "#model/facts";
-import type { MachineRecord, Nic, Sizing } from "#model/objects";
+import { defaultCpuWeight, type MachineRecord, type Nic, type Sizing } from "#model/objects";
 import type { HostId, SiteId } from "#model/units";
 import { unplugged } from "#planner/cards";
-import { hasSettled, liveSizing, sizingAttributes } from "#planner/target";
+import { hasSettled, liveCpuWeight, liveSizing, sizingAttributes } from "#planner/target";
 
-export type DriftAttribute = "vcpus" | "cpuPercent" | "memoryMib" | "siteId" | "networks";
+export type DriftAttribute =
+  | "vcpus"
+  | "cpuPercent"
+  | "cpuWeight"
+  | "memoryMib"
+  | "siteId"
+  | "networks";
 export interface Drift {
   readonly attribute: DriftAttribute;
   readonly expected: number | string;
@@ -32,11 +38,18 @@ export function driftOf(
     return [{ attribute: "siteId", expected: effective.siteId, actual }];
   }
   const live = liveSizing(machine, seen);
-  const sizes = sizingAttributes.flatMap((attribute) =>
-    live[attribute] === effective[attribute]
+  const weight = liveCpuWeight(machine, seen);
+  const grantedWeight = effective.cpuWeight ?? defaultCpuWeight;
+  const sizes: readonly Drift[] = [
+    ...sizingAttributes.flatMap((attribute) =>
+      live[attribute] === effective[attribute]
+        ? []
+        : [{ attribute, expected: effective[attribute], actual: live[attribute] }],
+    ),
+    ...(weight === grantedWeight
       ? []
-      : [{ attribute, expected: effective[attribute], actual: live[attribute] }],
-  );
+      : [{ attribute: "cpuWeight" as const, expected: grantedWeight, actual: weight }]),
+  ];
   const gone = new Set(unplugged(machine, seen));
   if (gone.size === 0) return sizes;
   const expected = addressesOf(effective.nics);

@@ -269,6 +269,7 @@ class HostWatch {
         running: domain.state === "running",
         vcpus: domain.vcpus,
         cpuPercent: domain.cpuPercent,
+        ...(domain.cpuWeight === undefined ? {} : { cpuWeight: domain.cpuWeight }),
         memoryMib: domain.memoryMib,
         memoryTargetMib: domain.memoryTargetMib,
         macs: domain.macs,

@@ -18,6 +18,8 @@ export interface DomainData {
   vcpus: number;
   vcpusMax: number;
   cpuPercent: CpuPercent | undefined;
+  /** Absent: the default. */
+  cpuWeight?: number | undefined;
   memoryMaxMib: Mib;
   /** What the shepherd last asked for; a change behind its back does not show here. */
   askedMib: Mib;

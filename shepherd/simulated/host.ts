@@ -136,6 +136,11 @@ export function createSimulatedHost(machinery: Machinery, caller: Caller, hostId
       call("setCpuPercent", () =>
         machinery.setCpuPercent(needRunning(id, "setCpuPercent"), cpuPercent),
       ),
+    setCpuWeight: (id, cpuWeight) =>
+      call("setCpuWeight", () => {
+        needRunning(id, "setCpuWeight").cpuWeight = cpuWeight;
+        machinery.changed();
+      }),
     attachNic: (id, nic) =>
       call("attachNic", () => {
         const domain = needRunning(id, "attachNic");
@@ -403,6 +408,7 @@ function observe(machinery: Machinery, domain: DomainData): ObservedDomain {
     vcpus: domain.vcpus,
     vcpusMax: domain.vcpusMax,
     cpuPercent: domain.cpuPercent,
+    ...(domain.cpuWeight === undefined ? {} : { cpuWeight: domain.cpuWeight }),
     memoryMib: machinery.memoryOf(domain),
     memoryTargetMib: domain.askedMib,
     memoryMaxMib: domain.memoryMaxMib,

@@ -84,6 +84,7 @@ export function freshDomain(
     vcpus: number;
     memoryMib: Mib;
     cpuPercent?: number | undefined;
+    cpuWeight?: number | undefined;
   },
 ): DomainData {
   const nowMs = machinery.clock.nowMs();
@@ -95,6 +96,7 @@ export function freshDomain(
     vcpus: size.vcpus,
     vcpusMax: size.vcpus,
     cpuPercent: size.cpuPercent,
+    ...(size.cpuWeight === undefined ? {} : { cpuWeight: size.cpuWeight }),
     memoryMaxMib: size.memoryMib,
     askedMib: size.memoryMib,
     memory: { fromMib: size.memoryMib, toMib: size.memoryMib, sinceMs: nowMs },

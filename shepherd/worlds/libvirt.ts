@@ -18,6 +18,7 @@ import type { Host } from "#ports/host";
 import type { HostNetwork } from "#ports/host-network";
 import { certificatesOnHost } from "#shell/certificates";
 import { claimHost } from "#shell/claim";
+import { controlGroupsOnHost } from "#shell/control-groups";
 import { digestsOnHost } from "#shell/file-digests";
 import { createHostNetwork } from "#shell/host-network";
 import { createSshShell, type SshShell, type SshTarget } from "#shell/ssh";
@@ -137,6 +138,7 @@ function open(
       acceleration: host.acceleration,
       channels: host.channels,
       fileDigests: digestsOnHost(shell),
+      controlGroups: controlGroupsOnHost(shell),
     }),
   };
 }

@@ -134,6 +134,10 @@ export function hostContract(name: string, open: () => Promise<HostPair>): void 
         await pair.until(from.setMemory(spec.id, spec.memoryMaxMib));
         await pair.until(from.setCpuPercent(spec.id, 50));
         await pair.until(from.setVcpus(spec.id, spec.vcpus + 1));
+        for (const weight of [100, 1, 333]) {
+          await pair.until(from.setCpuWeight(spec.id, weight));
+          expect((await find(from))?.cpuWeight).toBe(weight);
+        }
         expect(await find(from)).toMatchObject({
           memoryTargetMib: spec.memoryMaxMib,
           cpuPercent: 50,

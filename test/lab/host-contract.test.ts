@@ -7,6 +7,7 @@ import { down, up } from "@drover/shepherd/lab/lab";
 import { hostOf } from "@drover/shepherd/lab/layout";
 import { createLibvirtHost } from "@drover/shepherd/libvirt/host";
 import { sshDialer } from "@drover/shepherd/libvirt/rpc/transports/ssh";
+import { controlGroupsOnHost } from "@drover/shepherd/shell/control-groups";
 import { createSshShell, type SshShell } from "@drover/shepherd/shell/ssh";
 import { systemClock } from "@drover/shepherd/system";
 import { hostContract } from "../contracts/host.ts";
@@ -25,7 +26,13 @@ hostContract("libvirt", async () => {
     const target = { ...host.ssh, privateKey: readFileSync(host.ssh.keyFile), jump: undefined };
     const shell = createSshShell({ hostId: id, target });
     shells.set(id, shell);
-    return createLibvirtHost({ id, dial: sshDialer(shell), pool: host.pool, clock: systemClock });
+    return createLibvirtHost({
+      id,
+      dial: sshDialer(shell),
+      pool: host.pool,
+      clock: systemClock,
+      controlGroups: controlGroupsOnHost(shell),
+    });
   };
   const from = connect("north-1");
   const to = connect("south-1");

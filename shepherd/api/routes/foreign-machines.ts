@@ -17,7 +17,7 @@ import { operationView } from "#api/views";
 import type { ApiWorld } from "#api/world";
 import type { HostFacts } from "#model/facts";
 import { Fault } from "#model/fault";
-import type { MachineRecord, MachineSpec } from "#model/objects";
+import { defaultCpuWeight, type MachineRecord, type MachineSpec } from "#model/objects";
 import type { ForeignDomain } from "#sensing/observer";
 
 export function foreignRoutes(router: ApiRouter, world: ApiWorld): void {
@@ -169,6 +169,7 @@ function importedSpec(
       memoryMib: domain.memoryTargetMib,
       siteId,
     },
+    ...(domain.cpuWeight === undefined ? {} : { cpuWeight: domain.cpuWeight }),
     envelope: { mode: "auto" },
     networks: [],
     origin: "import",
@@ -192,6 +193,7 @@ function foreignView({ domain, hostId, siteId }: ForeignDomain): ForeignMachineV
     state: domain.state,
     vcpus: domain.vcpus,
     cpu_percent: domain.cpuPercent ?? null,
+    cpu_weight: domain.cpuWeight ?? defaultCpuWeight,
     memory_mib: domain.memoryMib,
     memory_max_mib: domain.memoryMaxMib,
     managed_by: domain.otherMark ?? null,

@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import type { EventView, MachineView, Status } from "#api/contract";
 import { type Context, define, exitCodes, type Streams, wholeNumber } from "#cli/command";
 import { clean, clockTime, show, table } from "#cli/output";
+import { defaultCpuWeight } from "#model/objects";
 
 export function addStatus(program: Command, streams: Streams): void {
   define<[], object>(program, streams, {
@@ -129,7 +130,10 @@ function machineRow(environment: string, machine: MachineView, nowMs: number) {
     effective.state,
     effective.host === "" ? effective.site : effective.host,
     changed(effective.vcpus, machine.vcpus, seen?.vcpus),
-    changed(effective.cpu_percent, machine.cpu_percent),
+    [
+      changed(effective.cpu_percent, machine.cpu_percent),
+      ...(effective.cpu_weight === defaultCpuWeight ? [] : [`weight ${effective.cpu_weight}`]),
+    ].join(", "),
     changed(effective.memory_mib, machine.memory_mib, seen?.memory_mib),
     effective.adaptation_id === null
       ? "-"

@@ -21,6 +21,8 @@ export interface DomainDescription {
   readonly vcpus: number;
   readonly vcpusMax: number;
   readonly cpuPercent: CpuPercent | undefined;
+  /** In the words of the host's control groups; undefined: their default. */
+  readonly cpuShares: number | undefined;
   readonly memoryMib: Mib;
   readonly memoryMaxMib: Mib;
   readonly machineType: string;
@@ -61,6 +63,7 @@ export function readDomain(document: string): DomainDescription {
     vcpus,
     vcpusMax,
     cpuPercent: cpuPercentIn(at(root, "cputune"), vcpus),
+    cpuShares: numberIn(at(root, "cputune"), "shares"),
     memoryMib:
       at(root, "currentMemory") === undefined ? memoryMaxMib : mibOf(at(root, "currentMemory")),
     memoryMaxMib,
@@ -90,12 +93,14 @@ function accelerationOf(type: string | undefined): DomainDescription["accelerati
   return type === "qemu" ? "tcg" : "other";
 }
 
+function numberIn(element: XmlElement | undefined, name: string): number | undefined {
+  const text = element === undefined ? undefined : at(element, name)?.text;
+  return text === undefined ? undefined : Number(text);
+}
+
 function cpuPercentIn(tune: XmlElement | undefined, vcpus: number): CpuPercent | undefined {
   if (tune === undefined) return undefined;
-  const number = (name: string) => {
-    const text = at(tune, name)?.text;
-    return text === undefined ? undefined : Number(text);
-  };
+  const number = (name: string) => numberIn(tune, name);
   return cpuPercentOf({
     vcpus,
     vcpuPeriodUs: number("period"),

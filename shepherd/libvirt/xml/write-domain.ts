@@ -5,9 +5,11 @@
  */
 
 import { cpuCapOf } from "#libvirt/xml/cpu-cap";
+import { type ControlGroups, sharesOf } from "#libvirt/xml/cpu-weight";
 import { element, readXml, writeXml, type XmlElement } from "#libvirt/xml/element";
 import { markElement } from "#libvirt/xml/metadata";
 import { patched } from "#libvirt/xml/patch";
+import { defaultCpuWeight } from "#model/objects";
 import type { DomainNic, DomainSpec } from "#ports/host";
 
 export const guestChannel = "dev.drover.0";
@@ -19,6 +21,8 @@ export interface DomainPlace {
   readonly poolPath: string;
   /** Where the serial console is kept: the first thing to read when a guest does not come up. */
   readonly logDirectory: string;
+  /** What its kernel measures weights in. Default "v2". */
+  readonly controlGroups?: ControlGroups | undefined;
   /** virtio-serial channels that every machine started here gets beside its own; the lab reads guests by one. */
   readonly channels?: readonly string[] | undefined;
 }
@@ -40,7 +44,7 @@ export function writeDomain(spec: DomainSpec, place: DomainPlace): string {
     element("memory", { unit: "MiB" }, spec.memoryMaxMib),
     element("currentMemory", { unit: "MiB" }, spec.memoryMib),
     element("vcpu", { placement: "static", current: spec.vcpus }, spec.vcpusMax),
-    cpuTune(spec),
+    cpuTune(spec, place),
     element(
       "os",
       {},
@@ -68,15 +72,22 @@ function bootElements(spec: DomainSpec, volume: (name: string) => string): XmlEl
   ];
 }
 
-function cpuTune(spec: DomainSpec): XmlElement {
+function cpuTune(spec: DomainSpec, { controlGroups = "v2" }: DomainPlace): XmlElement {
   const cap = cpuCapOf(spec);
   const prefix = cap.kind === "domain" ? "global_" : "";
   return element(
     "cputune",
     {},
+    ...weightElements(spec, controlGroups),
     element(`${prefix}period`, {}, cap.periodUs),
     element(`${prefix}quota`, {}, cap.quotaUs),
   );
+}
+
+/** None for the default, which every host gives by itself. */
+function weightElements({ cpuWeight }: DomainSpec, groups: ControlGroups): XmlElement[] {
+  if (cpuWeight === undefined || cpuWeight === defaultCpuWeight) return [];
+  return [element("shares", {}, sharesOf(cpuWeight, groups))];
 }
 
 /** TCG: the same plain model on every host. KVM: what unlike hosts have in common, else what this one has. */

@@ -27,6 +27,7 @@ const declared: MachineView = {
   vcpus: 2,
   cpu_percent: 100,
   memory_mib: 256,
+  cpu_weight: 100,
   site: "a",
   adaptation: { mode: "auto", vcpus: { min: 1, max: 8 }, sites: ["a", "b"] },
   declared_adaptation: { mode: "auto", vcpus: { min: 1, max: 8 }, sites: ["a", "b"] },
@@ -45,6 +46,7 @@ const declared: MachineView = {
   effective: {
     vcpus: 2,
     cpu_percent: 100,
+    cpu_weight: 100,
     memory_mib: 256,
     site: "a",
     host: "a1",
@@ -167,6 +169,24 @@ test("unapproved drift to 9 is shown as 9 -> 2, and nothing else", () => {
     changes: { vcpus: 2, effective: promise({ vcpus: 2 }) },
     patch: { vcpus: 2, planned_from: { vcpus: 9 }, planned_effective: { vcpus: 2 } },
     warnings: superseded,
+  });
+});
+
+test("a weight that somebody else gave it is shown as 900 -> 100; an edit touches nothing that is adapted", () => {
+  const weighed: MachineView = {
+    ...adapted,
+    effective: { ...adapted.effective, cpu_weight: 900 },
+    drift: [{ attribute: "cpu_weight", expected: 100, actual: 900 }],
+  };
+  expect(planAfter(weighed)).toEqual({
+    changes: { cpu_weight: 100 },
+    patch: { cpu_weight: 100 },
+    warnings: [],
+  });
+  expect(planAfter(adapted, { ...config, cpu_weight: 300 })).toEqual({
+    changes: { cpu_weight: 300 },
+    patch: { cpu_weight: 300 },
+    warnings: [],
   });
 });
 

@@ -126,6 +126,43 @@ test("a plan made from another state changes nothing", async () => {
   expect(await machine(id)).toMatchObject({ memory_mib: 256, effective: { memory_mib: 256 } });
 });
 
+test("a weight is in force at its start and changed live; what somebody else gave it is drift", async () => {
+  const ring = await declareRing(running, 1);
+  const path = "/v1/environments/ring/machines/rank-9";
+  const { object } = await mutate<MachineView>(
+    running,
+    "PUT",
+    path,
+    machineBody(ring, { cpu_weight: 300 }),
+  );
+  const { id, effective } = await machine(need(object).id);
+  const host = running.world.connect().hosts.get(effective.host);
+  const live = async () => (await host.findDomain(id))?.cpuWeight;
+  expect([await live(), effective.cpu_weight]).toEqual([300, 300]);
+  const bootId = running.world.insideGuest(id)?.bootId;
+  const changed = await mutate(running, "PATCH", `/v1/machines/${id}`, { cpu_weight: 50 });
+  expect(changed.operation?.state).toBe("succeeded");
+  expect(await live()).toBe(50);
+  expect(await machine(id)).toMatchObject({ cpu_weight: 50, effective: { cpu_weight: 50 } });
+  await host.setCpuWeight(id, 9_000);
+  await eventually(async () =>
+    expect(await machine(id)).toMatchObject({
+      cpu_weight: 50,
+      effective: { cpu_weight: 9_000 },
+      drift: [{ attribute: "cpu_weight", expected: 50, actual: 9_000 }],
+    }),
+  );
+  await mutate(running, "PATCH", `/v1/machines/${id}`, { cpu_weight: 50 });
+  expect(await machine(id)).toMatchObject({ effective: { cpu_weight: 50 }, drift: [] });
+  // Null takes the word back.
+  await mutate(running, "PATCH", `/v1/machines/${id}`, { cpu_weight: null });
+  expect([await live(), (await machine(id)).cpu_weight]).toEqual([100, 100]);
+  expect(running.world.insideGuest(id)?.bootId).toBe(bootId);
+  await expect(
+    mutate(running, "PATCH", `/v1/machines/${id}`, { cpu_weight: 10_001 }),
+  ).rejects.toMatchObject({ code: "request.invalid" });
+});
+
 test("a foreign change is drift at once, and an apply puts it back", async () => {
   const ring = await declareRing(running, 1);
   // Booted with exactly its baseline: nothing is settling that could explain another value.

@@ -57,6 +57,7 @@ export const scenarios: readonly Scenario[] = [
         memoryAction(id, 256, 320),
         { kind: "set_vcpus", machineId: id, from: 1, to: 2, cost },
         cpuAction(id, 20, 60),
+        { kind: "set_cpu_weight", machineId: id, from: 100, to: 300, cost },
       ];
     },
   },

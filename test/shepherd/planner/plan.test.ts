@@ -27,6 +27,8 @@ function told(answer: ReturnType<typeof plan>): readonly string[] {
         return `vcpus ${action.machineId} ${action.from} -> ${action.to}`;
       case "set_cpu_percent":
         return `cpu ${action.machineId} ${action.from} -> ${action.to}`;
+      case "set_cpu_weight":
+        return `weight ${action.machineId} ${action.from} -> ${action.to}`;
       case "set_rate":
         return `rate ${action.linkId} ${action.fromMbps} -> ${action.toMbps}`;
       case "apply_network":
@@ -384,6 +386,30 @@ describe("the other kinds", () => {
       facts(north, [plain], { observed: seen(plain, { memoryTargetMib: 300 }) }),
     );
     expect(told(answer)).toEqual(["memory m-ring-rank-0 300 -> 256"]);
+  });
+
+  test("a weight: the stack's word, after sizes; a repair puts back what somebody else gave it", () => {
+    const plain = machine("rank-0", at("north-1"));
+    const asked = (kind: "update" | "repair", cpuWeight?: number, liveWeight?: number) =>
+      told(
+        plan(
+          request(kind, [
+            {
+              machineId: plain.id,
+              ...(cpuWeight === undefined ? {} : { cpuWeight, cpuPercent: 40 }),
+            },
+          ]),
+          facts(north, [plain], { observed: seen(plain, { cpuWeight: liveWeight }) }),
+        ),
+      );
+    expect(asked("update", 300)).toEqual([
+      "cpu m-ring-rank-0 20 -> 40",
+      "weight m-ring-rank-0 100 -> 300",
+    ]);
+    expect(asked("update", 100)).toEqual(["cpu m-ring-rank-0 20 -> 40"]);
+    expect(asked("update", 100, 300)).toContain("weight m-ring-rank-0 300 -> 100");
+    expect(asked("repair", undefined, 300)).toContain("weight m-ring-rank-0 300 -> 100");
+    expect(asked("repair")).toEqual(["network north-1"]);
   });
 
   test("rates of links", () => {

@@ -263,6 +263,8 @@ function after(machine: MachineRecord, plan: Plan): MachineRecord["effective"] {
         return { ...effective, vcpus: action.to };
       case "set_cpu_percent":
         return { ...effective, cpuPercent: action.to };
+      case "set_cpu_weight":
+        return { ...effective, cpuWeight: action.to };
       case "restart_machine":
       case "set_networks":
         return effective;

@@ -33,6 +33,11 @@ test.each([
     ],
   ],
   [
+    "a weight that somebody else gave it",
+    { cpuWeight: 333 },
+    [{ attribute: "cpuWeight", expected: 100, actual: 333 }],
+  ],
+  [
     "moved by somebody else",
     { hostId: "south-1" },
     [{ attribute: "siteId", expected: "north", actual: "south" }],

@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { cpuCapOf, cpuPercentOf, schedulerParameters } from "@drover/shepherd/libvirt/xml/cpu-cap";
+import { sharesOf, weightOf } from "@drover/shepherd/libvirt/xml/cpu-weight";
 import { element, readXml, writeXml } from "@drover/shepherd/libvirt/xml/element";
 import { readDomain } from "@drover/shepherd/libvirt/xml/read-domain";
 import { writeDomain } from "@drover/shepherd/libvirt/xml/write-domain";
@@ -46,6 +47,23 @@ describe("a machine's domain XML", () => {
   test("that boots its disk under KVM, with two vCPUs under one cap", () => {
     expectGolden("domain-disk-boot.xml", writeDomain(plain, { ...tcg, acceleration: "kvm" }));
   });
+  test("has its weight in the words of its host's control groups, and none for the default", () => {
+    const shares = (cpuWeight: number | undefined, controlGroups: "v1" | "v2" | undefined) =>
+      readDomain(writeDomain({ ...rank, cpuWeight }, { ...tcg, controlGroups })).cpuShares;
+    expect(shares(undefined, "v1")).toBeUndefined();
+    expect(shares(100, "v1")).toBeUndefined();
+    expect(shares(200, "v1")).toBe(2_048);
+    expect(shares(200, "v2")).toBe(200);
+    expect(shares(200, undefined)).toBe(200);
+  });
+  test.each(["v1", "v2"] as const)("a weight comes back as it was, in %s", (groups) => {
+    for (let weight = 1; weight <= 10_000; weight += 1) {
+      if (weightOf(sharesOf(weight, groups), groups) !== weight) throw new Error(`${weight}`);
+    }
+    // Least that the kernel knows, and what another tool may have written.
+    expect(weightOf(2, "v1")).toBe(1);
+    expect(weightOf(1_024, "v1")).toBe(100);
+  });
   test("reads back as what it was written from", () => {
     expect(readDomain(writeDomain(rank, tcg))).toEqual({
       id: rank.id,
@@ -55,6 +73,7 @@ describe("a machine's domain XML", () => {
       vcpus: 1,
       vcpusMax: 4,
       cpuPercent: 20,
+      cpuShares: undefined,
       memoryMib: 256,
       memoryMaxMib: 1024,
       machineType: "q35",
