@@ -183,8 +183,7 @@ async function blockersOfMachineType(
   connection: RpcConnection,
   { machineType, acceleration }: MoveCandidate,
 ): Promise<readonly Blocker[]> {
-  const { xml } = await connection.call(remote.getCapabilities, {}, { timeoutMs: probeTimeoutMs });
-  const guests = all(readXml(xml), "guest").flatMap((guest) => {
+  const guests = all(await capabilitiesOf(connection), "guest").flatMap((guest) => {
     const arch = at(guest, "arch");
     return arch?.attributes["name"] === "x86_64" ? [arch] : [];
   });
@@ -209,6 +208,31 @@ async function blockersOfMachineType(
     });
   }
   return blockers;
+}
+
+/**
+ * The daemon takes two seconds to tell them on a small host (measured). They last for a connection, as the daemon and
+ * its probes do, and for a version of QEMU, which may be exchanged under a running daemon.
+ */
+const knownCapabilities = new WeakMap<
+  RpcConnection,
+  { readonly version: number; readonly root: Promise<XmlElement> }
+>();
+
+async function capabilitiesOf(connection: RpcConnection): Promise<XmlElement> {
+  const { version } = await connection.call(remote.getVersion, {}, { timeoutMs: readTimeoutMs });
+  const known = knownCapabilities.get(connection);
+  if (known?.version === version) return known.root;
+  const asked = connection.call(remote.getCapabilities, {}, { timeoutMs: probeTimeoutMs });
+  const root = asked.then(({ xml }) => readXml(xml));
+  knownCapabilities.set(connection, { version, root });
+  try {
+    return await root;
+  } catch (error) {
+    // The next one asks again.
+    knownCapabilities.delete(connection);
+    throw error;
+  }
 }
 
 function machineTypesOf(arch: XmlElement): readonly string[] {

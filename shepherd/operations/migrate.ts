@@ -158,8 +158,9 @@ async function migrate(
     const there = destination;
     const prepared = await within("prepare", () => there.prepare(begun));
     await context.mark({ phase: "prepared" });
+    // Beside the copy, which takes longer; a copy that is quicker waits for it when its guest runs already.
     let cutOver: CutOver | undefined;
-    await attempt(world, async () => {
+    const armed = attempt(world, async () => {
       cutOver = await armCutOver(context, action);
     });
 
@@ -173,6 +174,7 @@ async function migrate(
           destination?.finish({ cookie: prepared.cookie, cancelled: true }),
         );
         await attempt(world, () => source.confirm({ cookie: begun.cookie, cancelled: true }));
+        await armed;
         throw error;
       });
     const suspendedAtMs = world.clock.nowMs();
@@ -196,9 +198,13 @@ async function migrate(
         place: { hostId: toHostId, siteId: toSiteId },
       }),
     );
+    await armed;
     cutOver?.fire();
-    await attempt(world, () => flip(context, action));
-    await attempt(world, () => source.confirm({ cookie: finished, cancelled: false }));
+    // The source takes seconds to end an emulated guest's process; nothing waits for that any more.
+    await Promise.all([
+      attempt(world, () => flip(context, action)),
+      attempt(world, () => source.confirm({ cookie: finished, cancelled: false })),
+    ]);
     // The hypervisor's own figures come with the confirmation.
     return handoverOf();
   } finally {

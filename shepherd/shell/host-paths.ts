@@ -73,9 +73,9 @@ export async function pathMtu(
   address: string,
   maxBytes: number,
 ): Promise<number> {
-  // One question is enough on a good path; else eight sizes at once, and eight between the last that passed and the next.
+  // One question is enough on a good path (asked again five times a second until it is answered); else eight sizes at once, and eight between the last that passed and the next.
   const script = `
-passes() { ping -q -n -c 2 -i 0.2 -W ${answerSeconds} -M do -s $(($1 - ${pingHeaderBytes})) ${commandLine([address])} >/dev/null 2>&1; }
+passes() { ping -q -n -c 1 -i 0.2 -w ${answerSeconds} -M do -s $(($1 - ${pingHeaderBytes})) ${commandLine([address])} >/dev/null 2>&1; }
 device=$(ip -o route get ${commandLine([address])} | sed -n 's/.* dev \\([^ ]*\\).*/\\1/p')
 high=$(ip -o link show dev "$device" | sed -n 's/.* mtu \\([0-9]*\\).*/\\1/p')
 [ "$high" -lt ${maxBytes} ] || high=${maxBytes}
