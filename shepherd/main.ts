@@ -10,6 +10,7 @@ import { type Logger, destination as logDestination, pino } from "pino";
 import { createTokenStore } from "#api/access";
 import { createBlobStore } from "#api/blobs";
 import { imageFiles } from "#api/image-files";
+import { createKeyedCalls } from "#api/keyed-calls";
 import { removeOrphans } from "#api/orphans";
 import { Passes } from "#api/passes";
 import { type Api, bySocket, byToken, createApi, listenOnSocket } from "#api/server";
@@ -424,12 +425,14 @@ async function start(
       tokens: createTokenStore({
         configured: configuration.tokens,
         file: join(stateDirectory, "tokens.json"),
+        nowMs: () => clock.nowMs(),
       }),
       blobs: createBlobStore({ directory: join(stateDirectory, "blobs"), maxBytes: maxBlobBytes }),
       passes: new Passes({ clock, ids }),
       guestDoor,
       consoles: { open: (hostId, id) => hosts.get(hostId).openConsole(id) },
       turns: createTurns(),
+      calls: createKeyedCalls({ store, clock, log: log.child({ room: "api" }) }),
       clock,
       ids,
       log: log.child({ room: "api" }),

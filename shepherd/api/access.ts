@@ -2,13 +2,15 @@
  * Who calls, and what they may do. The unix socket's file mode decides who is `local-root`; everybody else shows a
  * bearer token, of which only the hash is kept. Policy comes later and judges what is asked; this only opens the door.
  */
-import { createHash, randomBytes } from "node:crypto";
+import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
+import { createTokenSecrets } from "#api/token-secrets";
 import type { Role, TokenRecord } from "#configuration/configuration";
 import { errorCode } from "#model/error-code";
 import { Fault } from "#model/fault";
 import type { Subject } from "#model/request";
+import type { Ms } from "#model/units";
 import type { PolicyEngine } from "#ports/policy-engine";
 
 /**
@@ -127,21 +129,22 @@ export function subjectOf(principal: Principal, type: "stack" | "operator"): Sub
 export interface TokenStore {
   /** Fault `access.token_unknown`. */
   find(token: string): Principal;
-  /** The new token, shown this once. Fault `access.token_exists` when the name is taken. */
-  create(request: Omit<TokenRecord, "sha256">): string;
+  /**
+   * The new token; shown this once, and to the same call when its answer was lost. Fault `access.token_exists` when the
+   * name is taken.
+   */
+  create(request: Omit<TokenRecord, "sha256">, callId?: string): string;
   list(): readonly Omit<TokenRecord, "sha256">[];
 }
-
-/** 32 random bytes: long enough that a plain hash of it cannot be searched. */
-const tokenBytes = 32;
-const tokenPrefix = "drover_";
 
 /** Tokens of drover.yaml, plus those created at run time, which live in `file` (mode 0600, replaced whole). */
 export function createTokenStore(options: {
   readonly configured: readonly TokenRecord[];
   readonly file: string;
+  readonly nowMs: () => Ms;
 }): TokenStore {
   let created = readTokens(options.file);
+  const secrets = createTokenSecrets(`${options.file}.keys`, options.nowMs);
   const all = () => [...options.configured, ...created];
   return {
     find(token) {
@@ -150,11 +153,16 @@ export function createTokenStore(options: {
       if (found === undefined) throw new Fault("access.token_unknown");
       return withoutHash(found);
     },
-    create({ name, role, human }) {
-      if (name === localRoot.name || all().some((record) => record.name === name)) {
+    create({ name, role, human }, callId) {
+      const taken = all().find((record) => record.name === name);
+      if (taken !== undefined && callId !== undefined) {
+        const told = secrets.madeFor(callId).find((secret) => hashOf(secret) === taken.sha256);
+        if (told !== undefined && taken.role === role && taken.human === human) return told;
+      }
+      if (name === localRoot.name || taken !== undefined) {
         throw new Fault("access.token_exists", { name });
       }
-      const token = `${tokenPrefix}${randomBytes(tokenBytes).toString("base64url")}`;
+      const token = secrets.make(callId);
       const named = human === undefined ? {} : { human };
       const next = [...created, { name, role, ...named, sha256: hashOf(token) }];
       mkdirSync(dirname(options.file), { recursive: true, mode: 0o700 });

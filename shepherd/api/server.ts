@@ -12,6 +12,7 @@ import type { TypeBoxTypeProvider } from "@fastify/type-provider-typebox";
 import Fastify, { type FastifyInstance, type FastifyRequest } from "fastify";
 import { type Access, checkRole, localRoot, type Principal } from "#api/access";
 import { confinedStore, readAs } from "#api/confined";
+import { type Keys, keysOf, withKeys } from "#api/keyed-calls";
 import { createMetrics } from "#api/metrics";
 import { problemOf, Refused } from "#api/problems";
 import { approvalRoutes } from "#api/routes/approvals";
@@ -56,6 +57,8 @@ declare module "fastify" {
   interface FastifyContextConfig {
     /** What a caller must be allowed to do; every route says it. */
     access?: Access;
+    /** What an idempotency key does there; absent: `kept`. */
+    keys?: Keys;
   }
 }
 
@@ -63,6 +66,12 @@ declare module "fastify" {
 const bodyLimitBytes = 64 * 1024;
 /** For a whole request with its body: an image over a slow line. A caller is known before its body is read. */
 const requestTimeoutMs = 6 * 3_600_000;
+
+/** Told by /openapi.json wherever a key means something. */
+const KeyHeader = {
+  type: "object",
+  properties: { "idempotency-key": { type: "string" } },
+} as const;
 
 const limits = { requestTimeout: requestTimeoutMs };
 
@@ -179,7 +188,10 @@ export function createApi(
     routes.addHook("onRoute", (route) => {
       const summary = summaries[`${String(route.method)} ${route.url}`];
       const { access } = route.config ?? {};
+      const keys = keysOf(route);
+      route.handler = withKeys(route, world.calls);
       route.schema = {
+        ...(keys === undefined || keys === "none" ? {} : { headers: KeyHeader }),
         ...route.schema,
         ...(summary === undefined ? {} : { summary }),
         ...(access === undefined ? {} : { description: `Needs the right to ${access}.` }),

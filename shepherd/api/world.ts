@@ -5,6 +5,7 @@ import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import type { TokenStore } from "#api/access";
 import type { BlobStore } from "#api/blobs";
+import type { KeyedCalls } from "#api/keyed-calls";
 import type { Passes } from "#api/passes";
 import type { ReadSources } from "#api/rule-source";
 import type { Turns } from "#api/turns";
@@ -135,6 +136,8 @@ export interface ApiWorld {
   readonly consoles: { open(hostId: HostId, id: MachineId): Promise<Duplex> };
   /** Shared by all listeners. */
   readonly turns: Turns;
+  /** Calls that came with a key; shared by all listeners, because a client may come back by another. */
+  readonly calls: KeyedCalls;
   readonly blobs: BlobStore;
   readonly clock: Clock;
   readonly ids: Ids;

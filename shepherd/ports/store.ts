@@ -13,6 +13,7 @@ import type { HostMark, TunnelEnd } from "#model/site";
 import type { Digest, EnvironmentId, HostId, MachineId, Ms, OperationId } from "#model/units";
 
 export interface Journal {
+  /** Records and lists are frozen all the way down: many read the same ones. Lists are in the order of keys. */
   readonly objects: {
     get<Kind extends ObjectKind>(kind: Kind, id: string): Promise<ObjectRecord<Kind> | undefined>;
     findByKey<Kind extends ObjectKind>(
@@ -21,7 +22,8 @@ export interface Journal {
     ): Promise<ObjectRecord<Kind> | undefined>;
     list<Kind extends ObjectKind>(
       kind: Kind,
-      filter?: { environmentId?: EnvironmentId },
+      /** `hostId`: where the object is now, by its effective state. */
+      filter?: { environmentId?: EnvironmentId; hostId?: HostId },
     ): Promise<readonly ObjectRecord<Kind>[]>;
     /** Inserts or replaces by id; Fault `conflict.exists` when the key belongs to another id; version must be the stored one + 1, else Fault `conflict.version`. */
     put(record: AnyObjectRecord): Promise<void>;
@@ -149,6 +151,14 @@ export interface Journal {
     since(seq: number, limit: number): Promise<readonly Event[]>;
     last(): Promise<number>;
   };
+  /** Calls of the API that came with a key; the first event of one notes it (ports/calls.ts). */
+  readonly calls: {
+    get(id: string): Promise<KeptCall | undefined>;
+    /** Keeps which events are its own. */
+    put(call: Omit<KeptCall, "events">): Promise<void>;
+    remove(id: string): Promise<void>;
+    removeBefore(atMs: Ms): Promise<void>;
+  };
   /** Addresses given and not free yet: not reused while a lease lives. */
   readonly addresses: {
     list(
@@ -168,6 +178,18 @@ export interface Journal {
     last(): Promise<EvidenceEntry | undefined>;
     since(seq: number, limit: number): Promise<readonly EvidenceEntry[]>;
   };
+}
+
+/** What became of a call that came with a key. */
+export interface KeptCall {
+  readonly id: string;
+  /** Of what was asked. */
+  readonly digest: Digest;
+  readonly atMs: Ms;
+  /** First and last that it appended; undefined: none. */
+  readonly events: { readonly first: number; readonly last: number } | undefined;
+  /** JSON text; null: nothing was said, or nothing that may be written down. Undefined: not known. */
+  readonly told: { readonly status: number; readonly body: string | null } | undefined;
 }
 
 /** One link of the chain; `hash` covers all other fields, `previousHash` the link before. */

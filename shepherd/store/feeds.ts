@@ -1,7 +1,9 @@
 /** The journal's statements about what only grows: events and the entries of the evidence chain. Knows no proof. */
 import { CompiledQuery, type Kysely } from "kysely";
 import type { Event, EventKind } from "#model/event";
+import { callInHand } from "#ports/calls";
 import type { Journal } from "#ports/store";
+import { noteCall } from "#store/calls";
 import { insert } from "#store/insert";
 import type { JournalContext } from "#store/journal";
 import type { Tables } from "#store/schema";
@@ -23,6 +25,8 @@ export function createFeeds(
           epoch,
         });
         appended.last = seq;
+        const call = callInHand();
+        if (call !== undefined) await noteCall(db, call, { seq, epoch });
         return { seq, ...event };
       },
       async since(seq, limit) {

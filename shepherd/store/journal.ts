@@ -5,6 +5,7 @@
 import type { Kysely } from "kysely";
 import type { Journal } from "#ports/store";
 import { createAsks } from "#store/asks";
+import { createCalls } from "#store/calls";
 import { createConsents } from "#store/consents";
 import { createFeeds } from "#store/feeds";
 import { createObjects } from "#store/objects";
@@ -26,5 +27,6 @@ export function createJournal(db: Kysely<Tables>, context: JournalContext): Jour
     ...createStanding(db, context),
     ...createConsents(db, context),
     ...createFeeds(db, context),
+    ...createCalls(db, context),
   };
 }

@@ -113,6 +113,16 @@ export interface Tables {
     free_from_ms: Nullable<number>;
     epoch: number;
   };
+  calls: {
+    id: string;
+    digest: string;
+    at_ms: number;
+    first_event: Nullable<number>;
+    last_event: Nullable<number>;
+    status: Nullable<number>;
+    answer: Nullable<string>;
+    epoch: number;
+  };
   evidence: {
     seq: number;
     event_seq: number;

@@ -3,6 +3,7 @@ import { isFault } from "@drover/shepherd/model/fault";
 import type { EnvironmentRecord } from "@drover/shepherd/model/objects";
 import type { Operation } from "@drover/shepherd/model/plan";
 import type { Grant, Request } from "@drover/shepherd/model/request";
+import { withCall } from "@drover/shepherd/ports/calls";
 import type { Store } from "@drover/shepherd/ports/store";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 
@@ -50,6 +51,39 @@ export function storeContract(name: string, open: () => Store): void {
       );
       if (refused) await expectFault(change, "conflict.version");
       else await change;
+    });
+
+    test("the key of a call stands and falls with the call's first event, and keeps which events are its own", async () => {
+      const event = { kind: "hold.changed", atMs: 5, data: {} } as const;
+      const call = { id: "c1", digest: "d1", atMs: 5, noted: false };
+      const stop = new Error("stop");
+      const kept = () => store.read((journal) => journal.calls.get("c1"));
+      await expect(
+        withCall(call, () =>
+          store.transaction(async (journal) => {
+            await journal.events.append(event);
+            throw stop;
+          }),
+        ),
+      ).rejects.toBe(stop);
+      expect([call.noted, await kept()]).toEqual([true, undefined]);
+      const [first, last] = await withCall(call, () =>
+        store.transaction(async (journal) => [
+          (await journal.events.append(event)).seq,
+          (await journal.events.append(event)).seq,
+        ]),
+      );
+      // What goes on after its end is nobody's.
+      await store.transaction((journal) => journal.events.append(event));
+      const noted = { id: "c1", digest: "d1", atMs: 5, events: { first, last } };
+      expect(await kept()).toEqual({ ...noted, told: undefined });
+      const told = { status: 201, body: "{}" };
+      await store.transaction((journal) => journal.calls.put({ ...noted, told }));
+      expect(await kept()).toEqual({ ...noted, told });
+      await store.transaction((journal) => journal.calls.removeBefore(5));
+      expect(await kept()).toEqual({ ...noted, told });
+      await store.transaction((journal) => journal.calls.removeBefore(6));
+      expect(await kept()).toBeUndefined();
     });
 
     test("a transaction that throws leaves nothing, not even its events", async () => {

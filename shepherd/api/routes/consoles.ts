@@ -23,7 +23,7 @@ export function consoleRoutes(router: ApiRouter, world: ApiWorld): void {
 
   router.post(
     "/v1/machines/:id/console-passes",
-    byId("declare"),
+    { config: { access: "declare", keys: "secret" }, schema: byId("declare").schema },
     async (request): Promise<ConsolePass> => {
       const { principal } = request;
       return await store.transaction(async (journal) => {
@@ -59,7 +59,7 @@ export function consoleRoutes(router: ApiRouter, world: ApiWorld): void {
   router.post(
     "/v1/console",
     {
-      config: { access: "open" },
+      config: { access: "open", keys: "none" },
       // Bytes of a connection, not a document.
       bodyLimit: Number.MAX_SAFE_INTEGER,
     },

@@ -157,7 +157,7 @@ export function constraintRoutes(router: ApiRouter, world: ApiWorld): void {
 
   router.post(
     "/v1/constraint-checks",
-    { config: { access: "declare" }, schema: { body: ConstraintCheckBody } },
+    { config: { access: "declare", keys: "none" }, schema: { body: ConstraintCheckBody } },
     async (request): Promise<ConstraintCheckAnswer> => {
       const { environment, rule, level, params } = request.body;
       const owner =

@@ -19,7 +19,7 @@ export function doorRoutes(router: ApiRouter, world: ApiWorld): void {
   router.post(
     "/v1/machines/:id/connect",
     {
-      config: { access: "declare" },
+      config: { access: "declare", keys: "none" },
       schema: {
         params: Type.Object({ id: Type.String() }),
         querystring: Type.Object({ port: Type.String({ pattern: "^[1-9][0-9]{0,4}$" }) }),

@@ -39,7 +39,10 @@ export function guestDoorRoutes(router: ApiRouter, world: ApiWorld): void {
 
   router.post(
     "/v1/machines/:id/guest-passes",
-    { config: { access: "declare" }, schema: { params: Params, body: GuestPassBody } },
+    {
+      config: { access: "declare", keys: "secret" },
+      schema: { params: Params, body: GuestPassBody },
+    },
     async (request): Promise<GuestPass> => {
       const { principal, body } = request;
       const methods = body.methods ?? [...guestMethods];
@@ -68,7 +71,7 @@ export function guestDoorRoutes(router: ApiRouter, world: ApiWorld): void {
 
   router.post(
     "/v1/guest",
-    { config: { access: "open" }, schema: { body: GuestRequest } },
+    { config: { access: "open", keys: "none" }, schema: { body: GuestRequest } },
     async (request): Promise<object> => {
       const shown = request.headers[passHeader];
       if (typeof shown !== "string") throw new Fault("pass.unknown");

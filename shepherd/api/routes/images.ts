@@ -142,7 +142,7 @@ export function imageRoutes(router: ApiRouter, world: ApiWorld): void {
   router.route({
     method: "PUT",
     url: "/v1/blobs/:sha256",
-    config: { access: "declare" },
+    config: { access: "declare", keys: "none" },
     schema: { params: Blob },
     handler: async (request, reply) => {
       const { sha256 } = request.params;

@@ -9,7 +9,7 @@ export function planCheckRoutes(router: ApiRouter, world: ApiWorld): void {
   const checks = new PlanChecks(world);
   router.post(
     "/v1/plan-checks",
-    { config: { access: "declare" }, schema: { body: PlanCheckBody } },
+    { config: { access: "declare", keys: "none" }, schema: { body: PlanCheckBody } },
     (request): Promise<PlanCheckAnswer> => checks.check(request.body, request.principal),
   );
 }

@@ -2,6 +2,7 @@
  * Policies of all owners: what is in force, activating and rolling back, trying a candidate on history, and a shadow on
  * live requests. Security, an owner for their own, and whoever stands at the shepherd; only a named person overrides.
  */
+import { Readable } from "node:stream";
 import { Type } from "typebox";
 import { mayAccess, type Principal } from "#api/access";
 import type {
@@ -99,7 +100,7 @@ function trialRoutes(router: ApiRouter, world: ApiWorld, policies: ApiPolicies):
       const { last, since_ms } = request.query;
       const trial = await policies.trials.start({
         owner,
-        packed: await bytesOf(request.raw),
+        packed: await bytesOf(request.body),
         by: request.principal.name,
         range: {
           last: last === undefined ? undefined : Number(last),
@@ -137,7 +138,7 @@ function trialRoutes(router: ApiRouter, world: ApiWorld, policies: ApiPolicies):
       const forMs = Math.min(Number(request.query.for_ms ?? defaultShadowMs), longestShadowMs);
       return policyView(
         await policies.shadow(owner, {
-          packed: await bytesOf(request.raw),
+          packed: await bytesOf(request.body),
           by: request.principal.name,
           untilMs: world.clock.nowMs() + forMs,
         }),
@@ -192,15 +193,19 @@ function siteOwner(world: ApiWorld, siteId: string): string | undefined {
   return world.sensing.sites().find(({ id }) => id === siteId)?.owner;
 }
 
-/** Fault `request.too_large`. */
-async function bytesOf(body: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+/** Faults `request.too_large`, `request.invalid`. */
+async function bytesOf(body: unknown): Promise<Uint8Array> {
+  if (!(body instanceof Readable)) {
+    const problem = "a packed bundle is sent as application/octet-stream";
+    throw new Fault("request.invalid", { where: "body", problem });
+  }
   const chunks: Uint8Array[] = [];
   let sizeBytes = 0;
   for await (const chunk of body) {
-    sizeBytes += chunk.length;
+    sizeBytes += (chunk as Uint8Array).length;
     if (sizeBytes > maxPackedBytes)
       throw new Fault("request.too_large", { limit_bytes: maxPackedBytes });
-    chunks.push(chunk);
+    chunks.push(chunk as Uint8Array);
   }
   return Buffer.concat(chunks);
 }

@@ -36,7 +36,7 @@ export function questionRoutes(router: ApiRouter, world: ApiWorld): void {
 
   router.post(
     "/v1/what-if",
-    { config: { access: "ask" }, schema: { body: WhatIfBody } },
+    { config: { access: "ask", keys: "none" }, schema: { body: WhatIfBody } },
     async (call): Promise<WhatIfAnswer> => {
       const { id, request, set } = call.body;
       if ((id === undefined) === (request === undefined)) {
@@ -60,7 +60,10 @@ export function questionRoutes(router: ApiRouter, world: ApiWorld): void {
 
   router.post(
     "/v1/machines/:id/why-not",
-    { config: { access: "ask" }, schema: { ...byId("read").schema, body: WhyNotBody } },
+    {
+      config: { access: "ask", keys: "none" },
+      schema: { ...byId("read").schema, body: WhyNotBody },
+    },
     async (call): Promise<WhyNotAnswer> =>
       await whyNot(world, call.principal, call.params.id, call.body),
   );

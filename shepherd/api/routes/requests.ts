@@ -29,7 +29,7 @@ export function requestRoutes(router: ApiRouter, world: ApiWorld): void {
   router.post(
     "/v1/requests",
     {
-      config: { access: "ask" },
+      config: { access: "ask", keys: "gate" },
       schema: {
         body: RequestBody,
         querystring: Type.Object({

@@ -4,11 +4,12 @@ import { TokenBody } from "#api/schemas";
 import type { ApiRouter } from "#api/server";
 import type { ApiWorld } from "#api/world";
 import { Fault } from "#model/fault";
+import { callInHand } from "#ports/calls";
 
 export function tokenRoutes(router: ApiRouter, world: ApiWorld): void {
   router.post(
     "/v1/tokens",
-    { config: { access: "operate" }, schema: { body: TokenBody } },
+    { config: { access: "operate", keys: "secret" }, schema: { body: TokenBody } },
     async (request, reply): Promise<TokenAnswer> => {
       const { name, role, human } = request.body;
       // An operator's token must not be able to make itself a second pair of eyes.
@@ -21,7 +22,7 @@ export function tokenRoutes(router: ApiRouter, world: ApiWorld): void {
       }
       reply.code(201);
       const given = { name, role, ...(human === undefined ? {} : { human }) };
-      return { ...given, token: world.tokens.create(given) };
+      return { ...given, token: world.tokens.create(given, callInHand()?.id) };
     },
   );
 

@@ -264,6 +264,12 @@ export const policyFaults = {
     "{where}: {problem}",
     "Leave the parameter out to ask for the machine that the channel belongs to.",
   ),
+  "request.answer_lost": entry(
+    409,
+    "never",
+    "{about} with this key was carried out (events {first} to {last}), but the shepherd ended before its answer was written down",
+    "Nothing is done a second time. Look at those events (`GET /v1/events?once=1&since=`); if that is not what you wanted, ask again with a new key.",
+  ),
   "request.key_reused": entry(
     409,
     "never",

@@ -26,6 +26,17 @@ CREATE TABLE approvals (
   epoch integer not null
 );
 
+CREATE TABLE calls (
+  id text primary key,
+  digest text not null,
+  at_ms integer not null,
+  first_event integer,
+  last_event integer,
+  status integer,
+  answer text,
+  epoch integer not null
+);
+
 CREATE TABLE decisions (
   n integer primary key autoincrement,
   id text not null unique,
@@ -187,6 +198,8 @@ CREATE TABLE tunnel_ends (
 CREATE INDEX approvals_by_ask on approvals (ask_digest, state);
 
 CREATE INDEX approvals_by_state on approvals (state, asked_at_ms);
+
+CREATE INDEX calls_by_time on calls (at_ms);
 
 CREATE INDEX decisions_of_environment on decisions (environment_id, n);
 

@@ -105,17 +105,23 @@ test("a stack touches only what it owns", () => {
 
 test("a created token works now and after a restart, and its file tells nobody what it is", () => {
   const file = join(directory, "tokens.json");
-  const token = createTokenStore({ configured: [], file }).create({ name: "ci", role: "stack" });
-  expect(createTokenStore({ configured: [], file }).find(token)).toEqual({
+  const token = createTokenStore({ configured: [], file, nowMs: Date.now }).create({
+    name: "ci",
+    role: "stack",
+  });
+  expect(createTokenStore({ configured: [], file, nowMs: Date.now }).find(token)).toEqual({
     name: "ci",
     role: "stack",
   });
   expect(readFileSync(file, "utf8")).not.toContain(token);
   expect(statSync(file).mode & 0o777).toBe(0o600);
-  expect(() => createTokenStore({ configured: [], file }).find(`${token}x`)).toThrow(
-    "No such token",
-  );
   expect(() =>
-    createTokenStore({ configured: [], file }).create({ name: "ci", role: "reader" }),
+    createTokenStore({ configured: [], file, nowMs: Date.now }).find(`${token}x`),
+  ).toThrow("No such token");
+  expect(() =>
+    createTokenStore({ configured: [], file, nowMs: Date.now }).create({
+      name: "ci",
+      role: "reader",
+    }),
   ).toThrow("exists already");
 });

@@ -104,6 +104,14 @@ ${hosts
       clock: world.clock,
       // Every port of every machine sends back what it is sent.
       lanDoor: { open: async () => new PassThrough() },
+      add: ({ id, lend }) =>
+        world.addHost({
+          id,
+          cores: Math.ceil(lend.cpuPercent / 100),
+          memoryMib: lend.memoryMib,
+          poolBytes: lend.diskGib * 2 ** 30,
+        }),
+      remove: async (id) => world.removeHost(id),
       close: async () => connection.cut(),
     };
   });
