@@ -3,7 +3,7 @@
  * for every verdict, its exit codes, and that it asks again by the same id. The real port is the lab's test.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -84,6 +84,7 @@ afterEach(() => {
 async function ask(
   shell: readonly string[],
   args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
 ): Promise<{ code: number; out: string; err: string }> {
   const [command = "sh", ...rest] = shell;
   const child = spawn(command, [...rest, script, ...args], {
@@ -92,6 +93,7 @@ async function ask(
       TZ: "UTC",
       DROVER_GUEST_PORT: await peer.port(),
       DROVER_GUEST_LOCK: join(folder, "lock"),
+      ...env,
     },
     stdio: ["ignore", "pipe", "pipe"],
   });
@@ -160,6 +162,29 @@ describe.each([
         },
       },
     ]);
+  });
+
+  test("the clock is set by the shepherd's, and told how far off it was", async () => {
+    // The clock of this machine is not ours to set: `date` sets the shift of a clock of its own.
+    const shift = join(folder, "shift");
+    writeFileSync(shift, "-7300");
+    const date = `#!/bin/bash
+now=$(/bin/date +%s%3N)
+case $1 in
++%s%N) echo "$((now + $(cat ${shift})))000000" ;;
+-s) echo $((\${2#@} * 1000 - now)) >${shift} ;;
+esac`;
+    const program = join(folder, "date");
+    writeFileSync(program, date, { mode: 0o755 });
+    peer.answers((asked) => [result(asked, { protocol: 1, now_ms: Date.now() })]);
+    const told = await ask(shell, ["clock"], { DROVER_GUEST_DATE: program });
+    expect([told.code, told.err]).toEqual([0, ""]);
+    const [, was = "", is = ""] =
+      /^clock: was off by (-?\d+) ms .*, now by (-?\d+) ms/.exec(told.out) ?? [];
+    expect(Math.abs(Number(was) + 7_300)).toBeLessThan(2_000);
+    expect(Math.abs(Number(is))).toBeLessThan(2_000);
+    expect(Math.abs(Number(readFileSync(shift, "utf8")))).toBeLessThan(2_000);
+    expect(new Set(peer.asked.map(({ method }) => method))).toEqual(new Set(["status"]));
   });
 
   test("a denial is told with its rule and the nearest that would pass", async () => {
