@@ -16,12 +16,8 @@ import { ourEnvironment, rivalEnvironment } from "./moves/environment.ts";
 import { guardLab, takeDown } from "./moves/lab-guard.ts";
 import { type Load, prepareGuest, startLoad } from "./moves/loads.ts";
 import { type Found, otherHost, ourMove, rivalMove } from "./moves/one-machine.ts";
-import {
-  type EnvironmentRun,
-  type Results,
-  renderMarkdown,
-  renderTimeline,
-} from "./moves/report.ts";
+import { renderMarkdown, renderTimeline } from "./moves/report.ts";
+import type { EnvironmentRun, Results } from "./moves/results.ts";
 import { raiseTwin, type Twin } from "./moves/rival.ts";
 
 const minuteMs = 60_000;
@@ -33,6 +29,8 @@ const name = process.env["DROVER_LAB"] ?? "bmig";
 const rateMbps = 200;
 const bytesPerS = (rateMbps * 1e6) / 8;
 const memoryMib = 128;
+/** A small image of a distribution: what is copied with each machine by whoever does not know that it is there already. */
+const unreadImageMib = 160;
 const rtts = isQuick ? [0, 50] : [0, 50, 150];
 const environmentRttMs = 50;
 const loads: readonly Load[] = isQuick ? ["idle", 0.25] : ["idle", "web", 0.25, 0.7];
@@ -52,6 +50,7 @@ const mostFailures = 3;
 const results: Results = {
   rateMbps,
   memoryMib,
+  imageMib: unreadImageMib,
   runs,
   startedAt: new Date().toISOString(),
   machineCount,
@@ -117,6 +116,7 @@ async function measure(): Promise<void> {
     name,
     ranks: machineCount,
     memoryMib,
+    unreadImageMib,
     cpuPercent: 60,
     // One roomy host a site: the twins count as foreign machines there.
     sites: ["north", "south"].map((id) => ({

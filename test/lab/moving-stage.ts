@@ -3,7 +3,7 @@
  * environment `ring` of some machines at north, the `drover` command, and a shell in each guest.
  */
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { ShepherdClient } from "@drover/shepherd/api/client";
 import type {
@@ -19,9 +19,10 @@ import { type GuestShell, openGuest } from "@drover/shepherd/lab/guest-shell";
 import { libvirtSocket } from "@drover/shepherd/lab/host";
 import { down, type Lab, up } from "@drover/shepherd/lab/lab";
 import { hostOf, type LabSite } from "@drover/shepherd/lab/layout";
-import { run } from "@drover/shepherd/lab/process";
+import { must, run } from "@drover/shepherd/lab/process";
 import { parseWan } from "@drover/shepherd/lab/wan";
 import { type Shepherd, startShepherd } from "@drover/shepherd/main";
+import type { Mib } from "@drover/shepherd/model/units";
 import { pino } from "pino";
 
 const command = join(import.meta.dirname, "../../shepherd/cli/main.ts");
@@ -60,6 +61,8 @@ export async function openMovingStage(options: {
   readonly memoryMib: number;
   readonly wan?: string | undefined;
   readonly cpuPercent?: number | undefined;
+  /** The lab's image, grown by so much that no guest ever reads: as an image with a distribution in it. */
+  readonly unreadImageMib?: Mib | undefined;
   /** Other sites than the lab's own. */
   readonly sites?: readonly LabSite[] | undefined;
 }): Promise<MovingStage> {
@@ -87,7 +90,10 @@ export async function openMovingStage(options: {
     await client.call("PUT", "/v1/environments/ring", {
       body: { class: "batch", sites: ["north", "south"] },
     });
-    const image = await made<{ id: string }>("/v1/images/base", imageBody(lab));
+    const image = await made<{ id: string }>(
+      "/v1/images/base",
+      await imageBody(lab, options.unreadImageMib),
+    );
     const network = await made<NetworkView>("/v1/environments/ring/networks/lan", {
       cidr: "10.42.0.0/24",
     });
@@ -169,14 +175,27 @@ function makerOf(client: ShepherdClient) {
   };
 }
 
-function imageBody(lab: Lab) {
+async function imageBody(lab: Lab, unreadMib: Mib = 0) {
   const file = (what: string) => join(lab.imageDirectory, what);
-  const hash = createHash("sha256").update(readFileSync(file("base.qcow2")));
+  const source =
+    unreadMib === 0 ? file("base.qcow2") : await grown(file("base.qcow2"), { lab, unreadMib });
   return {
-    source: file("base.qcow2"),
-    sha256: hash.digest("hex"),
+    source,
+    sha256: createHash("sha256").update(readFileSync(source)).digest("hex"),
     kernel: file("kernel"),
     initrd: file("initrd"),
     cmdline: "console=ttyS0 quiet",
   };
+}
+
+/** A copy of a disk with noise behind its end, which nothing can compress or skip. */
+async function grown(disk: string, { lab, unreadMib }: { lab: Lab; unreadMib: Mib }) {
+  const raw = join(lab.layout.stateDirectory, "grown.raw");
+  const image = join(lab.layout.stateDirectory, "grown.qcow2");
+  const convert = ["qemu-img", "convert", "-q"];
+  await must([...convert, "-O", "raw", disk, raw]);
+  await must(["sh", "-c", `head -c ${unreadMib}M /dev/urandom >> "$0"`, raw]);
+  await must([...convert, "-f", "raw", "-O", "qcow2", raw, image]);
+  rmSync(raw);
+  return image;
 }

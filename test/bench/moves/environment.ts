@@ -3,7 +3,7 @@ import type { StepView } from "@drover/shepherd/api/contract";
 import { type Ends, holdConnections } from "../../lab/held-connections.ts";
 import type { MovingStage } from "../../lab/moving-stage.ts";
 import { stepsOf, timed } from "./one-machine.ts";
-import type { EnvironmentRun } from "./report.ts";
+import type { EnvironmentRun } from "./results.ts";
 import { sentBytes, type Twin } from "./rival.ts";
 
 type Seen = Omit<EnvironmentRun, "run">;

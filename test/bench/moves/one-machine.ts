@@ -4,7 +4,7 @@ import type { StepView } from "@drover/shepherd/api/contract";
 import type { MovingStage } from "../../lab/moving-stage.ts";
 import { longestStopMs } from "../../lab/ticker.ts";
 import type { Load } from "./loads.ts";
-import type { MachineRun, TimedStep } from "./report.ts";
+import type { MachineRun, TimedStep } from "./results.ts";
 import { sentBytes, type Twin } from "./rival.ts";
 
 /** What the writer did is known only when it has ended. */

@@ -1,10 +1,12 @@
 /** What `make bench-migration` prints: whoever ends it early, or whose cells fail, still reads true tables. */
 import { expect, test } from "@jest/globals";
-import { type MachineRun, type Results, renderMarkdown, renderTimeline } from "./report.ts";
+import { renderMarkdown, renderTimeline } from "./report.ts";
+import type { MachineRun, Results } from "./results.ts";
 
 const nothing: Results = {
   rateMbps: 200,
   memoryMib: 128,
+  imageMib: 160,
   runs: 3,
   startedAt: "2026-11-23T22:00:00.000Z",
   machineCount: 4,
@@ -67,4 +69,17 @@ test("a stop that the guest's clock could not tell from noise is no floor, and n
 test("half a cell keeps its half, and the rival is told as not measured", () => {
   const said = renderMarkdown({ ...nothing, machines: [ours] });
   expect(said).toContain("| 200 / 200 | 1.0 | - | 210 | 0 of 0 |");
+});
+
+test("a goal is met, or missed by so much; of what was not measured nothing is said", () => {
+  const said = renderMarkdown({
+    ...nothing,
+    machines: [ours, theirs, { ...ours, rttMs: 50, downtimeMs: 360 }, { ...theirs, rttMs: 50 }],
+  });
+  expect(said).toContain(
+    "| stop / `virsh`'s, median of the guests | 0.70 | 0.90 | missed by 29 % |",
+  );
+  expect(said).toContain("| stop / its floor, median | 1.50 | 1.44 | met |");
+  expect(said).not.toContain("connections broken | 0.00");
+  expect(renderMarkdown(nothing)).not.toContain("| met |");
 });
