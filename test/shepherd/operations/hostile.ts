@@ -4,6 +4,8 @@
  */
 import type { MachineRecord, VolumeRecord } from "@drover/shepherd/model/objects";
 import type { Operation, OperationKind, PlanAction } from "@drover/shepherd/model/plan";
+import { dataVolume, overlayVolume } from "@drover/shepherd/operations/domain-spec";
+import { keptLayerMs } from "@drover/shepherd/operations/kept-layers";
 import type { FaultEffect } from "@drover/shepherd/simulated/faults";
 import type { Speeds } from "@drover/shepherd/simulated/machinery";
 import { reaches } from "@drover/shepherd/simulated/network";
@@ -182,6 +184,56 @@ export const scenarios: readonly Scenario[] = [
     },
   },
   {
+    // A stopped domain that no record claims with its disk, disks of what lives elsewhere, blocks that nobody came back for.
+    name: "sweep of litter",
+    kind: "repair",
+    async prepare(fleet, shepherd) {
+      const here = await fleet.create(shepherd, "rank-0", "north-1");
+      const away = await fleet.create(shepherd, "rank-1", "south-1");
+      await fleet.addVolume("data", "south-1", 1);
+      leave(fleet, "north-1", { domain: here, as: "machine-ghost" });
+      leave(fleet, "north-1", { disk: here, as: "machine-ghost" });
+      leave(fleet, "north-1", { disk: here, as: "machine-late", touchedAtMs: 0 });
+      leave(fleet, "north-1", { disk: away, as: away, from: "south-1" });
+      leave(fleet, "north-1", { disk: "data", as: "data", from: "south-1" });
+      await fleet.clock.advance(keptLayerMs);
+      const ghost = { because: "unknown", machineId: "machine-ghost" } as const;
+      const litter = [
+        { kind: "domain", id: "machine-ghost", ...ghost },
+        { kind: "volume", id: overlayVolume("machine-ghost"), ...ghost },
+        { kind: "volume", id: overlayVolume(away), because: "elsewhere", machineId: away },
+        { kind: "volume", id: dataVolume("data"), because: "elsewhere", volumeId: "data" },
+        {
+          kind: "volume",
+          id: overlayVolume("machine-late"),
+          because: "expired",
+          machineId: "machine-late",
+        },
+      ] as const;
+      return [{ kind: "sweep_host", hostId: "north-1", litter, cost }];
+    },
+  },
+  {
+    // Two hosts came back: their machines live elsewhere now, or are the very ones that run there.
+    name: "sweep of two hosts that came back",
+    kind: "repair",
+    async prepare(fleet, shepherd) {
+      const actions: PlanAction[] = [];
+      for (const [index, hostId] of ["north-1", "south-1"].entries()) {
+        await fleet.create(shepherd, `rank-${index}`, hostId);
+        const moved = await fleet.create(shepherd, `rank-${index + 2}`, "north-2");
+        leave(fleet, hostId, { domain: moved, as: moved, from: "north-2" });
+        leave(fleet, hostId, { disk: moved, as: moved, from: "north-2" });
+        const litter = [
+          { kind: "domain", id: moved, because: "elsewhere", machineId: moved },
+          { kind: "volume", id: overlayVolume(moved), because: "elsewhere", machineId: moved },
+        ] as const;
+        actions.push({ kind: "sweep_host", hostId, litter, cost });
+      }
+      return actions;
+    },
+  },
+  {
     name: "destroy",
     kind: "destroy",
     async prepare(fleet, shepherd) {
@@ -199,6 +251,33 @@ export const scenarios: readonly Scenario[] = [
     },
   },
 ];
+
+/** What earlier shepherds left on a host: a stopped domain, or a file, like one that is in use. */
+function leave(
+  fleet: Fleet,
+  hostId: string,
+  left: { readonly as: string; readonly from?: string; readonly touchedAtMs?: number } & (
+    | { readonly domain: string }
+    | { readonly disk: string }
+  ),
+): void {
+  const there = fleet.world.data.hosts[hostId];
+  const model = fleet.world.data.hosts[left.from ?? hostId];
+  if (there === undefined || model === undefined) throw new Error(`no host ${hostId}`);
+  if ("domain" in left) {
+    const domain = model.domains[left.domain];
+    if (domain === undefined) throw new Error(`no domain ${left.domain}`);
+    const name = `drover-ring-${left.as}`;
+    there.domains[left.as] = { ...domain, id: left.as, name, state: "shut_off" };
+    return;
+  }
+  const { touchedAtMs } = left;
+  const name = overlayVolume(left.as);
+  const disk = model.volumes[overlayVolume(left.disk)];
+  if (disk === undefined) throw new Error(`no disk ${left.disk}`);
+  const partial = { sizeBytes: disk.allocatedBytes, pieces: {}, touchedAtMs: touchedAtMs ?? 0 };
+  there.volumes[name] = { ...disk, name, ...(touchedAtMs !== undefined && { partial }) };
+}
 
 /** A fleet in which the scenario is about to happen, and what it was. */
 export async function stage(scenario: Scenario) {
@@ -328,6 +407,7 @@ export async function expectSound(staged: Staged, operation: Operation): Promise
   for (const machine of machines) expectInForce(fleet, machine, volumes);
   expect(await staleAddresses(fleet, machines)).toEqual([]);
   expect(await wrongVolumes(fleet)).toEqual([]);
+  expect(overdueLayers(fleet)).toEqual([]);
   for (const from of machines) {
     for (const to of machines) {
       if (from.effective.state !== "running" || to.effective.state !== "running") continue;
@@ -352,6 +432,17 @@ async function wrongVolumes(fleet: Fleet): Promise<readonly string[]> {
     const there = fleet.world.data.hosts[effective.hostId]?.volumes[`drover-${id}.qcow2`];
     return (there?.capacityBytes ?? 0) >= effective.sizeGib * 2 ** 30 ? [] : [id];
   });
+}
+
+/** What failed moves left more than a day ago. */
+function overdueLayers(fleet: Fleet): readonly string[] {
+  return Object.values(fleet.world.data.hosts).flatMap(({ volumes }) =>
+    Object.values(volumes).flatMap(({ name, partial }) =>
+      partial !== undefined && fleet.clock.nowMs() - partial.touchedAtMs >= keptLayerMs
+        ? [name]
+        : [],
+    ),
+  );
 }
 
 /** Addresses that are held for a card which is not there. */
