@@ -51,6 +51,7 @@ class Channels implements GuestChannels {
   #unlisten: () => void = () => undefined;
   #cancelTimer: () => void = () => undefined;
   #cancelSoon: (() => void) | undefined;
+  #looked: readonly MachineRecord[] | undefined;
   #stopped = true;
 
   constructor(options: GuestChannelsOptions) {
@@ -83,7 +84,9 @@ class Channels implements GuestChannels {
 
   async reconcile(): Promise<void> {
     const machines = await this.#options.store.read((journal) => journal.objects.list("machine"));
-    if (this.#stopped) return;
+    // The journal hands out the same list until something of it changes; most commits are about something else.
+    if (this.#stopped || machines === this.#looked) return;
+    this.#looked = machines;
     const running = new Map(machines.filter(hasChannel).map((machine) => [machine.id, machine]));
     for (const machineId of this.#attached.keys()) {
       if (!running.has(machineId)) this.#detach(machineId);

@@ -109,8 +109,8 @@ class DrainLoop implements Drains {
   }
 
   async #machinesOn(hostId: HostId): Promise<readonly MachineRecord[]> {
-    const machines = await this.#options.store.read((journal) => journal.objects.list("machine"));
-    return machines.filter(({ effective }) => effective.hostId === hostId);
+    const { store } = this.#options;
+    return await store.read((journal) => journal.objects.list("machine", { hostId }));
   }
 
   async #openOperation(machineId: MachineId): Promise<OperationId | undefined> {

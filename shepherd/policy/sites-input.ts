@@ -4,6 +4,7 @@
  */
 import type { Facts, Hold as HoldFact, HostFacts } from "#model/facts";
 import type { EnvironmentRecord, MachineRecord } from "#model/objects";
+import type { MachineId } from "#model/units";
 import { roomOf } from "#planner/room";
 import { compareText } from "#planner/target";
 import { ageOf } from "#policy/ages";
@@ -25,6 +26,8 @@ export function sitesOf(
     ...machines.map(({ spec }) => spec.baseline.siteId),
   ]);
   const rooms = roomOf(facts);
+  // each host's are looked up in it: a search in the list would be the square of the fleet
+  const all = new Map(facts.machines.map((machine) => [machine.id, machine]));
   return facts.sites
     .filter(({ id }) => concerned.has(id))
     .toSorted((left, right) => compareText(left.id, right.id))
@@ -36,18 +39,12 @@ export function sitesOf(
       hold: holdOf(holdOn(facts.holds, { siteId: site.id }, facts.nowMs)),
       hosts: site.hosts
         .toSorted((left, right) => compareText(left.id, right.id))
-        .map((host) => hostOf(host, facts, rooms.get(host.id)?.takenBy)),
+        .map((host) => hostOf(host, facts, { takenBy: rooms.get(host.id)?.takenBy, all })),
       shares: sharesOf(site, facts, rooms),
     }));
 }
 
-function hostOf(
-  host: HostFacts,
-  facts: Facts,
-  takenBy:
-    | ReadonlyMap<string, { cpuPercent: number; memoryMib: number; diskBytes: number }>
-    | undefined,
-): PolicyHost {
+function hostOf(host: HostFacts, facts: Facts, { takenBy, all }: Taken): PolicyHost {
   const taken = { cpu_percent: 0, memory_mib: 0, disk_gib: 0 };
   const here = {
     cpu_percent: host.foreign.cpuPercent,
@@ -59,7 +56,7 @@ function hostOf(
     taken.cpu_percent += amounts.cpuPercent;
     taken.memory_mib += amounts.memoryMib;
     taken.disk_gib += diskGib;
-    const machine = facts.machines.find(({ id }) => id === machineId);
+    const machine = all.get(machineId);
     if (machine?.effective.hostId !== host.id) continue;
     here.cpu_percent += Math.min(machine.effective.cpuPercent, amounts.cpuPercent);
     here.memory_mib += Math.min(machine.effective.memoryMib, amounts.memoryMib);
@@ -85,6 +82,13 @@ function hostOf(
       disk_gib: Math.max(0, Math.floor((host.freeDiskBytes ?? 0) / bytesPerGib)),
     },
   };
+}
+
+interface Taken {
+  readonly takenBy:
+    | ReadonlyMap<string, { cpuPercent: number; memoryMib: number; diskBytes: number }>
+    | undefined;
+  readonly all: ReadonlyMap<MachineId, MachineRecord>;
 }
 
 /** Always whole: an inactive one where nothing holds. */

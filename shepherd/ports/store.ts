@@ -13,7 +13,10 @@ import type { HostMark, TunnelEnd } from "#model/site";
 import type { Digest, EnvironmentId, HostId, MachineId, Ms, OperationId } from "#model/units";
 
 export interface Journal {
-  /** Records and lists are frozen all the way down: many read the same ones. Lists are in the order of keys. */
+  /**
+   * Records and lists are frozen all the way down: many read the same ones. Lists are in the order
+   * of keys, and the same one is handed out until something of it changes.
+   */
   readonly objects: {
     get<Kind extends ObjectKind>(kind: Kind, id: string): Promise<ObjectRecord<Kind> | undefined>;
     findByKey<Kind extends ObjectKind>(

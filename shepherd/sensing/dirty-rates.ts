@@ -27,6 +27,11 @@ export interface DirtyRates {
   of(id: MachineId): number | undefined;
 }
 
+interface Due {
+  readonly id: MachineId;
+  readonly lastMs: Ms;
+}
+
 export function createDirtyRates(options: {
   readonly hosts: Hosts;
   readonly hostIds: () => readonly HostId[];
@@ -42,25 +47,35 @@ export function createDirtyRates(options: {
 
   const tick = (): void => {
     if (stopped) return;
-    for (const hostId of hostIds()) if (!asking.has(hostId)) void sample(hostId);
+    const due = dueOf(observed());
+    for (const hostId of hostIds()) {
+      const next = due.get(hostId);
+      if (next !== undefined && !asking.has(hostId)) void sample(hostId, next.id);
+    }
     cancel = clock.at(clock.nowMs() + pauseMs, tick);
   };
 
-  async function sample(hostId: HostId): Promise<void> {
-    const nowMs = clock.nowMs();
-    const machines = observed();
+  /** Of each host the running machine that was asked about longest ago; the fleet is walked once for all hosts. */
+  function dueOf(machines: Readonly<Record<MachineId, ObservedMachine>>): ReadonlyMap<HostId, Due> {
     for (const id of askedMs.keys()) {
       if (machines[id] !== undefined) continue;
       askedMs.delete(id);
       known.delete(id);
     }
-    const last = (id: MachineId) => askedMs.get(id) ?? Number.NEGATIVE_INFINITY;
-    const [next] = Object.entries(machines)
-      .filter(([id, seen]) => seen.running && seen.hostId === hostId && nowMs - last(id) >= againMs)
-      .map(([id]) => id)
-      .toSorted((left, right) => last(left) - last(right));
-    if (next === undefined) return;
-    askedMs.set(next, nowMs);
+    const nowMs = clock.nowMs();
+    const due = new Map<HostId, Due>();
+    for (const [id, { running, hostId }] of Object.entries(machines)) {
+      const lastMs = askedMs.get(id) ?? Number.NEGATIVE_INFINITY;
+      if (!running || nowMs - lastMs < againMs) continue;
+      if (lastMs < (due.get(hostId)?.lastMs ?? Number.POSITIVE_INFINITY)) {
+        due.set(hostId, { id, lastMs });
+      }
+    }
+    return due;
+  }
+
+  async function sample(hostId: HostId, next: MachineId): Promise<void> {
+    askedMs.set(next, clock.nowMs());
     asking.add(hostId);
     try {
       const mibPerS = await hosts.get(hostId).dirtyMibPerS(next, sampleSeconds);

@@ -7,6 +7,7 @@ import type { Logger } from "pino";
 import type { HostFacts, MachineLoad, ObservedMachine, SiteFacts } from "#model/facts";
 import { toFaultData } from "#model/fault";
 import type { MachineRecord } from "#model/objects";
+import { isSameData } from "#model/same-data";
 import type { HostRecord, Site } from "#model/site";
 import type { HostId, MachineId, Ms, SiteId } from "#model/units";
 import { hasSettled } from "#planner/target";
@@ -143,6 +144,12 @@ export function createObserver(options: ObserverOptions): Observer {
   };
 }
 
+interface Said {
+  readonly observation: HostObservation;
+  readonly domains: readonly ObservedDomain[];
+}
+type Seen = readonly (readonly [MachineId, ObservedMachine])[];
+
 class HostWatch {
   /** Answers so far. */
   looks = 0;
@@ -151,15 +158,18 @@ class HostWatch {
   readonly #changed: () => void;
   #host: Host | undefined;
   #state: HostFacts["state"] = "degraded";
-  #said:
-    | { readonly observation: HostObservation; readonly domains: readonly ObservedDomain[] }
-    | undefined;
+  #said: Said | undefined;
+  /** What it said of our machines, made once a look. */
+  #seen: { readonly look: number; readonly machines: Seen } | undefined;
   #saidAtMs: Ms = 0;
   #volumes: readonly VolumeInfo[] = [];
   #volumesAtMs: Ms = Number.NEGATIVE_INFINITY;
   #looking: Promise<void> | undefined;
   #again: Promise<void> | undefined;
   readonly #thereSinceMs = new Map<MachineId, Ms>();
+  /** The journal's machines of this host when it was last asked, and those of them whose memory is on its way. */
+  #listed: readonly MachineRecord[] | undefined;
+  #settling: readonly MachineRecord[] = [];
   #hanging = 0;
   #everJudged = false;
   #stopped = true;
@@ -258,24 +268,31 @@ class HostWatch {
     };
   }
 
-  machines(): readonly (ObservedMachine & { readonly id: MachineId })[] {
+  machines(): Seen {
     // What a dead host said last, or says again, is nobody's present.
     if (this.#options.markOf?.(this.#record.id) === "dead") return [];
+    if (this.#seen?.look !== this.looks) this.#seen = { look: this.looks, machines: this.#see() };
+    return this.#seen.machines;
+  }
+
+  #see(): Seen {
     return (this.#said?.domains ?? [])
       .filter((domain) => domain.ours !== undefined)
-      .map((domain) => ({
-        id: domain.id,
-        hostId: this.#record.id,
-        running: domain.state === "running",
-        vcpus: domain.vcpus,
-        cpuPercent: domain.cpuPercent,
-        ...(domain.cpuWeight === undefined ? {} : { cpuWeight: domain.cpuWeight }),
-        memoryMib: domain.memoryMib,
-        memoryTargetMib: domain.memoryTargetMib,
-        macs: domain.macs,
-        ...(domain.guestVcpus === undefined ? {} : { guestVcpus: domain.guestVcpus }),
-        observedAtMs: this.#saidAtMs,
-      }));
+      .map((domain) => [
+        domain.id,
+        {
+          hostId: this.#record.id,
+          running: domain.state === "running",
+          vcpus: domain.vcpus,
+          cpuPercent: domain.cpuPercent,
+          ...(domain.cpuWeight === undefined ? {} : { cpuWeight: domain.cpuWeight }),
+          memoryMib: domain.memoryMib,
+          memoryTargetMib: domain.memoryTargetMib,
+          macs: domain.macs,
+          ...(domain.guestVcpus === undefined ? {} : { guestVcpus: domain.guestVcpus }),
+          observedAtMs: this.#saidAtMs,
+        },
+      ]);
   }
 
   /** What would travel: the disk layer, called `drover-<machine id>.qcow2`, and whatever else it writes to. */
@@ -284,7 +301,7 @@ class HostWatch {
     const sizes = new Map(this.#volumes.map((one) => [one.name, one.allocatedBytes]));
     const written = new Map(this.#said?.domains.map(({ id, diskVolumes }) => [id, diskVolumes]));
     return Object.fromEntries(
-      this.machines().flatMap(({ id }) => {
+      this.machines().flatMap(([id]) => {
         const own = `drover-${id}.qcow2`;
         if (!sizes.has(own)) return [];
         const disks = new Set([own, ...(written.get(id) ?? [])]);
@@ -337,12 +354,12 @@ class HostWatch {
       const [observation, domains] = await this.#withinBudget(
         Promise.all([host.observe(), host.listDomains()]),
       );
-      const before = JSON.stringify(this.#said);
-      this.#said = { observation, domains };
+      const before = this.#said;
+      this.#said = youngerOf(before, { observation, domains });
       this.looks += 1;
       this.#saidAtMs = this.#options.clock.nowMs();
       this.#turn("up", "");
-      if (JSON.stringify(this.#said) !== before) this.#changed();
+      if (this.#said !== before) this.#changed();
     } catch (error) {
       this.#turn("degraded", toFaultData(error).message);
     }
@@ -386,13 +403,25 @@ class HostWatch {
   /** Memory that has arrived is settling no longer: from now on another value is somebody else's doing. */
   async #settle(): Promise<void> {
     const { store, clock } = this.#options;
-    const machines = new Map(this.machines().map((machine) => [machine.id, machine]));
+    // A host that says nothing of its machines says nothing of since when.
+    if (this.#stopped || this.machines().length === 0) return;
+    const here = { hostId: this.#record.id };
+    const listed = await store.read((journal) => journal.objects.list("machine", here));
+    // The same list until one of them changes: it is not walked at every look.
+    if (listed !== this.#listed) {
+      this.#listed = listed;
+      this.#settling = listed.filter(({ effective }) => effective.settlingFromMib !== undefined);
+    }
+    if (this.#settling.length === 0) {
+      this.#thereSinceMs.clear();
+      return;
+    }
+    const machines = new Map(this.machines());
     const nowMs = clock.nowMs();
     const isThere = (record: MachineRecord) => {
       const seen = machines.get(record.id);
       return (
         record.effective.settlingFromMib !== undefined &&
-        record.effective.hostId === this.#record.id &&
         record.effective.state === "running" &&
         seen !== undefined &&
         hasSettled(record, seen)
@@ -400,15 +429,17 @@ class HostWatch {
     };
     const arrived = (record: MachineRecord) =>
       isThere(record) && nowMs - (this.#thereSinceMs.get(record.id) ?? nowMs) >= arrivedAfterMs;
-    if (machines.size === 0 || this.#stopped) return;
-    const waiting = await store.read((journal) => journal.objects.list("machine"));
-    for (const record of waiting) {
-      if (!isThere(record)) this.#thereSinceMs.delete(record.id);
-      else if (!this.#thereSinceMs.has(record.id)) this.#thereSinceMs.set(record.id, nowMs);
+    const waiting = this.#settling.filter(isThere);
+    const stillThere = new Set(waiting.map(({ id }) => id));
+    for (const id of this.#thereSinceMs.keys()) {
+      if (!stillThere.has(id)) this.#thereSinceMs.delete(id);
+    }
+    for (const { id } of waiting) {
+      if (!this.#thereSinceMs.has(id)) this.#thereSinceMs.set(id, nowMs);
     }
     if (this.#stopped || !waiting.some(arrived)) return;
     await store.transaction(async (journal) => {
-      for (const record of (await journal.objects.list("machine")).filter(arrived)) {
+      for (const record of (await journal.objects.list("machine", here)).filter(arrived)) {
         const { settlingFromMib: _, ...effective } = record.effective;
         await journal.objects.put({ ...record, effective, version: record.version + 1 });
         await journal.events.append({
@@ -447,16 +478,29 @@ class HostWatch {
   }
 }
 
+/** What is as it was stays the very same object: of a fleet that stands still, nothing new is kept. */
+function youngerOf(before: Said | undefined, now: Said): Said {
+  if (before === undefined) return now;
+  const known = new Map(before.domains.map((domain) => [domain.id, domain]));
+  const domains = now.domains.map((domain) => {
+    const old = known.get(domain.id);
+    return isSameData(old, domain) && old !== undefined ? old : domain;
+  });
+  const isSame =
+    domains.length === before.domains.length &&
+    domains.every((domain, n) => domain === before.domains[n]) &&
+    isSameData(before.observation, now.observation);
+  return isSame ? before : { observation: now.observation, domains };
+}
+
 function holdsMemory(domain: ObservedDomain): boolean {
   return domain.state !== "shut_off" && domain.state !== "crashed";
 }
 
 /** During a move two hosts show the machine: the one where it runs counts, else the younger answer. */
-function bestOf(
-  seen: readonly (ObservedMachine & { readonly id: MachineId })[],
-): Readonly<Record<MachineId, ObservedMachine>> {
+function bestOf(seen: Seen): Readonly<Record<MachineId, ObservedMachine>> {
   const best: Record<MachineId, ObservedMachine> = {};
-  for (const { id, ...machine } of seen) {
+  for (const [id, machine] of seen) {
     const other = best[id];
     const better =
       other === undefined ||

@@ -8,6 +8,7 @@ import { createAsks } from "#store/asks";
 import { createCalls } from "#store/calls";
 import { createConsents } from "#store/consents";
 import { createFeeds } from "#store/feeds";
+import type { KeptObjects } from "#store/kept-objects";
 import { createObjects } from "#store/objects";
 import type { Tables } from "#store/schema";
 import { createStanding } from "#store/standing";
@@ -15,6 +16,7 @@ import { createWork } from "#store/work";
 
 export interface JournalContext {
   readonly epoch: number;
+  readonly kept: KeptObjects;
   /** Where the last appended event's sequence is left for the commit. */
   readonly appended: { last: number | undefined };
 }

@@ -1,78 +1,48 @@
-/** The journal's statements about declared objects: environments, machines, networks, links. Knows keys and versions. */
-import type { Kysely } from "kysely";
+/**
+ * The journal's statements about declared objects: environments, machines, networks, links. Reads are answered from memory
+ * (kept-objects.ts), writes go to the table and then there. Knows keys and versions.
+ */
+import { CompiledQuery, type Kysely } from "kysely";
 import { Fault } from "#model/fault";
 import type { AnyObjectRecord, ObjectKind, ObjectRecord } from "#model/objects";
 import type { Journal } from "#ports/store";
 import type { JournalContext } from "#store/journal";
 import type { Tables } from "#store/schema";
 
-export function createObjects(db: Kysely<Tables>, { epoch }: JournalContext): Journal["objects"] {
-  const readRow = <Kind extends ObjectKind>(row: ObjectRow): ObjectRecord<Kind> =>
-    ({
-      kind: row.kind,
-      id: row.id,
-      key: row.key,
-      environmentId: row.environment_id ?? undefined,
-      spec: JSON.parse(row.spec),
-      effective: JSON.parse(row.effective),
-      version: row.version,
-      claimed: row.claimed === 1,
-      createdAtMs: row.created_at_ms,
-    }) as ObjectRecord<Kind>;
+const upsert = `insert into objects (kind, id, key, environment_id, spec, effective, version, claimed, created_at_ms, epoch)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+on conflict (kind, id) do update set key = excluded.key, environment_id = excluded.environment_id, spec = excluded.spec,
+effective = excluded.effective, version = excluded.version, claimed = excluded.claimed,
+created_at_ms = excluded.created_at_ms, epoch = excluded.epoch`;
+
+export function createObjects(
+  db: Kysely<Tables>,
+  { epoch, kept }: JournalContext,
+): Journal["objects"] {
   return {
-    async get(kind, id) {
-      const row = await db
-        .selectFrom("objects")
-        .selectAll()
-        .where("kind", "=", kind)
-        .where("id", "=", id)
-        .executeTakeFirst();
-      return row && readRow(row);
+    async get<Kind extends ObjectKind>(kind: Kind, id: string) {
+      return (await kept.shelf(kind)).get(id) as ObjectRecord<Kind> | undefined;
     },
-    async findByKey(kind, key) {
-      const row = await db
-        .selectFrom("objects")
-        .selectAll()
-        .where("kind", "=", kind)
-        .where("key", "=", key)
-        .executeTakeFirst();
-      return row && readRow(row);
+    async findByKey<Kind extends ObjectKind>(kind: Kind, key: string) {
+      return (await kept.shelf(kind)).findByKey(key) as ObjectRecord<Kind> | undefined;
     },
-    async list(kind, filter = {}) {
-      const { environmentId } = filter;
-      const rows = await db
-        .selectFrom("objects")
-        .selectAll()
-        .where("kind", "=", kind)
-        .$if(environmentId !== undefined, (query) =>
-          query.where("environment_id", "=", environmentId ?? ""),
-        )
-        .orderBy("key")
-        .execute();
-      return rows.map((row) => readRow(row));
+    async list<Kind extends ObjectKind>(kind: Kind, filter = {}) {
+      return (await kept.shelf(kind)).list(filter) as unknown as readonly ObjectRecord<Kind>[];
     },
     async put(record: AnyObjectRecord) {
       const { kind, id, key, version } = record;
-      const holder = await db
-        .selectFrom("objects")
-        .select("id")
-        .where("kind", "=", kind)
-        .where("key", "=", key)
-        .executeTakeFirst();
+      const shelf = await kept.shelf(kind);
+      const holder = shelf.findByKey(key);
       if (holder !== undefined && holder.id !== id) {
         throw new Fault("conflict.exists", { kind, key, existingId: holder.id });
       }
-      const before = await db
-        .selectFrom("objects")
-        .select("version")
-        .where("kind", "=", kind)
-        .where("id", "=", id)
-        .executeTakeFirst();
-      const stored = before?.version ?? 0;
+      const stored = shelf.get(id)?.version ?? 0;
       if (version !== stored + 1) {
         throw new Fault("conflict.version", { kind, id, expected: version - 1, stored });
       }
       const row = {
+        kind,
+        id,
         key,
         environment_id: record.environmentId ?? null,
         spec: JSON.stringify(record.spec),
@@ -80,28 +50,15 @@ export function createObjects(db: Kysely<Tables>, { epoch }: JournalContext): Jo
         version,
         claimed: record.claimed ? 1 : 0,
         created_at_ms: record.createdAtMs,
-        epoch,
       };
-      await db
-        .insertInto("objects")
-        .values({ kind, id, ...row })
-        .onConflict((conflict) => conflict.columns(["kind", "id"]).doUpdateSet(row))
-        .execute();
+      await db.executeQuery(CompiledQuery.raw(upsert, [...Object.values(row), epoch]));
+      await kept.wrote(kind, id, row);
     },
     async remove(kind, id) {
+      // before the statement: what is read first must still be whole
+      await kept.shelf(kind);
       await db.deleteFrom("objects").where("kind", "=", kind).where("id", "=", id).execute();
+      await kept.wrote(kind, id, undefined);
     },
   };
-}
-
-interface ObjectRow {
-  readonly kind: string;
-  readonly id: string;
-  readonly key: string;
-  readonly environment_id: string | null;
-  readonly spec: string;
-  readonly effective: string;
-  readonly version: number;
-  readonly claimed: number;
-  readonly created_at_ms: number;
 }

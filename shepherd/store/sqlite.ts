@@ -11,6 +11,7 @@ import { Kysely, type SqliteDatabase, SqliteDialect } from "kysely";
 import { Fault } from "#model/fault";
 import type { Journal, Store } from "#ports/store";
 import { createJournal } from "#store/journal";
+import { KeptObjects } from "#store/kept-objects";
 import { migrate } from "#store/migrate";
 import type { Tables } from "#store/schema";
 import { Transactions } from "#store/transactions";
@@ -21,6 +22,8 @@ export interface SqliteStore extends Store {
   readonly epoch: number;
   /** The name of this journal's line: kept by copies and backups, another for another installation. */
   readonly lineage: string;
+  /** Rows of objects that were parsed since the opening: each once, whoever reads it. */
+  objectsParsed(): number;
 }
 
 /** How long a second process waits for a writer, for instance a backup. */
@@ -45,10 +48,20 @@ export function openSqliteStore(file: string): SqliteStore {
   });
   const current = database.prepare<[], { epoch: number }>("select epoch from shepherd");
   const checkpoints = file === ":memory:" ? undefined : new WalCheckpoints(file);
+  const kept = new KeptObjects(database);
   const transactions = new Transactions(database, {
     gather: checkpoints !== undefined,
-    onBegin: () => refuseIfFenced(current.get()?.epoch, epoch),
-    onCommit: () => checkpoints?.afterCommit(),
+    onBegin: () => {
+      refuseIfFenced(current.get()?.epoch, epoch);
+      kept.begin();
+    },
+    onSavepoint: () => kept.savepoint(),
+    onUndo: (to) => kept.takeBack(to),
+    onCommit: () => {
+      kept.committed();
+      checkpoints?.afterCommit();
+    },
+    onRead: () => kept.begin(),
   });
   const listeners = new Set<(lastSeq: number) => void>();
   // A store call inside a transaction's work would wait for itself for ever; better a loud bug.
@@ -66,7 +79,9 @@ export function openSqliteStore(file: string): SqliteStore {
     const scope = { open: true };
     return async () => {
       try {
-        return await inside.run(scope, () => work(createJournal(kysely, { epoch, appended })));
+        return await inside.run(scope, () =>
+          work(createJournal(kysely, { epoch, kept, appended })),
+        );
       } finally {
         scope.open = false;
       }
@@ -76,6 +91,7 @@ export function openSqliteStore(file: string): SqliteStore {
   return {
     epoch,
     lineage,
+    objectsParsed: () => kept.parsed,
     async transaction(work) {
       const appended = { last: undefined as number | undefined };
       const result = await transactions.write(scoped(work, appended));

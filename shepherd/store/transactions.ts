@@ -91,6 +91,7 @@ export class Transactions {
     } catch (error) {
       // not begun, fenced, or not durable: nothing of any of them is there
       if (this.#database.inTransaction) this.#say("rollback");
+      this.#options.onUndo?.("begin");
       for (const { one } of together) one.reject(error);
       return;
     }
@@ -101,6 +102,7 @@ export class Transactions {
   /** How it ended, to be told after the commit: even a refusal may rest on what others wrote in it. */
   async #writeOne({ work, resolve, reject }: Waiting): Promise<() => void> {
     this.#say("savepoint one");
+    this.#options.onSavepoint?.();
     try {
       const result = await work();
       this.#say("release one");
@@ -109,6 +111,7 @@ export class Transactions {
       // a full disk can make SQLite give up the whole transaction by itself
       if (!this.#database.inTransaction) throw error;
       this.#say("rollback to one");
+      this.#options.onUndo?.("savepoint");
       this.#say("release one");
       return () => reject(error);
     }
@@ -117,6 +120,7 @@ export class Transactions {
   async #readOne({ work, resolve, reject }: Waiting): Promise<void> {
     try {
       this.#say("begin");
+      this.#options.onRead?.();
       resolve((await work()) as never);
     } catch (error) {
       reject(error);
@@ -134,6 +138,12 @@ export interface TransactionsOptions {
   /** First in every commit, holding the write lock; a throw refuses it. */
   readonly onBegin: () => void;
   readonly onCommit: () => void;
+  /** At the start of each write of a commit. */
+  readonly onSavepoint?: () => void;
+  /** What was written since then is gone: by one write that failed, or by all of the commit. */
+  readonly onUndo?: (to: "savepoint" | "begin") => void;
+  /** First in every read. */
+  readonly onRead?: () => void;
 }
 
 const commands = [
