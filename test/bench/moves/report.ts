@@ -37,9 +37,14 @@ export function renderMarkdown(results: Results): string {
     "",
     "### Goals",
     "",
-    ...table(["goal", "at most", "found", ""], goalRows(results)),
+    ...goalTable(results),
     "",
   ].join("\n");
+}
+
+function goalTable(results: Results): string[] {
+  const rows = goalRows(results);
+  return rows.length === 0 ? ["Not measured."] : table(["goal", "at most", "found", ""], rows);
 }
 
 function machineTable(results: Results): string[] {
