@@ -3,12 +3,13 @@
  * a call that timed out may still happen, so each change looks first and is harmless when it is already there.
  * Changes of one domain go one after the other.
  *
- * vCPUs: QEMU's translator (TCG) cannot really take a vCPU away: libvirt waits in vain, counts wrong ever after, and a
- * later move would break. There a vCPU that is given back stays plugged and is counted as idle in our mark; the cap of
- * the machine, which is what hosts lend, holds all the same.
+ * vCPUs: under QEMU's translator (TCG) libvirt never hears that a vCPU went: it waits in vain, counts wrong ever after, and
+ * a later move would break; under KVM a guest may refuse to let go. Such a vCPU stays plugged (held-vcpus.ts says how it
+ * counts), under a cap of as many processors as the machine is to have.
  */
 import { basename } from "node:path";
 import { Devices } from "#libvirt/devices";
+import { countedVcpus, heldCap, shownPercent } from "#libvirt/held-vcpus";
 import type { RpcConnection } from "#libvirt/rpc/connection";
 import type { HostConnections } from "#libvirt/rpc/host-connections";
 import { remote } from "#libvirt/rpc/procedures";
@@ -207,16 +208,25 @@ export class Domains {
           { timeoutMs: changeTimeoutMs },
         );
       if (flags === affect.config) return void (await plug(vcpus, flags));
-      if (unplugs && now.acceleration !== "kvm") {
+      const cpuPercent = shownPercent(now);
+      const hold = async () => {
         await plug(vcpus, affect.config);
-        return markIdle(control, domain, now.mark, now.vcpus - vcpus);
-      }
+        await holdVcpus(control, domain, { now, vcpus, cpuPercent });
+      };
+      if (unplugs && now.acceleration !== "kvm") return hold();
       // The form of the cap depends on the number of vCPUs, and must never leave a moment without one.
-      if (vcpus > 1) await cap(control, domain, { ...now, vcpus });
-      if (vcpus !== now.vcpus) await plug(vcpus, flags);
-      else await plug(vcpus, affect.config);
-      if (vcpus === 1) await cap(control, domain, { ...now, vcpus });
-      await markIdle(control, domain, now.mark, 0);
+      if (vcpus > 1) await cap(control, domain, { vcpus, cpuPercent });
+      try {
+        await plug(vcpus, vcpus === now.vcpus ? affect.config : flags);
+      } catch (error) {
+        const refused =
+          isFault(error, "libvirt.timeout") || isFault(error, "libvirt.operation_failed");
+        if (!unplugs || !refused) throw error;
+        // Its guest does not let go. It may still do so later, and then has what it was to have.
+        return hold();
+      }
+      if (vcpus === 1) await cap(control, domain, { vcpus, cpuPercent });
+      await writeMark(control, domain, now.mark, { idleVcpus: 0 });
     });
   }
 
@@ -224,6 +234,8 @@ export class Domains {
     return this.#inTurn(id, async (control) => {
       const domain = domainOf(id);
       const now = await describe(control, domain, 0);
+      const vcpus = countedVcpus(now);
+      if (vcpus < now.vcpus) return holdVcpus(control, domain, { now, vcpus, cpuPercent });
       await cap(control, domain, { vcpus: now.vcpus, cpuPercent });
     });
   }
@@ -328,10 +340,10 @@ function observe(
         ? { environmentId: mark.environmentId, owner: mark.owner, epoch: mark.epoch }
         : undefined,
       otherMark: live.otherMark,
-      vcpus: live.vcpus - (mark?.idleVcpus ?? 0),
+      vcpus: countedVcpus(live),
       vcpusMax: live.vcpusMax,
       guestVcpus: live.vcpus,
-      cpuPercent: live.cpuPercent,
+      cpuPercent: shownPercent(live),
       cpuShares: live.cpuShares,
       memoryMib,
       memoryTargetMib: inactive.memoryMib,
@@ -403,14 +415,33 @@ async function cap(
   );
 }
 
-async function markIdle(
+/** Says first that vCPUs are given back, then lowers the cap: they count as given back when both are so. */
+async function holdVcpus(
+  control: RpcConnection,
+  domain: DomainRef,
+  of: {
+    readonly now: DomainDescription;
+    readonly vcpus: number;
+    readonly cpuPercent: CpuPercent | undefined;
+  },
+): Promise<void> {
+  const { now, vcpus, cpuPercent } = of;
+  await writeMark(control, domain, now.mark, {
+    idleVcpus: now.vcpus - vcpus,
+    countedVcpus: vcpus,
+    askedCpuPercent: cpuPercent,
+  });
+  await cap(control, domain, { vcpus: now.vcpus, cpuPercent: heldCap(vcpus, cpuPercent) });
+}
+
+async function writeMark(
   control: RpcConnection,
   domain: DomainRef,
   mark: Mark | undefined,
-  idleVcpus: number,
+  held: Pick<Mark, "idleVcpus" | "countedVcpus" | "askedCpuPercent">,
 ): Promise<void> {
-  if (mark === undefined || mark.idleVcpus === idleVcpus) return;
-  const metadata = writeXml(markContent({ ...mark, idleVcpus }));
+  if (mark === undefined || (mark.idleVcpus === 0 && held.idleVcpus === 0)) return;
+  const metadata = writeXml(markContent({ ...mark, ...held }));
   const args = { domain, type: metadataElement, metadata, key: metadataPrefix, uri: metadataUri };
   // Only the running machine has idle ones; a new start plugs what the definition says.
   await control.call(

@@ -149,6 +149,16 @@ export function hostContract(name: string, open: () => Promise<HostPair>): void 
         );
         expect(grown?.memoryMib).toBe(spec.memoryMaxMib);
         expect(await code(from.setMemory(spec.id, spec.memoryMaxMib * 2))).toMatch(/^libvirt\./);
+        // Fewer vCPUs leave the cap as it was asked for, whether its guest lets go of them or not.
+        await pair.until(from.setCpuPercent(spec.id, 150));
+        await pair.until(from.setVcpus(spec.id, spec.vcpus));
+        const fewer = await find(from);
+        expect(fewer).toMatchObject({ vcpus: spec.vcpus, cpuPercent: 150 });
+        expect(fewer?.guestVcpus ?? spec.vcpus).toBeGreaterThanOrEqual(spec.vcpus);
+        await pair.until(from.setCpuPercent(spec.id, 120));
+        expect(await find(from)).toMatchObject({ vcpus: spec.vcpus, cpuPercent: 120 });
+        await pair.until(from.setVcpus(spec.id, spec.vcpus + 1));
+        expect(await find(from)).toMatchObject({ vcpus: spec.vcpus + 1, cpuPercent: 120 });
       },
       longTestMs,
     );

@@ -13,6 +13,10 @@ export interface Mark {
   readonly epoch: number;
   /** Plugged vCPUs that the machine has given back; 0 where vCPUs can really be unplugged. */
   readonly idleVcpus: number;
+  /** Of those plugged then, how many are the machine's; absent: an older shepherd wrote it. */
+  readonly countedVcpus?: number | undefined;
+  /** The cap that was asked for, where fewer counted vCPUs keep it lower than that. */
+  readonly askedCpuPercent?: number | undefined;
 }
 
 /** The element inside `<metadata>`. */
@@ -29,6 +33,8 @@ export function markContent(mark: Mark): XmlElement {
     owner: mark.owner,
     epoch: mark.epoch,
     idle_vcpus: mark.idleVcpus === 0 ? undefined : mark.idleVcpus,
+    counted_vcpus: mark.idleVcpus === 0 ? undefined : mark.countedVcpus,
+    asked_cpu_percent: mark.idleVcpus === 0 ? undefined : mark.askedCpuPercent,
   });
 }
 
@@ -39,11 +45,15 @@ export function readMark(metadata: XmlElement | undefined): Mark | undefined {
     return local === "machine" && child.attributes[`xmlns:${prefix}`] === metadataUri;
   });
   if (found === undefined) return undefined;
+  const counted = found.attributes["counted_vcpus"];
+  const asked = found.attributes["asked_cpu_percent"];
   return {
     environmentId: found.attributes["environment"] ?? "",
     owner: found.attributes["owner"] ?? "",
     epoch: Number(found.attributes["epoch"] ?? 0),
     idleVcpus: Number(found.attributes["idle_vcpus"] ?? 0),
+    ...(counted === undefined ? {} : { countedVcpus: Number(counted) }),
+    ...(asked === undefined ? {} : { askedCpuPercent: Number(asked) }),
   };
 }
 

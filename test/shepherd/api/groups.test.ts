@@ -230,10 +230,12 @@ test("an operator scales it too; the stack's new number supersedes the adaptatio
 test("a new template reaches the members that stay, live", async () => {
   const { template } = body();
   await mutate(running, "PATCH", `/v1/groups/${group.id}`, {
-    template: { ...template, memory_mib: 80 },
+    template: { ...template, memory_mib: 80, cpu_weight: 40 },
   });
   const { items } = await running.client.get<{ items: MachineView[] }>("/v1/machines?name=work-0");
-  expect(items[0]).toMatchObject({ memory_mib: 80, effective: { memory_mib: 80 } });
+  const live = { memory_mib: 80, cpu_weight: 40 };
+  expect(items[0]).toMatchObject({ ...live, effective: live, drift: [] });
+  expect((await shown()).template).toMatchObject(live);
 }, 60_000);
 
 test("it goes as one, unless it is protected", async () => {
