@@ -162,6 +162,69 @@ test("a card that virsh unplugs is drift, and an update plugs that same card in 
   expect(await virshMacs()).toEqual([card?.mac]);
 }, 120_000);
 
+test("a weight shares a full host, and a vCPU that is given back computes no more: seen from inside", async () => {
+  const { image_id } = await client.get<MachineView>(`/v1/machines/${id}`);
+  const size = { vcpus: 2, cpu_percent: 200 };
+  const begin = (machine: string, cpu_weight: number | null) =>
+    send<MachineView>("PUT", `/v1/environments/dev/machines/${machine}`, {
+      ...size,
+      cpu_weight,
+      image_id,
+      memory_mib: 128,
+      networks: [{ network_id: lan.id }],
+      site: "south",
+    });
+  const [heavy] = await Promise.all([begin("heavy", 500), begin("light", null)]);
+  const path = `/v1/machines/${heavy.id}`;
+  const view = () => client.get<MachineView>(path);
+  const inHeavy = openGuest(lab.layout, "drover-dev-heavy");
+  const inLight = openGuest(lab.layout, "drover-dev-light");
+  const boot = () => inHeavy.read("cat /proc/sys/kernel/random/boot_id", { timeoutMs: 180_000 });
+  const booted = await boot();
+  await inLight.read("true", { timeoutMs: 180_000 });
+  /** Both compute on all of their processors at once: how many times as fast as light heavy was. */
+  const timesAsFast = async () => {
+    const rounds = await Promise.all(
+      [inHeavy, inLight].map((who) =>
+        who.read("speed 6000 >/run/s & speed 6000; wait; cat /run/s", { timeoutMs: 90_000 }),
+      ),
+    );
+    const [heavily = 0, lightly = 0] = rounds.map((text) =>
+      text
+        .trim()
+        .split("\n")
+        .reduce((sum, line) => sum + Number(line), 0),
+    );
+    return heavily / lightly;
+  };
+  // Five times by their weights; whatever else runs here takes from both.
+  expect(await timesAsFast()).toBeGreaterThan(2);
+  await send("PATCH", path, { cpu_weight: null });
+  expect(await timesAsFast()).toBeLessThan(2);
+
+  await send("PATCH", path, { vcpus: 1 });
+  expect(await view()).toMatchObject({ effective: { vcpus: 1, cpu_percent: 200 }, drift: [] });
+  // Without KVM it stays with its guest, and both sides say so; but it has no more than one could use.
+  await seenBy(async () => (await view()).guest_seen?.vcpus, 2);
+  expect(await inHeavy.read("nproc")).toBe("2");
+  const atSouth = (command: string) => atHost(name, "south-1", ["sh", "-c", command]);
+  const usedMs = async () =>
+    Number(
+      /cpu.time=(\d+)/.exec(await atSouth("virsh domstats --cpu-total drover-dev-heavy"))?.[1],
+    ) / 1e6;
+  const startedAtMs = performance.now();
+  const before = await usedMs();
+  await inHeavy.read("speed 3000 >/dev/null & speed 3000; wait", { timeoutMs: 60_000 });
+  const used = (await usedMs()) - before;
+  expect(used / (performance.now() - startedAtMs)).toBeLessThan(1.2);
+  const quota = () => atSouth("virsh schedinfo drover-dev-heavy | grep global_quota");
+  expect(await quota()).toMatch(/: 20000$/m);
+  await send("PATCH", path, { vcpus: 2 });
+  expect(await view()).toMatchObject({ effective: size, drift: [] });
+  expect(await quota()).toMatch(/: 40000$/m);
+  expect(await boot()).toBe(booted);
+}, 400_000);
+
 test("a machine's volume goes with it, within its site and to another: both disks are what its guest wrote", async () => {
   // Past the guest's cache: what is read back later comes from the disks of the host that it is on.
   await guest().read(

@@ -21,6 +21,7 @@ import { connectLibvirt } from "@drover/shepherd/worlds/libvirt";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { pino } from "pino";
 import { admitOrder, cost } from "../shepherd/operations/order.ts";
+import { clockOffset } from "./guest-clock.ts";
 import { atHost } from "./hand-made-guest.ts";
 import { declareRank, declareRing, operationsOn } from "./ring-records.ts";
 
@@ -203,21 +204,6 @@ async function seenOnTheWire(hostId: string, during: () => Promise<void>): Promi
   return seen;
 }
 
-/** The guest's clock against the host's: every answer narrows it down, however slowly it came. */
-async function clockOffset(): Promise<{ readonly least: number; readonly most: number }> {
-  let [least, most] = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
-  for (let attempt = 0; attempt < 12; attempt += 1) {
-    const askedMs = Date.now();
-    const text = await guest.read("adjtimex | grep time.tv_");
-    const answeredMs = Date.now();
-    const of = (field: string) => Number(new RegExp(`time\\.tv_${field}: +(\\d+)`).exec(text)?.[1]);
-    const saidMs = of("sec") * 1000 + Math.floor(of("usec") / 1000);
-    least = Math.max(least, saidMs - answeredMs);
-    most = Math.min(most, saidMs - askedMs);
-  }
-  return { least, most };
-}
-
 test("what a guest has in memory and on disk does not pass the wire in the clear, unless somebody says so", async () => {
   await guest.read(
     `i=0; while [ $i -lt 2000 ]; do echo "${secret} $i"; i=$((i+1)); done >/run/secret
@@ -277,10 +263,10 @@ test("a large layer is frozen, shipped without its zeros, and joined where the m
     { timeoutMs: 180_000 },
   );
   const before = await inside();
-  const clockBefore = await clockOffset();
+  const clockBefore = await clockOffset(guest);
   const operation = await moveTo("north-2");
   expect(operation.fault).toBeUndefined();
-  const clockAfter = await clockOffset();
+  const clockAfter = await clockOffset(guest);
   expect(await outcomeOf(operation, "freeze")).toMatchObject({ way: "layered" });
   const shipped = await outcomeOf(operation, "disk on");
   expect(shipped["sentBytes"]).toBeGreaterThan(70 * mib);
