@@ -191,6 +191,7 @@ export async function openDestination(
   const flags = flagsOf(parameters) & ~(flag.abortOnError | flag.autoConverge);
   const base = typedParametersOf(parameters);
   let name: string | undefined;
+  let arrived = false;
   return {
     async prepare(begun) {
       name = readDomain(begun.domainXml).name;
@@ -228,7 +229,7 @@ export async function openDestination(
           },
           { timeoutMs: phaseTimeoutMs },
         );
-        if (!performed.cancelled) await restoreCap(room, parameters);
+        arrived = !performed.cancelled;
         return { cookie };
       } catch (error) {
         // Of a cancelled move there is no domain to answer with: libvirt calls that an error.
@@ -239,7 +240,11 @@ export async function openDestination(
       }
     },
 
-    close: () => connection.close(),
+    async close() {
+      await connection.close();
+      // The cap holds in either form: whoever waits to reach the guest does not wait for this.
+      if (arrived) await restoreCap(room, parameters);
+    },
   };
 }
 
