@@ -19,6 +19,7 @@ import { jsonObject, objectName, oneOf } from "#schema/validators";
 import { isUnknown } from "#schema/value";
 import { declaredObject, splitImportId } from "./declared-object.ts";
 import { findOne } from "./lookup.ts";
+import { tellPlan } from "./plan-check.ts";
 import { reportError } from "./problems.ts";
 
 type Level = NonNullable<ConstraintBody["level"]>;
@@ -117,7 +118,7 @@ export const constraint = defineResource({
   name: "drover_constraint",
   version: 0,
   description:
-    "One more rule instance for an environment's own requests: it can only tighten what its owner's policy says.",
+    "One more rule instance for an environment's own requests: it can only tighten what its owner's policy says. What the same plan declares after it (`depends_on`) is judged by it, too.",
   importId: "environment/name or id",
   attributes: declared,
   identity: identityById("constraint"),
@@ -131,7 +132,7 @@ export const constraint = defineResource({
 /** The owner's policy looks at rule, level and parameters at plan time; a level that nobody named is known then. */
 async function checked(
   work: Work,
-  { planned }: ForeseenChange<Declared>,
+  { prior, planned }: ForeseenChange<Declared>,
 ): Promise<Foreseen<Declared> | undefined> {
   if (planned === null || typeof planned.rule !== "string") return undefined;
   const params = parameters(planned);
@@ -147,6 +148,8 @@ async function checked(
       signal: work.signal,
     });
     tell(work.report, answer, planned);
+    if (answer.problems.length === 0 && params !== undefined)
+      await judgeBy(work, { prior, planned }, { ...body, params });
     return answer.level !== null && isUnknown(planned.level)
       ? { planned: { level: answer.level } }
       : undefined;
@@ -155,6 +158,24 @@ async function checked(
     reportError(work, error, { what, attributes: Object.keys(declared) });
     return undefined;
   }
+}
+
+/** What this plan declares after it is judged as if it stood already; whatever `depends_on` it is after it. */
+async function judgeBy(
+  work: Work,
+  { prior, planned }: Pick<ForeseenChange<Declared>, "prior" | "planned">,
+  { environment, ...body }: ConstraintCheckBody,
+): Promise<void> {
+  const name = String(planned?.name);
+  const same = prior !== null && prior.name === planned?.name && prior.rule === planned.rule;
+  const what = `judge the rest of the plan by constraint "${name}"`;
+  const of = {
+    kind: "constraint" as const,
+    name,
+    body: { ...body },
+    ...(environment === undefined ? {} : { environment }),
+  };
+  await tellPlan(work, { ...of, verb: same ? "update" : "create" }, what);
 }
 
 function tell(

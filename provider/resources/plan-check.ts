@@ -53,6 +53,20 @@ export function onlyStack<Kept>(value: unknown): Kept | null {
   return value === undefined || isUnknown(value) ? null : (value as Kept | null);
 }
 
+/** The id under which the changes of this plan are summed; each stands for itself once the run has begun to change things. */
+function runOf({ client, runId }: Work): string {
+  return applying.has(client) ? randomUUID() : runId;
+}
+
+/** Tells the shepherd what the rest of this plan is to be judged by, too. */
+export async function tellPlan(
+  work: Work,
+  told: Omit<PlanCheckBody, "run" | "earlier">,
+  what: string,
+): Promise<void> {
+  await ask(work, { run: runOf(work), ...told }, what);
+}
+
 /** Puts the change to the shepherd. What it says goes into the report; the ways into the plan of a resource that has them. */
 export async function checkPlan<A>(
   work: Work,
@@ -62,8 +76,7 @@ export async function checkPlan<A>(
   const { prior, planned } = change;
   const about = prior ?? planned;
   if (about === null) return undefined;
-  const run = applying.has(work.client) ? randomUUID() : work.runId;
-  const body = checkOf(run, change, of);
+  const body = checkOf(runOf(work), change, of);
   if (body === undefined) return undefined;
   const what = of.titled(body.verb, about as PlannedOf<A>);
   const answer = await ask(work, body, what);

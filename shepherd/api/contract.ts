@@ -376,7 +376,8 @@ export interface PlanCheckBody {
   run: string;
   /** How many of its checks were answered before this; a shepherd that knows of fewer answers 409 `plan.forgotten`. */
   earlier?: number;
-  kind: "machine" | "group" | "link" | "environment" | "network" | "volume";
+  /** A constraint is not judged itself: what the run tells after it is judged as if it stood already. */
+  kind: "machine" | "group" | "link" | "environment" | "network" | "volume" | "constraint";
   verb: "create" | "update" | "delete";
   /** Update and delete. */
   id?: string;

@@ -95,6 +95,7 @@ export async function askOf(
     }
     case "environment":
     case "network":
+    case "constraint":
       return undefined;
   }
 }

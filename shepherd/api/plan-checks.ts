@@ -10,6 +10,7 @@ import type { PlanCheckAnswer } from "#api/contract";
 import { type Declaration, environmentAdaptation } from "#api/machine-spec";
 import { answerOf, nothingToJudge, refusedBy, withMoves } from "#api/plan-answers";
 import { askOf, partial } from "#api/plan-asks";
+import { assumedConstraint } from "#api/planned-constraints";
 import { find } from "#api/records";
 import type { PlanCheckBody } from "#api/schemas";
 import { EnvironmentBody } from "#api/schemas";
@@ -121,6 +122,7 @@ export class PlanChecks {
       run.changes.set(`environment ${run.environment.id}`, withEnvironment(run.environment));
       return { environment: run.environment, request: undefined, ways: [] };
     }
+    if (body.kind === "constraint") return await this.#constraint(body, run, principal);
     return await store.read(async (journal) => {
       const environment = await environmentOf(journal, body, run);
       if (environment === undefined) return undefined;
@@ -133,6 +135,22 @@ export class PlanChecks {
       const { ways = [], ...about } = ask;
       return { environment, ways, request: this.#request(body, environment, principal, about) };
     });
+  }
+
+  /** Nobody decides about it; what the run tells from now on is judged by it too. */
+  async #constraint(body: Body, run: Run, principal: Principal): Promise<Asked | undefined> {
+    const { store } = this.#world;
+    const of = await store.read(async (journal) => ({
+      environment: await environmentOf(journal, body, run),
+      before: body.id === undefined ? undefined : await find(journal, "constraint", body.id),
+    }));
+    const { environment, before } = of;
+    if (environment === undefined) return undefined;
+    checkOwner(principal, environment.spec.owner);
+    const assume = await assumedConstraint(this.#world, body, { environment, before });
+    const { key } = before ?? { key: `${environment.id}/${body.name ?? ""}` };
+    if (assume !== undefined) run.changes.set(`constraint ${key}`, assume);
+    return { environment, request: undefined, ways: [] };
   }
 
   /** Applied in any order, a machine that names no address must not take what a later one names. */

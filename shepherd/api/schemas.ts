@@ -296,6 +296,7 @@ export const PlanCheckBody = Type.Object(
       Type.Literal("environment"),
       Type.Literal("network"),
       Type.Literal("volume"),
+      Type.Literal("constraint"),
     ]),
     verb: Verb,
     id: Type.Optional(Id),

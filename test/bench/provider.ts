@@ -1,6 +1,6 @@
 /**
  * Times the provider under the real Terraform, each figure beside a rival in the same run: plans without a change for 1
- * and 100 machines beside a stack without any provider and beside a provider in Go that asks nobody (hashicorp/time, the
+ * and 100 machines beside stacks without any provider and beside a provider in Go that asks nobody (hashicorp/time, the
  * same number of resources); start to handshake; peak memory; apply and destroy of 25, 50 and 100 machines on simulated
  * sites; the script's size. `make bench-provider`.
  */
@@ -18,8 +18,9 @@ const rounds = 7;
 const starts = 15;
 const sizes = [25, 50, 100] as const;
 const goalsS = { 1: 0.35, 100: 0.65 } as const;
-/** What one environment's quota of the shipped policies allows. */
+/** What one environment's quota of the shipped policies allows; and an owner's allows 64 in all. */
 const machinesPerEnvironment = 8;
+const owners = 3;
 
 /** A provider on Go's own framework, by its makers; its resources live in the state alone. */
 const rival: GoProgram = {
@@ -52,6 +53,7 @@ try {
   const plain = await stackOf("plain", 'resource "terraform_data" "x" {}\n');
   const stacks = {
     "no provider": plain,
+    "no provider, 100 resources": await stackOf("plain-100", bare(100)),
     "1 machine": await stackOf("one", machines("one", 1)),
     "in Go, 1 resource": await stackOf("go-1", times(1)),
     "100 machines": await grown(),
@@ -188,6 +190,11 @@ function attempt(read: () => string): string {
   }
 }
 
+/** What Terraform itself takes for as many, with the resource that it brings along. */
+function bare(count: number): string {
+  return `resource "terraform_data" "x" {\n  count = ${count}\n  input = { vcpus = 1, memory_mib = 64 }\n}\n`;
+}
+
 function times(count: number): string {
   return `resource "time_static" "x" {\n  count = ${count}\n}\n`; // its source is the default one
 }
@@ -206,6 +213,7 @@ function machines(prefix: string, count: number): string {
       { length: environments },
       (_, n) => `resource "drover_environment" "e${n}" {
   name  = "${prefix}-${n}"
+  owner = "team-${n % owners}"
   class = "batch"
   sites = ["north", "south"]
 }

@@ -7,6 +7,7 @@ import { Type } from "typebox";
 import { checkOwner, type Principal } from "#api/access";
 import type { Mutation } from "#api/contract";
 import type { ConstraintCheckAnswer, ConstraintView } from "#api/contract-constraints";
+import { mustFit, rulesOfOwner } from "#api/planned-constraints";
 import {
   change,
   claimedConflict,
@@ -30,7 +31,7 @@ import type { PolicySelf } from "#policy/output";
 import type { Journal } from "#ports/store";
 
 export function constraintRoutes(router: ApiRouter, world: ApiWorld): void {
-  const { store, clock, ids, engines, policies } = world;
+  const { store, clock, ids, policies } = world;
   if (policies === undefined) return;
 
   router.put(
@@ -174,13 +175,8 @@ export function constraintRoutes(router: ApiRouter, world: ApiWorld): void {
     },
   );
 
-  /** The rules that speak for this environments' owner. Fault `constraint.no_policy`. */
-  async function rulesOf(owner: string): Promise<PolicySelf> {
-    const own = `owner:${owner}`;
-    const speaker = engines.has(own) ? own : "owner:*";
-    const state = engines.has(speaker) ? await policies?.state(speaker) : undefined;
-    if (state?.self === undefined) throw new Fault("constraint.no_policy", { owner: own });
-    return state.self;
+  function rulesOf(owner: string): Promise<PolicySelf> {
+    return rulesOfOwner(world, owner);
   }
 
   async function own(
@@ -217,14 +213,6 @@ export function constraintRoutes(router: ApiRouter, world: ApiWorld): void {
     const data = { kind: "constraint", id, key, by: principal.name, rule, level, params };
     await journal.events.append({ kind, atMs: clock.nowMs(), environmentId, data });
   }
-}
-
-/** Fault `request.invalid` at the attribute that is wrong. */
-function mustFit(self: PolicySelf, { rule, level, params }: ConstraintSpec): void {
-  const [first] = constraintProblems(self, { rule, level, params });
-  if (first === undefined) return;
-  const { attribute, problem } = first;
-  throw new Fault("request.invalid", { where: attribute, attribute, problem });
 }
 
 function constraintView({ id, spec, version }: ConstraintRecord): ConstraintView {

@@ -106,6 +106,47 @@ test.each([
   60_000,
 );
 
+test("the rest of the plan is judged by what the plan declares, in an environment of the same plan too", async () => {
+  const bound = (environment: string) => `
+resource "drover_constraint" "calm" {
+  environment_id = drover_environment.${environment}.id
+  name           = "calm"
+  rule           = "environment_quota"
+  params = jsonencode({
+    max_machines = 8, max_vcpus = 8, max_cpu_percent = 50, max_memory_mib = 4096, max_disk_gib = 100, max_rate_mbps = 1000
+  })
+}
+`;
+  const grown = around(bound("it")).replace(
+    "cpu_percent    = 20",
+    "cpu_percent    = 60\n  depends_on     = [drover_constraint.calm]",
+  );
+  const late = await plan(grown);
+  expect([late.code, late.said]).toEqual([1, expect.stringContaining("with drover_machine.m")]);
+  expect(late.said).toContain("quota is 50");
+  expect((await plan(grown.replace("cpu_percent    = 60", "cpu_percent    = 40"))).code).toBe(2);
+  const fresh = await plan(
+    around(`
+resource "drover_environment" "new" {
+  name  = "new"
+  class = "batch"
+  sites = ["north"]
+}
+resource "drover_machine" "n" {
+  environment_id = drover_environment.new.id
+  name           = "n"
+  image_id       = drover_image.base.id
+  cpu_percent    = 60
+  networks       = []
+  depends_on     = [drover_constraint.calm]
+}
+${bound("new")}`),
+  );
+  expect([fresh.code, fresh.said]).toEqual([1, expect.stringContaining("with drover_machine.n")]);
+  expect(fresh.said).toContain("quota is 50");
+  expect(await declared()).toEqual([]);
+}, 60_000);
+
 test("what is declared judges the next ask, by its own name, and the plan stays empty", async () => {
   bench.write(stack, calm(twice(2)));
   await stack.must(["apply", "-auto-approve"]);
