@@ -8,6 +8,7 @@ import { insideHost } from "@drover/shepherd/lab/host";
 import { must } from "@drover/shepherd/lab/process";
 import { readState } from "@drover/shepherd/lab/state";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { clockOffset } from "./guest-clock.ts";
 import { type Ends, holdConnections } from "./held-connections.ts";
 import { type MovingStage, openMovingStage } from "./moving-stage.ts";
 
@@ -73,6 +74,24 @@ test("everything in the way is told at once, with its fix, and not a byte is cop
   expect(clean.said).toMatch(/predicted \S+ s \(\S+ s to \S+ s\), \d+ MiB copied \(\d+ to \d+\)/);
 }, 120_000);
 
+test("a machine that somebody paused stays where it is, and paused", async () => {
+  expect((await stage.virsh("north-1", "suspend", "drover-ring-rank-0")).code).toBe(0);
+  try {
+    const asked = await stage.drover("move", "ring/rank-0", "--to", "south");
+    process.stderr.write(asked.said);
+    expect(asked.said).toContain("paused");
+    expect(asked.code).not.toBe(0);
+    expect((await stage.virsh("north-1", "domstate", "drover-ring-rank-0")).stdout).toContain(
+      "paused",
+    );
+    expect((await stage.virsh("south-1", "list", "--all", "--name")).stdout).not.toContain(
+      "rank-0",
+    );
+  } finally {
+    await stage.virsh("north-1", "resume", "drover-ring-rank-0");
+  }
+}, 60_000);
+
 test("a move that cannot have ended in time is refused with its reason, for people and guests alike", async () => {
   const asked = await stage.drover("move", "ring/rank-0", "--to", "south", "--by", "1s");
   expect(asked.code).toBe(3);
@@ -83,8 +102,9 @@ test("a move that cannot have ended in time is refused with its reason, for peop
   expect((await stage.places())[0]).toBe("north-1");
 }, 60_000);
 
-test("a guest asks for its own move, in time; predicted stands beside measured, and was learned from", async () => {
+test("a guest asks for its own move, in time; its clock loses the stop and no more, and is set from inside; predicted stands beside measured", async () => {
   const boot = await stage.rank(0).read("cat /proc/sys/kernel/random/boot_id");
+  const before = await setClock();
   const guest = await stage.rank(0).run("drover-guest move --to south --within 10m --wait 120", {
     timeoutMs: 180_000,
   });
@@ -93,8 +113,16 @@ test("a guest asks for its own move, in time; predicted stands beside measured, 
   const ended = await stage.client.waitForOperation(asked?.id ?? "");
   expect([ended.state, ended.fault?.message]).toEqual(["succeeded", undefined]);
   expect((await stage.places())[0]).toBe("south-1");
+  const after = await clockOffset(stage.rank(0));
   expect(await stage.rank(0).read("cat /proc/sys/kernel/random/boot_id")).toBe(boot);
   const [operation] = await operations();
+  const stopMs = ended.measured?.downtime_ms ?? 0;
+  const lostMs = { least: before.least - after.most, most: before.most - after.least };
+  process.stderr.write(
+    `  clock lost ${lostMs.least} to ${lostMs.most} ms, stopped for ${stopMs} ms\n`,
+  );
+  expect(lostMs.least).toBeLessThan(stopMs + 100);
+  await setClock();
   const told = await stage.drover("operation", operation?.id ?? "");
   expect(told.said).toMatch(/predicted {2}\S+ s \(.*\), \d+ MiB copied \(.*\), \d+ ms down \(/);
   expect(told.said).toMatch(/measured {3}\S+ s, \S+ MiB copied, \d+ ms down/);
@@ -163,6 +191,21 @@ test("after that, predictions rest on what was measured, the guests' own writing
   }
   expect(plan?.actions.length).toBe(ranks);
 }, 60_000);
+
+/** By the guest's own program and without an agent; seen from outside it is right afterwards. */
+async function setClock() {
+  const said = await stage.rank(0).run("drover-guest clock", { timeoutMs: 120_000 });
+  process.stderr.write(`  ${said.stdout}\n`);
+  expect([said.code, said.stdout]).toEqual([
+    0,
+    expect.stringMatching(/^clock: was off by .*, now by /),
+  ]);
+  const offset = await clockOffset(stage.rank(0));
+  // What is certain of it.
+  expect(offset.least).toBeLessThan(100);
+  expect(offset.most).toBeGreaterThan(-100);
+  return offset;
+}
 
 function whose({ pids, sockets, wrong }: Ends): object {
   return { pids, sockets, wrong };
