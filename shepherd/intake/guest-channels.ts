@@ -26,6 +26,8 @@ const firstRetryMs: Ms = 200;
 const longestRetryMs: Ms = 5_000;
 /** A missed change of the journal is noticed after this. */
 const reconcileEveryMs: Ms = 5_000;
+/** Channels opened in one turn of the loop: a start with a large fleet opens them all. */
+const sliceMachines = 100;
 /** Changes come in bursts. */
 const settleMs: Ms = 50;
 
@@ -91,7 +93,15 @@ class Channels implements GuestChannels {
     for (const machineId of this.#attached.keys()) {
       if (!running.has(machineId)) this.#detach(machineId);
     }
-    for (const machine of running.values()) this.#attach(machine);
+    let inSlice = 0;
+    for (const machine of running.values()) {
+      this.#attach(machine);
+      inSlice = (inSlice + 1) % sliceMachines;
+      if (inSlice > 0) continue;
+      await new Promise((resolve) => setImmediate(resolve));
+      // A younger look has begun meanwhile, and sees to all of them.
+      if (this.#stopped || machines !== this.#looked) return;
+    }
   }
 
   async #tick(): Promise<void> {

@@ -64,6 +64,8 @@ export interface Operations {
 }
 
 const unfinished: readonly OperationState[] = ["pending", "running", "undoing"];
+/** Operations whose waiting is told in one commit. */
+const toldTogether = 50;
 /** After that long a step that hangs is left to the journal. */
 const stopPatienceMs = 5_000;
 
@@ -97,7 +99,8 @@ export function createOperations(world: OperationWorld): Operations {
     const open = await world.store.read((journal) =>
       journal.operations.list({ states: unfinished }),
     );
-    for (const id of works.keys()) if (!open.some((one) => one.id === id)) works.delete(id);
+    const isOpen = new Set(open.map(({ id }) => id));
+    for (const id of works.keys()) if (!isOpen.has(id)) works.delete(id);
     for (const operation of open) await learn(operation);
     const ofOpen = open.flatMap((operation) => works.get(operation.id) ?? []);
     const { start: first, waiting: held } = schedule(ofOpen, new Set(running.keys()), {
@@ -106,9 +109,12 @@ export function createOperations(world: OperationWorld): Operations {
     for (const operation of open) {
       if (stopped) return;
       if (first.includes(operation.id)) await start(operation);
-      const why = held.get(operation.id);
-      if (why !== undefined && why !== operation.progress.message)
-        await tellWaiting(operation, why);
+    }
+    const news = open.filter(
+      ({ id, progress }) => (held.get(id) ?? progress.message) !== progress.message,
+    );
+    for (let from = 0; from < news.length && !stopped; from += toldTogether) {
+      await tellWaiting(news.slice(from, from + toldTogether), held);
     }
   }
 
@@ -142,12 +148,18 @@ export function createOperations(world: OperationWorld): Operations {
     works.set(operation.id, workOf(operation, plan, request));
   }
 
-  /** Back-pressure that people can see. */
-  async function tellWaiting({ id }: Operation, message: string): Promise<void> {
+  /** Back-pressure that people can see. A thousand may wait: many in one commit, none for long. */
+  async function tellWaiting(
+    operations: readonly Operation[],
+    why: ReadonlyMap<OperationId, string>,
+  ): Promise<void> {
     await world.store.transaction(async (journal) => {
-      const stored = await journal.operations.get(id);
-      if (stored?.state !== "pending") return;
-      await journal.operations.put({ ...stored, progress: { percent: 0, message } });
+      for (const { id } of operations) {
+        const stored = await journal.operations.get(id);
+        if (stored?.state !== "pending") continue;
+        const message = why.get(id) ?? "";
+        await journal.operations.put({ ...stored, progress: { percent: 0, message } });
+      }
     });
   }
 

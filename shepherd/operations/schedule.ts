@@ -6,7 +6,7 @@
  */
 import type { Operation, Plan } from "#model/plan";
 import type { Request } from "#model/request";
-import type { HostId, MachineId, OperationId, SiteId } from "#model/units";
+import type { EnvironmentId, HostId, MachineId, OperationId, SiteId } from "#model/units";
 import { onlyLowers } from "#planner/lowering";
 
 /** In the order in which they are served. */
@@ -111,35 +111,30 @@ export function schedule(
   }
 
   const start: OperationId[] = [];
-  const left = new Set(free);
-  while (left.size > 0) {
-    const next = mostUrgent(left, use);
-    left.delete(next);
-    const short = use.shortOf(next);
-    if (short !== undefined) {
-      waiting.set(next.operation.id, short);
-      continue;
-    }
-    use.take(next);
-    start.push(next.operation.id);
+  let left: readonly Work[] = free;
+  while (left.length > 0) {
+    // Who comes next changes only when something starts, and that is few times: a thousand that wait are sorted, not
+    // searched through for each of them. Equal ones keep the order of admission.
+    const inOrder = left.toSorted((one, other) => use.compare(one, other));
+    const next = inOrder.findIndex((work) => use.shortOf(work) === undefined);
+    const short = next === -1 ? inOrder : inOrder.slice(0, next);
+    for (const work of short) waiting.set(work.operation.id, use.shortOf(work) ?? "");
+    const first = inOrder[next];
+    if (first === undefined) break;
+    use.take(first);
+    start.push(first.operation.id);
+    const after = new Set(inOrder.slice(next + 1));
+    left = left.filter((work) => after.has(work));
   }
   return { start, waiting };
-}
-
-function mostUrgent(left: ReadonlySet<Work>, use: Use): Work {
-  let best: Work | undefined;
-  for (const work of left) {
-    // Equal ones keep the order of admission: the first stays.
-    if (best === undefined || use.compare(work, best) < 0) best = work;
-  }
-  if (best === undefined) throw new Error("nothing is left");
-  return best;
 }
 
 /** What is under way, counted. */
 class Use {
   readonly #budgets: Budgets;
   readonly #counts = new Map<string, number>();
+  /** The same as in the counts, without making a key for each comparison. */
+  readonly #ofEnvironment = new Map<EnvironmentId, number>();
 
   constructor(budgets: Budgets) {
     this.#budgets = budgets;
@@ -147,13 +142,15 @@ class Use {
 
   take(work: Work): void {
     for (const key of this.#keysOf(work)) this.#counts.set(key, this.#count(key) + 1);
+    const { environmentId } = work.operation;
+    this.#ofEnvironment.set(environmentId, (this.#ofEnvironment.get(environmentId) ?? 0) + 1);
   }
 
   compare(left: Work, right: Work): number {
     return (
       priorities.indexOf(left.priority) - priorities.indexOf(right.priority) ||
-      this.#count(`environment ${left.operation.environmentId}`) -
-        this.#count(`environment ${right.operation.environmentId}`)
+      (this.#ofEnvironment.get(left.operation.environmentId) ?? 0) -
+        (this.#ofEnvironment.get(right.operation.environmentId) ?? 0)
     );
   }
 

@@ -30,14 +30,21 @@ export interface HostRoom {
   readonly free: Amounts;
 }
 
+/** Planner and policy ask several times a decision, and each time it is a walk over the whole fleet. */
+const counted = new WeakMap<Facts, ReadonlyMap<HostId, HostRoom>>();
+
 /** Room of every host by id. Machines count with the larger of effective, observed and reserved. */
 export function roomOf(facts: Facts): ReadonlyMap<HostId, HostRoom> {
+  const known = counted.get(facts);
+  if (known !== undefined) return known;
   const taken = takenByHost(facts);
-  return new Map(
+  const rooms = new Map(
     facts.sites
       .flatMap((site) => site.hosts)
       .map((host) => [host.id, hostRoom(facts, host, taken.get(host.id) ?? new Map())] as const),
   );
+  counted.set(facts, rooms);
+  return rooms;
 }
 
 /** Virtual size of a machine's own disk layer and data volumes: what it may come to take at a host. */

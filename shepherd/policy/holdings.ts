@@ -5,7 +5,7 @@
  */
 import type { Facts, RecentMove, SiteFacts } from "#model/facts";
 import type { EnvironmentRecord, MachineRecord } from "#model/objects";
-import type { EnvironmentId, HostId } from "#model/units";
+import type { EnvironmentId, HostId, MachineId } from "#model/units";
 import { diskBytesOf, type HostRoom } from "#planner/room";
 import { compareText } from "#planner/target";
 import type { PolicyInput, PolicyMoving, PolicyShare, PolicySite } from "#policy/input";
@@ -18,7 +18,7 @@ export function heldBy(
   facts: Facts,
 ): { cpu_percent: number; memory_mib: number } {
   const isPlaced = machine.effective.hostId !== "";
-  const own = facts.reservations.filter(({ machineId }) => machineId === machine.id);
+  const own = reservationsOf(facts).get(machine.id) ?? [];
   return {
     cpu_percent: Math.max(
       isPlaced ? machine.effective.cpuPercent : 0,
@@ -29,6 +29,17 @@ export function heldBy(
       ...own.map(({ memoryMib }) => memoryMib),
     ),
   };
+}
+
+/** Asked for each machine of an owner: grouped once for all of them. */
+const grouped = new WeakMap<Facts["reservations"], ReadonlyMap<MachineId, Facts["reservations"]>>();
+
+function reservationsOf({ reservations }: Facts): ReadonlyMap<MachineId, Facts["reservations"]> {
+  const known = grouped.get(reservations);
+  if (known !== undefined) return known;
+  const made = Map.groupBy(reservations, ({ machineId }) => machineId);
+  grouped.set(reservations, made);
+  return made;
 }
 
 /** What moves under way hold at their destinations, of these environments. */
@@ -88,11 +99,12 @@ export function sharesOf(
   rooms: ReadonlyMap<HostId, HostRoom>,
 ): PolicySite["shares"] {
   const environmentOf = new Map(facts.machines.map(({ id, spec }) => [id, spec.environmentId]));
+  const environments = new Map(facts.environments.map((one) => [one.id, one]));
   const shares = new Map<EnvironmentId, PolicyShare>();
   for (const { id } of site.hosts) {
     for (const [machineId, amounts] of rooms.get(id)?.takenBy ?? []) {
       const environmentId = environmentOf.get(machineId);
-      const environment = facts.environments.find((one) => one.id === environmentId);
+      const environment = environments.get(environmentId ?? "");
       if (environment === undefined) continue;
       const share = shares.get(environment.id) ?? {
         environment: environment.spec.name,

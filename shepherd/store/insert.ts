@@ -16,6 +16,16 @@ export async function insert<Table extends keyof Tables>(
   return Number(insertId);
 }
 
+/** A statement of constant text; returns how many rows it changed. */
+export async function run(
+  db: Kysely<Tables>,
+  text: string,
+  values: readonly unknown[],
+): Promise<number> {
+  const { numAffectedRows = 0n } = await db.executeQuery(CompiledQuery.raw(text, [...values]));
+  return Number(numAffectedRows);
+}
+
 /** By table and columns: as many as there are callers. */
 const statements = new Map<string, string>();
 

@@ -2,10 +2,11 @@
  * The journal's statements about declared objects: environments, machines, networks, links. Reads are answered from memory
  * (kept-objects.ts), writes go to the table and then there. Knows keys and versions.
  */
-import { CompiledQuery, type Kysely } from "kysely";
+import type { Kysely } from "kysely";
 import { Fault } from "#model/fault";
 import type { AnyObjectRecord, ObjectKind, ObjectRecord } from "#model/objects";
 import type { Journal } from "#ports/store";
+import { run } from "#store/insert";
 import type { JournalContext } from "#store/journal";
 import type { Tables } from "#store/schema";
 
@@ -51,13 +52,13 @@ export function createObjects(
         claimed: record.claimed ? 1 : 0,
         created_at_ms: record.createdAtMs,
       };
-      await db.executeQuery(CompiledQuery.raw(upsert, [...Object.values(row), epoch]));
+      await run(db, upsert, [...Object.values(row), epoch]);
       await kept.wrote(kind, id, row);
     },
     async remove(kind, id) {
       // before the statement: what is read first must still be whole
       await kept.shelf(kind);
-      await db.deleteFrom("objects").where("kind", "=", kind).where("id", "=", id).execute();
+      await run(db, "delete from objects where kind = ? and id = ?", [kind, id]);
       await kept.wrote(kind, id, undefined);
     },
   };

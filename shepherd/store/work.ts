@@ -3,8 +3,12 @@ import type { Kysely } from "kysely";
 import type { Operation, Reservation, StepRecord } from "#model/plan";
 import type { Journal } from "#ports/store";
 import { bodyOf } from "#store/body";
+import { insert, run } from "#store/insert";
 import type { JournalContext } from "#store/journal";
 import type { Tables } from "#store/schema";
+
+const putStep = `insert into steps (operation_id, n, state, body, epoch) values (?, ?, ?, ?, ?)
+on conflict (operation_id, n) do update set state = excluded.state, body = excluded.body, epoch = excluded.epoch`;
 
 /** What runs: operations, their steps and what they hold. */
 export function createWork(
@@ -44,23 +48,19 @@ export function createWork(
     },
     operations: {
       async put(operation) {
-        const row = { state: operation.state, body: JSON.stringify(operation), epoch };
-        await db
-          .insertInto("operations")
-          .values({
-            id: operation.id,
-            environment_id: operation.environmentId,
-            request_id: operation.requestId,
-            ...row,
-          })
-          .onConflict((conflict) => conflict.column("id").doUpdateSet(row))
-          .execute();
-        for (const machineId of operation.machineIds) {
-          await db
-            .insertInto("operation_machines")
-            .values({ operation_id: operation.id, machine_id: machineId })
-            .onConflict((conflict) => conflict.doNothing())
-            .execute();
+        const { id, state, machineIds } = operation;
+        const body = JSON.stringify(operation);
+        // most puts are of one that is there: what it is about was written with it and never changes
+        const known = await run(
+          db,
+          "update operations set state = ?, body = ?, epoch = ? where id = ?",
+          [state, body, epoch, id],
+        );
+        if (known > 0) return;
+        const { environmentId: environment_id, requestId: request_id } = operation;
+        await insert(db, "operations", { id, environment_id, request_id, state, body, epoch });
+        for (const machine_id of machineIds) {
+          await insert(db, "operation_machines", { operation_id: id, machine_id });
         }
       },
       async get(id) {
@@ -97,12 +97,8 @@ export function createWork(
     },
     steps: {
       async put(step) {
-        const row = { state: step.state, body: JSON.stringify(step), epoch };
-        await db
-          .insertInto("steps")
-          .values({ operation_id: step.operationId, n: step.n, ...row })
-          .onConflict((conflict) => conflict.columns(["operation_id", "n"]).doUpdateSet(row))
-          .execute();
+        const { operationId, n, state } = step;
+        await run(db, putStep, [operationId, n, state, JSON.stringify(step), epoch]);
       },
       async ofOperation(operationId) {
         const rows = await db
