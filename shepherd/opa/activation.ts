@@ -9,12 +9,12 @@ import { readBundle, type WholeBundle } from "#opa/archive";
 import { checkBundle as checkRego } from "#opa/check-sources";
 import { openCrew } from "#opa/crew";
 import { type LoadedPolicy, loadPolicy } from "#opa/engine";
+import { holdOrdinary } from "#opa/ordinary";
 import type { TrustedKey } from "#opa/signatures";
 import { refuseProblems } from "#opa/sources";
-import { checkVectors, exampleInput } from "#opa/vectors";
+import { checkVectors } from "#opa/vectors";
 import type { FlipReport } from "#policy/flips";
 import { type ReplayProgress, replayHistory } from "#policy/replay";
-import { inputFor } from "#policy/visible";
 import type { Store } from "#ports/store";
 
 export interface ActivationStep {
@@ -64,7 +64,7 @@ export function speaksFor(owner: string, owners: Iterable<string>): (asked: stri
 /**
  * Takes bytes (to be verified) or a bundle just compiled from the owner's own folder. Faults `policy.signature_invalid`,
  * `policy.contract_unknown`, `policy.bundle_invalid`, `policy.source_invalid`, `policy.data_invalid`,
- * `policy.vectors_failed`, `policy.flips`.
+ * `policy.undecided`, `policy.vectors_failed`, `policy.flips`.
  */
 export async function checkBundle(options: {
   readonly owner: string;
@@ -175,18 +175,8 @@ function flipFault(owner: string, report: FlipReport, limit: FlipLimit): Fault {
   });
 }
 
-/** What can make every evaluation fail must not wait for the first live one. */
-const noVerdict = new Set(["policy.timeout", "policy.trap", "policy.indeterminate"]);
-
 async function holdVectors(bundle: WholeBundle, engine: LoadedPolicy): Promise<number> {
-  const ordinary = inputFor(bundle.owner, await exampleInput());
-  const { findings } = await engine.evaluate("decision", ordinary);
-  const failed = findings.find(({ rule, code }) => rule === "policy" && noVerdict.has(code ?? ""));
-  if (failed !== undefined)
-    throw new Fault("policy.undecided", {
-      owner: bundle.owner,
-      problem: `${failed.code}: ${failed.msg}`,
-    });
+  await holdOrdinary(bundle, engine);
   if (bundle.vectors === undefined) return 0;
   const problems = await checkVectors(bundle, bundle.vectors);
   const [first] = problems;

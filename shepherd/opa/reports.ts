@@ -186,8 +186,9 @@ function decisionEvent(
         consents.reduce((total, { durationMs }) => total + durationMs, 0) * 1e6,
       ),
     },
-    req_id: decision.requestId,
+    // OPA's own `req_id` is a number that counts; collectors refuse text there
     custom: {
+      request_id: decision.requestId,
       consents: consents.map(({ owner, effect: answer, policyDigest, dataDigest }) => ({
         owner,
         effect: answer,

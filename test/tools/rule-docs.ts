@@ -25,6 +25,7 @@ interface About {
 }
 interface Schema {
   readonly type?: string;
+  readonly additionalProperties?: boolean;
   readonly enum?: readonly string[];
   readonly minimum?: number;
   readonly maximum?: number;

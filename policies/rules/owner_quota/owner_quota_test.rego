@@ -37,6 +37,12 @@ test_each_of_a_group_could_have_the_same if {
 	check(example.proposing_all({"cpu_percent": 50}), params).fix == {"cpu_percent": 40}
 }
 
+test_links_could_have_what_is_left if {
+	value := check(example.rate(401), params)
+	value.params.over.rate_mbps.max == 400
+	value.fix == {"rate_mbps": 400 - example.request.owner.others.rate_mbps}
+}
+
 test_no_fix_when_the_others_fill_it_alone if {
 	full := object.union(example.proposing("rank-0", {"cpu_percent": 21}), {"owner": {"others": {"cpu_percent": 160}}})
 	value := check(full, params)

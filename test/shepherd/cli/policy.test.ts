@@ -117,11 +117,25 @@ describe("a repository of one's own", () => {
       /largest_machine\.four-gib\.params: max_memory_mib: must be integer/,
     ],
     [
+      "a rule that contradicts itself",
+      "rules/largest_machine.rego",
+      "if count(larger) > 0",
+      "if count(larger) >= 0",
+      /rules\/largest_machine\.rego:\d+: largest_machine\/four-gib gives no verdict by itself: .* conflict; let one head/,
+    ],
+    [
       "a vector that does not hold",
       "tests/vectors.json",
       '"effect": "deny"',
       '"effect": "allow"',
       /beyond the limit is denied: effect: expected "allow", got "deny"/,
+    ],
+    [
+      "a rule that contradicts itself on one of the vectors alone",
+      "rules/largest_machine.rego",
+      "if count(larger) == 0\n",
+      "if count(larger) >= 0\n",
+      /^rules\/largest_machine\.rego:\d+: .*must not produce multiple outputs/m,
     ],
     [
       "lines that no test reaches",
@@ -218,7 +232,8 @@ policies:
   test("a change is tried on what was decided, and tells whom it would have hit", async () => {
     edit("data.yaml", "level: audit", "level: deny");
     edit("data.yaml", "max_memory_mib: 4096", "max_memory_mib: 310");
-    const { code, out } = await drover("policy", "try", project, ...local());
+    const { code, out, err } = await drover("policy", "try", project, ...local());
+    expect(err).toMatch(/^\d+ of at most \d+ decisions, \d+ flips, \d+\/s$/m);
     expect(out).toMatch(/flip/);
     expect(out).toMatch(/largest_machine +\d+ +0 +0/);
     expect(out).toMatch(/operator local-root +allow > deny +rank-0 would/);

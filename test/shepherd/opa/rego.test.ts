@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,6 +8,7 @@ import { restrictCapabilities } from "@drover/shepherd/opa/capabilities";
 import { collectSources, libraryFolder } from "@drover/shepherd/opa/sources";
 import { expect, test } from "@jest/globals";
 import { schemaFiles, schemaFolder } from "../../tools/policy-schemas.ts";
+import { aboutOf } from "../../tools/rule-docs.ts";
 import { exampleInput, operatorFolder } from "./vectors.ts";
 
 const folders = ["main", "lib", "rules"];
@@ -59,7 +60,28 @@ test("its own tests pass and reach at least 90 % of its lines", async () => {
   const missed = rules.reduce((sum, [, file]) => sum + (file.not_covered_lines ?? 0), 0);
   expect(rules.length).toBeGreaterThan(10);
   expect(covered / (covered + missed)).toBeGreaterThanOrEqual(0.9);
+  const little = rules
+    .filter(([file]) => file.startsWith("rules/"))
+    .map(([file, { covered_lines: reached = 0, not_covered_lines: not = 0 }]) => ({
+      file,
+      percent: Math.round((100 * reached) / (reached + not)),
+    }))
+    .filter(({ percent }) => percent < 90);
+  expect(little).toEqual([]);
 }, 60_000);
+
+test("every rule is one file with tests and vectors beside it, whose parameters admit nothing else", () => {
+  const folder = join(libraryFolder, "rules");
+  const names = readdirSync(folder).toSorted();
+  expect(names.map((name) => readdirSync(join(folder, name)).toSorted())).toEqual(
+    names.map((name) => [`${name}.rego`, `${name}_test.rego`, "vectors.json"]),
+  );
+  const open = names.filter((name) => {
+    const { type, additionalProperties } = aboutOf(name).custom.params;
+    return type !== "object" || additionalProperties !== false;
+  });
+  expect(open).toEqual([]);
+});
 
 test("every rule and library tells what it is, and rules who may read them and what they take", async () => {
   const sources = await collectSources({ owner: "test", folder: operatorFolder });

@@ -15,6 +15,8 @@ import { createScaledClock } from "@drover/shepherd/simulated/clock";
 import { openSqliteStore } from "@drover/shepherd/store/sqlite";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import pino from "pino";
+import { type Static, Type } from "typebox";
+import { Check, Errors } from "typebox/value";
 
 interface Told {
   readonly path: string;
@@ -154,8 +156,8 @@ test("decisions and the state of bundles arrive in OPA's shapes, masked", async 
       requested_by: "",
       timestamp: "1970-01-01T00:00:00.005Z",
       metrics: { timer_rego_query_eval_ns: 1_500_000 },
-      req_id: `r-${id}`,
       custom: {
+        request_id: `r-${id}`,
         consents: [{ owner: "operator", effect: "allow", policy_digest: "p", data_digest: "d" }],
       },
       erased: ["/input/request/reason"],
@@ -174,6 +176,79 @@ test("decisions and the state of bundles arrive in OPA's shapes, masked", async 
       },
     },
   });
+});
+
+/**
+ * The types that OPA 1.20.2 itself reads and writes these events with (v1/plugins/logs EventV1, v1/plugins/status
+ * UpdateRequestV1, v1/plugins/bundle Status): a collector written in Go refuses an event whose field has another type.
+ */
+const strings = Type.Record(Type.String(), Type.String());
+const anything = Type.Record(Type.String(), Type.Unknown());
+const time = Type.String({ pattern: "^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d(\\.\\d+)?Z$" });
+const exactly = { additionalProperties: false };
+const OpaDecision = Type.Object(
+  {
+    labels: strings,
+    decision_id: Type.String(),
+    bundles: Type.Optional(
+      Type.Record(Type.String(), Type.Object({ revision: Type.Optional(Type.String()) }, exactly)),
+    ),
+    path: Type.Optional(Type.String()),
+    input: Type.Optional(Type.Unknown()),
+    result: Type.Optional(Type.Unknown()),
+    erased: Type.Optional(Type.Array(Type.String())),
+    masked: Type.Optional(Type.Array(Type.String())),
+    requested_by: Type.Optional(Type.String()),
+    timestamp: time,
+    metrics: Type.Optional(anything),
+    req_id: Type.Optional(Type.Integer({ minimum: 0 })),
+    custom: Type.Optional(anything),
+  },
+  exactly,
+);
+const OpaBundleStatus = Type.Object(
+  {
+    name: Type.String(),
+    active_revision: Type.Optional(Type.String()),
+    last_successful_activation: Type.Optional(time),
+    type: Type.Optional(Type.String()),
+    size: Type.Optional(Type.Integer()),
+    last_successful_download: Type.Optional(time),
+    last_successful_request: Type.Optional(time),
+    last_request: Type.Optional(time),
+    code: Type.Optional(Type.String()),
+    message: Type.Optional(Type.String()),
+  },
+  exactly,
+);
+const OpaStatus = Type.Object({
+  labels: strings,
+  bundles: Type.Record(Type.String(), OpaBundleStatus),
+});
+
+test.each<[string, PolicyValue]>([
+  ["with what the mask takes out", remove],
+  ["with a mask that gives no answer", { kind: "undecided", code: "policy.timeout", problem: "" }],
+  [
+    "with what the mask replaces",
+    { kind: "value", value: [{ op: "upsert", path: "/input/request/reason", value: "***" }] },
+  ],
+])("every field has the type that OPA's own event types give it, %s", async (_, mask) => {
+  const { url, told } = await collector();
+  await decided();
+  open({ url }, mask);
+  await until(() => told.length >= 2);
+  const bodies = (path: string): unknown[] =>
+    told.filter((one) => one.path === path).flatMap(({ body }) => body);
+  const wrong = [
+    ...bodies("/opa/logs").flatMap((body) => Errors(OpaDecision, body)),
+    ...bodies("/opa/status").flatMap((body) => Errors(OpaStatus, body)),
+  ];
+  expect(wrong).toEqual([]);
+  expect(bodies("/opa/logs").length).toBeGreaterThan(0);
+  const [event] = bodies("/opa/logs") as [Static<typeof OpaDecision>];
+  // and the check can fail: a request's id is text, which OPA's number does not take
+  expect(Check(OpaDecision, { ...event, req_id: "r1" })).toBe(false);
 });
 
 test("a collector that was away gets everything, and a restart goes on where it was", async () => {
