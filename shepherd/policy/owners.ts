@@ -74,14 +74,22 @@ export function ownersOf(
   return [operator, `owner:${environment.spec.owner}`, ...siteIds.map(siteOwner)];
 }
 
+/** A promise with a network may be used up towards any of its machines: their sites' paths carry it as well. */
 function sitesOfLinks(request: Request, facts: Facts): readonly SiteId[] {
   return request.links.flatMap(({ linkId }) => {
     const link = facts.links.find(({ id }) => id === linkId);
     if (link === undefined) return [];
+    const { machines, network } = link.spec;
+    const networkId =
+      network === undefined
+        ? undefined
+        : facts.networks.find(({ key }) => key === `${link.environmentId}/${network}`)?.id;
     return facts.machines
       .filter(
         ({ environmentId, spec }) =>
-          environmentId === link.environmentId && link.spec.machines.includes(spec.name),
+          environmentId === link.environmentId &&
+          (machines.includes(spec.name) ||
+            (networkId !== undefined && spec.networks.some((nic) => nic.networkId === networkId))),
       )
       .flatMap(siteOf);
   });
