@@ -8,6 +8,7 @@ export {
   Environment,
   type EnvironmentProps,
   type GroupProps,
+  type LinkProps,
   type SingleBaseline,
 } from "./constructs/environment.ts";
 export { Rate, Size } from "./constructs/quantity.ts";

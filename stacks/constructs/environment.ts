@@ -10,7 +10,7 @@ import {
 } from "../.gen/providers/drover/environment/index.ts";
 import { Group } from "../.gen/providers/drover/group/index.ts";
 import type { Image } from "../.gen/providers/drover/image/index.ts";
-import { Link } from "../.gen/providers/drover/link/index.ts";
+import { Link, type LinkConfig } from "../.gen/providers/drover/link/index.ts";
 import { Machine, type MachineConfig } from "../.gen/providers/drover/machine/index.ts";
 import { Network } from "../.gen/providers/drover/network/index.ts";
 import { type AdaptationRecord, readAdaptations } from "./adaptations.ts";
@@ -90,6 +90,14 @@ export interface ElasticGroupProps extends Omit<GroupProps, "site" | "override">
   readonly coupling?: "independent" | "bulk_synchronous" | "pipeline";
   /** Baseline site of all; default: the environment's first. */
   readonly site?: string;
+}
+
+export interface LinkProps {
+  readonly rate: Rate;
+  /** A short queue, so that a small packet never waits long behind large ones. */
+  readonly latency?: "low";
+  /** What may pass at once above the rate. */
+  readonly burst?: Size;
 }
 
 const defaults = { vcpus: 1, cpuPercent: 100, memoryMib: 256 };
@@ -182,15 +190,39 @@ export class Environment extends Construct {
   }
 
   /** A promised rate, in both directions, between each pair. */
-  link(pairs: readonly Pair[], options: { readonly rate: Rate }): void {
-    for (const [left, right] of pairs) {
-      const link = new Link(this, `link-${left}--${right}`, {
-        environmentId: this.resource.id,
+  link(pairs: readonly Pair[], options: LinkProps): void {
+    for (const [left, right] of pairs)
+      this.promise(`${left}--${right}`, options, {
         machines: [this.nameOf(left), this.nameOf(right)],
-        rateMbps: this.props.baselines?.[`${left}--${right}`]?.rateMbps ?? options.rate.mbps,
       });
-      link.overrideLogicalId(`${this.node.id}_${left}--${right}`);
-    }
+  }
+
+  /**
+   * A promised rate, in both directions, of each machine with the whole LAN: it holds for all that the machine exchanges
+   * with others than those it has a link of its own with. In `baselines` it is called `rank-0@lan`.
+   */
+  linkToLan(machines: readonly string[], options: LinkProps): void {
+    for (const machine of machines)
+      this.promise(`${machine}@lan`, options, {
+        machine: this.nameOf(machine),
+        network: this.network.name,
+      });
+  }
+
+  private promise(
+    name: string,
+    { rate, latency, burst }: LinkProps,
+    ends: Pick<LinkConfig, "machines" | "machine" | "network">,
+  ): void {
+    const link = new Link(this, `link-${name}`, {
+      environmentId: this.resource.id,
+      ...ends,
+      rateMbps: this.props.baselines?.[name]?.rateMbps ?? rate.mbps,
+      ...(latency === undefined ? {} : { latency }),
+      ...(burst === undefined ? {} : { burstKib: burst.mib * 1024 }),
+    });
+    // An address of Terraform holds no @.
+    link.overrideLogicalId(`${this.node.id}_${name.replace("@", "--")}`);
   }
 
   private nameOf(machine: string): string {

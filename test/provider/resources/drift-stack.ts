@@ -190,7 +190,12 @@ ring.machine("rank-0", {
   },
 });
 ring.machine("rank-1", { image, site: () => "north" });
-ring.link([["rank-0", "rank-1"]], { rate: Rate.mbps(${of.rateMbps}) });
+ring.link([["rank-0", "rank-1"]], {
+  rate: Rate.mbps(${of.rateMbps}),
+  latency: "low",
+  burst: Size.mebibytes(1),
+});
+ring.linkToLan(["rank-0"], { rate: Rate.mbps(50) });
 app.synth();
 `;
 }
