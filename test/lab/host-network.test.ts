@@ -439,6 +439,14 @@ test("200 networks on a host are applied, found equal, and removed", async () =>
   expect(
     inNamespace(host.namespace, "ip", "-br", "link", "show", "type", "vxlan").split("\n").length,
   ).toBeGreaterThan(200);
+  // A name of the kernel's 15 characters leads back to its network.
+  const devices = JSON.parse(
+    inNamespace(host.namespace, "ip", "-j", "link", "show", "type", "bridge"),
+  ) as { ifname: string; ifalias?: string }[];
+  const aliasOf = new Map(devices.map(({ ifname, ifalias }) => [ifname, ifalias]));
+  expect(lans.map(({ id }) => aliasOf.get(bridgeName(id)))).toEqual(
+    lans.map(({ id }) => `drover network ${id}`),
+  );
   await applyAll();
   expect(await auditAll()).toEqual([]);
 }, 120_000);
@@ -667,8 +675,8 @@ function sendArguments(to: string, durationMs: number): readonly string[] {
 /** `toBeCloseTo(1, this)` accepts 0.95 to 1.05: half of 10 to the minus one. */
 const ratePrecision = 1;
 /**
- * The ratio that is farthest from 1. More than promised counts at once; less is measured up to three times, because on
- * a busy machine a sender may lack the CPU, and the shaper is not to blame for that.
+ * The ratio that is farthest from 1, measured up to three times while it is off: on a busy machine a sender may lack the
+ * CPU, and a receiver that stood still reads what had waited for it as if it had come just now. No shaper is to blame.
  */
 async function worstRatio(
   promises: readonly { readonly from: string; readonly to: string; readonly rateMbps: number }[],
@@ -679,7 +687,7 @@ async function worstRatio(
     const worst = ratios.reduce((far, each) =>
       Math.abs(each - 1) > Math.abs(far - 1) ? each : far,
     );
-    if (worst > 0.95 || attempt === 3) return worst;
+    if (Math.abs(worst - 1) < 0.05 || attempt === 3) return worst;
   }
 }
 /** The steady TCP rates of several senders at once, in Mbit/s, as their receivers count them. */

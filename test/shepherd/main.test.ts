@@ -1,10 +1,10 @@
 /** The shepherd as a process: it survives kill -9 without a stale lock, stops on SIGTERM, starts with a host that is down. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ShepherdClient } from "@drover/shepherd/api/client";
-import type { MachineView, Status } from "@drover/shepherd/api/contract";
+import type { EventView, MachineView, Status } from "@drover/shepherd/api/contract";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { declareRing, mutate, need, run } from "./api/shepherd.ts";
 
@@ -42,7 +42,11 @@ function ended(process: ChildProcess): Promise<{ code: number | null; signal: st
 }
 
 /** The daemon with its output; resolves when it listens, fails with what it said when it ended instead. */
-async function start(): Promise<{ process: ChildProcess; client: ShepherdClient }> {
+async function start(): Promise<{
+  process: ChildProcess;
+  client: ShepherdClient;
+  said(): string;
+}> {
   const started = spawn(
     process.execPath,
     [drover, "shepherd", "--config", join(folder, "drover.yaml")],
@@ -59,7 +63,7 @@ async function start(): Promise<{ process: ChildProcess; client: ShepherdClient 
     started.once("exit", (code) => reject(Object.assign(new Error(said), { exitCode: code })));
   });
   const endpoint = `unix:${join(folder, "shepherd.sock")}`;
-  return { process: started, client: new ShepherdClient({ endpoint }) };
+  return { process: started, client: new ShepherdClient({ endpoint }), said: () => said };
 }
 
 test("after kill -9 the next one starts on the same state; meanwhile nobody else may", async () => {
@@ -79,6 +83,32 @@ test("after kill -9 the next one starts on the same state; meanwhile nobody else
   child = second.process;
   const status = await second.client.get<Status>("/v1/status");
   expect(status.environments.map(({ name }) => name)).toEqual(["ring"]);
+});
+
+test("LANs in the clear are the operator's word: it stands in the log and among the events", async () => {
+  const file = join(folder, "drover.yaml");
+  const host = "migration_address: 10.77.2.1, lend: { cpu_percent: 1, memory_mib: 1, disk_gib: 1 }";
+  appendFileSync(
+    file,
+    `  - id: south\n    owner: south-lab\n    hosts: [{ id: south-1, ${host} }]\n`,
+  );
+  const clearEvents = async (client: ShepherdClient) => {
+    const { items } = await client.get<{ items: EventView[] }>("/v1/events", {
+      query: { once: 1 },
+    });
+    return items.filter(({ kind }) => kind === "tunnel.clear").map(({ data }) => data);
+  };
+  const encrypted = await start();
+  child = encrypted.process;
+  expect(await clearEvents(encrypted.client)).toEqual([]);
+  expect(encrypted.said()).not.toContain("not encrypted");
+  child.kill("SIGTERM");
+  await ended(child);
+  appendFileSync(file, 'tunnels: { clear: ["north:south"] }\n');
+  const { process: shepherd, client, said } = await start();
+  child = shepherd;
+  expect(await clearEvents(client)).toEqual([{ sites: ["north", "south"] }]);
+  expect(said()).toContain("LANs between these sites are not encrypted");
 });
 
 test("SIGTERM ends it cleanly, with an event stream open", async () => {

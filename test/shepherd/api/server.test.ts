@@ -250,6 +250,20 @@ test.each<[string, string, string, object | undefined, string]>([
     "request.invalid",
   ],
   [
+    "a rate below what can be shaped",
+    "PUT",
+    "/v1/environments/ring/links",
+    { machines: ["rank-0", "rank-1"], rate_mbps: 0 },
+    "request.invalid",
+  ],
+  [
+    "a rate in parts of a megabit",
+    "PUT",
+    "/v1/environments/ring/links",
+    { machines: ["rank-0", "rank-1"], rate_mbps: 0.5 },
+    "request.invalid",
+  ],
+  [
     "a link of a machine with nothing",
     "PUT",
     "/v1/environments/ring/links",
