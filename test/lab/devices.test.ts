@@ -51,6 +51,7 @@ beforeAll(async () => {
     networks: [{ network_id: lan.id }],
     disks: [{ volume_id: data.id }],
     site: "north",
+    user_data: "#cloud-config",
     adaptation: { sites: ["north", "south"] },
   });
   id = machine.id;
@@ -225,7 +226,14 @@ test("a weight shares a full host, and a vCPU that is given back computes no mor
   expect(await boot()).toBe(booted);
 }, 400_000);
 
-test("a machine's volume goes with it, within its site and to another: both disks are what its guest wrote", async () => {
+test("a machine's volume, cards and seed go with it, within its site and to another: both disks are what its guest wrote", async () => {
+  const [card] = (await client.get<MachineView>(`/v1/machines/${id}`)).networks;
+  const { networks } = await recard([
+    { network_id: card?.network_id, address: card?.address },
+    { network_id: card?.network_id === lan.id ? side.id : lan.id },
+  ]);
+  const macs = networks.map(({ mac }) => mac);
+  expect(macs).toHaveLength(2);
   // Past the guest's cache: what is read back later comes from the disks of the host that it is on.
   await guest().read(
     "dd if=/dev/urandom of=/dev/vdb bs=1M count=24 seek=100 conv=fsync 2>/dev/null; dd if=/dev/urandom of=/work/mine bs=1M count=4 conv=fsync 2>/dev/null",
@@ -258,6 +266,13 @@ test("a machine's volume goes with it, within its site and to another: both disk
     const volumesAt = (at: string) => atHost(name, at, ["virsh", "vol-list", "--pool", "drover"]);
     expect(await volumesAt(host)).toContain(file);
     expect(await volumesAt(from)).not.toContain(file);
+    const cards = await atHost(name, host, ["virsh", "domiflist", "drover-dev-m"]);
+    for (const mac of macs) expect(cards).toContain(mac);
+    expect((await macsInside()).toSorted()).toEqual(macs.toSorted());
+    // Its seed is a cdrom: libvirt copies no medium, so it is there because it was put there.
+    const disks = await atHost(name, host, ["virsh", "domblklist", "drover-dev-m"]);
+    const seed = /sda +(\S+)/.exec(disks)?.[1] ?? "";
+    expect(await volumesAt(host)).toContain(seed);
   }
   expect(await guest().read("cat /proc/sys/kernel/random/boot_id")).toBe(bootId);
 }, 400_000);
