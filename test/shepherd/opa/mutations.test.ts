@@ -10,6 +10,7 @@ import { PolicyInput } from "@drover/shepherd/policy/input";
 import type { PolicyOutput, PolicySelf } from "@drover/shepherd/policy/output";
 import { beforeAll, expect, test } from "@jest/globals";
 import { Compile } from "typebox/compile";
+import { mutationsOf } from "./mutate.ts";
 import { askNative, type NativeQuestion } from "./native.ts";
 import { operatorFolder, vectors } from "./vectors.ts";
 
@@ -17,11 +18,6 @@ import { operatorFolder, vectors } from "./vectors.ts";
  * Fewer or other facts must never turn a denial into a grant. Each field of each denied vector is dropped, emptied and
  * given another type, once.
  */
-interface Mutation {
-  readonly what: string;
-  readonly value: unknown;
-}
-
 const door = Compile(PolicyInput);
 const denied = vectors.filter(({ expected }) => expected.effect !== "allow");
 
@@ -32,55 +28,6 @@ beforeAll(async () => {
   sources = await collectSources({ owner: "test", folder: operatorFolder });
   wasm = await compileSources("test", sources);
 }, 60_000);
-
-/** All single mutations of a value: of itself and of everything below it. */
-function mutationsOf(value: unknown, path = ""): Mutation[] {
-  const here: Mutation[] =
-    path === ""
-      ? []
-      : othersOf(value).map((other) => ({
-          what: `${path} = ${JSON.stringify(other)}`,
-          value: other,
-        }));
-  if (typeof value !== "object" || value === null) return here;
-  const below = Object.entries(value).flatMap(([key, item]) =>
-    mutationsOf(item, `${path}/${key}`).map(({ what, value: other }) => ({
-      what,
-      value: replaced(value, key, other),
-    })),
-  );
-  const dropped = Object.keys(value).map((key) => ({
-    what: `${path}/${key} dropped`,
-    value: without(value, key),
-  }));
-  return [...here, ...below, ...dropped];
-}
-
-/** The value empty, and the value as another type that looks alike: what a comparison or a sum would swallow. */
-function othersOf(value: unknown): unknown[] {
-  switch (typeof value) {
-    case "string":
-      return ["", [value]];
-    case "number":
-      return [null, String(value)];
-    case "boolean":
-      return [null, String(value)];
-    default:
-      return Array.isArray(value) ? [[], {}] : [{}, []];
-  }
-}
-
-function replaced(value: object, key: string, other: unknown): unknown {
-  return Array.isArray(value)
-    ? value.with(Number(key), other)
-    : Object.fromEntries(Object.entries(value).map(([k, v]) => [k, k === key ? other : v]));
-}
-
-function without(value: object, key: string): unknown {
-  return Array.isArray(value)
-    ? value.toSpliced(Number(key), 1)
-    : Object.fromEntries(Object.entries(value).filter(([k]) => k !== key));
-}
 
 /** Rules that say no to nothing: what they demand or forbid with a yes must not be lost either, see below. */
 const demanding = vectors.filter(
