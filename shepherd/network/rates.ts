@@ -30,9 +30,12 @@ const leastBurstBytes = 65_536;
 const burstMs = 2;
 /** A queue holds what the link sends in this time: enough for TCP over a WAN, and no more wait than that. */
 const queueMs = 50;
-/** With latency `low`: ten full-size frames at 25 Mbit/s; TCP keeps a rate with it where the round trip is short. */
+/**
+ * With latency `low`. A queue takes a batch of segments whole or not at all: one that holds less than the largest batch
+ * (64 KiB and the headers of its segments) loses most of what TCP sends, and the link carries a half of its promise.
+ */
 const lowLatencyQueueMs = 5;
-const leastLowLatencyQueueBytes = 16_384;
+const leastLowLatencyQueueBytes = 73_728;
 const leastQueueBytes = 131_072;
 /** Below the kernel's warning of a big quantum; only one class of a device is a leaf for a frame, so fairness does not hang on it. */
 const quantumBytes = 60_000;

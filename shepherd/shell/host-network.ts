@@ -115,7 +115,10 @@ export function createHostNetwork(shell: HostShell): HostNetwork {
   };
 }
 
-/** Of a batch what names these machines and needs no device to come or go: filters as one transaction, then forwarding. */
+/**
+ * Of a batch what names these machines and needs no device to come or go. Forwarding first: `bridge` is running and turns
+ * it while nft starts, and until nft is done the port stays blocked.
+ */
 function cutOverLines(
   batch: NetworkBatch,
   concerning: readonly { readonly mac: string; readonly tap: string }[],
@@ -124,8 +127,8 @@ function cutOverLines(
     concerning.some(({ mac, tap }) => line.includes(mac) || line.includes(tap));
   const nft = batch.nft.filter((line) => /^(add|delete) element /.test(line) && names(line));
   return [
-    ...(nft.length === 0 ? [] : [{ program: "nft" as const, line: nft.join("; ") }]),
     ...batch.bridge.filter(names).map((line) => ({ program: "bridge" as const, line })),
+    ...(nft.length === 0 ? [] : [{ program: "nft" as const, line: nft.join("; ") }]),
   ];
 }
 

@@ -164,6 +164,28 @@ function raiseCabled(): Omit<Way, "name"> & { down(): void } {
   return { from: one.namespace, to: other.namespace, address: "10.42.0.11", down: world.down };
 }
 
+/** The same guests on VXLAN made by hand: it learns, and has no filters; what is left of the difference is VXLAN itself. */
+function raiseByHand(): Omit<Way, "name"> & { down(): void } {
+  const world = raiseNamespaces(2, "hand");
+  const guests = world.hosts.map((host, index) => {
+    const tap = `dvt00000000000${index}`;
+    const address = `10.42.0.${10 + index}`;
+    const mac = `52:54:00:00:00:0${index}`;
+    const remote = world.hosts[1 - index]?.address ?? "";
+    const run = (text: string) => inNamespace(host.namespace, "ip", ...text.split(" "));
+    run("link add lan0 type bridge");
+    run(`link add vx type vxlan id 77 local ${host.address} remote ${remote} dstport 4789`);
+    run("link set vx master lan0 up");
+    run("link set lan0 up");
+    const made = world.addGuest({ name: `v-${index}`, tap, mac, address, host, mtu: 1450 });
+    run(`link set ${tap} master lan0`);
+    return made;
+  });
+  const [one, other] = guests;
+  if (one === undefined || other === undefined) throw new Error("no guests");
+  return { from: one.namespace, to: other.namespace, address: "10.42.0.11", down: world.down };
+}
+
 /** In turns, the best of each: whatever else the machine does only takes away. */
 async function paths(): Promise<void> {
   const plain = await raise({ hosts: 2, mtu: 1450, encrypted: false });
@@ -174,6 +196,7 @@ async function paths(): Promise<void> {
   if (left === undefined || right === undefined || from === undefined || to === undefined)
     throw new Error("no hosts");
   const cabled = raiseCabled();
+  const byHand = raiseByHand();
   const ways: readonly Way[] = [
     {
       name: "bare, host to host",
@@ -203,6 +226,7 @@ async function paths(): Promise<void> {
       address: "10.42.0.11",
       rival: 3,
     },
+    { name: "VXLAN by hand, without filters", ...byHand, rival: 1 },
   ];
   const best = ways.map(() => ({ mbps: 0, pingMs: Number.POSITIVE_INFINITY }));
   for (let round = 0; round < pathRounds; round += 1) {
@@ -221,6 +245,7 @@ async function paths(): Promise<void> {
     print(name, mbps, beside === undefined ? "" : percent(mbps, beside), pingMs);
   }
   cabled.down();
+  byHand.down();
   await plain.down();
   await encrypted.down();
 }
@@ -233,6 +258,32 @@ async function rates(): Promise<void> {
     print(rateMbps, carried, percent(carried, rateMbps));
     await lan.down();
   }
+  for (const rateMbps of [20, 50, 200]) await queues(rateMbps);
+}
+
+/** What a small packet waits behind a link that is full, by the link's latency class. */
+async function queues(rateMbps: number): Promise<void> {
+  const lan = await raise({ hosts: 2, mtu: 1450, encrypted: false, rateMbps });
+  for (const latency of [undefined, "low"] as const) {
+    const links = lan.state.links.map((link) => ({
+      ...link,
+      spec: { ...link.spec, ...(latency === undefined ? {} : { latency }) },
+    }));
+    lan.state = { ...lan.state, links };
+    await lan.apply();
+    const full = throughput(guest(lan, 0), guest(lan, 1), "10.42.0.11");
+    await pause(1_000);
+    const argv = ["ping", "-q", "-i", "0.02", "-c", "75", "10.42.0.11"];
+    const { stdout } = await tryInNamespace(guest(lan, 0), argv);
+    const meanMs = Number(/= [\d.]+\/([\d.]+)\//.exec(stdout)?.[1]);
+    const carried = percent(await full, rateMbps);
+    print(
+      `latency ${latency ?? "normal"}, ${rateMbps} Mbit/s full`,
+      carried,
+      `mean ping ${meanMs} ms`,
+    );
+  }
+  await lan.down();
 }
 
 /** The machine m-1 changes from the second host to the first, while the last host's machine probes it every 2 ms. */

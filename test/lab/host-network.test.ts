@@ -311,10 +311,14 @@ describe("rates", () => {
 
   test("with a latency class and a burst are as asked, and stay so", async () => {
     const before = state;
-    const [first, ...others] = state.links;
-    if (first === undefined) throw new Error("no link");
-    const spec = { ...first.spec, latency: "low" as const, burstKib: 512 };
-    state = { ...state, links: [{ ...first, spec }, ...others] };
+    const [first, second] = state.links;
+    if (first === undefined || second === undefined) throw new Error("no links");
+    const low = { latency: "low" } as const;
+    const links = [
+      { ...first, spec: { ...first.spec, ...low, burstKib: 512 } },
+      { ...second, spec: { ...second.spec, ...low } },
+    ];
+    state = { ...state, links };
     expect((await applyAll()).length).toBeGreaterThan(0);
     expect(await auditAll()).toEqual([]);
     expect(await applyAll()).toEqual([]);
@@ -324,6 +328,9 @@ describe("rates", () => {
     expect(classes).toMatch(/burst 5(1[0-9]|2[0-4])(\d{3}b|Kb)/);
     // 5 ms of 214 Mbit/s, where 50 ms are usual
     expect(inNamespace(namespace, "tc", "qdisc", "show", "dev", tap)).toMatch(/limit 13\d{4}b/);
+    // A queue that is too short for what TCP sends at once would carry half of it.
+    const ratio = await worstRatio([{ from: "rank-0", to: "rank-2", rateMbps: 50 }]);
+    expect(ratio).toBeGreaterThan(0.8);
     state = before;
     await applyAll();
     expect(await auditAll()).toEqual([]);
