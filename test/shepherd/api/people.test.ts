@@ -346,6 +346,11 @@ describe("exemptions", () => {
       "test",
     ];
     expect((await as("otto", ...propose)).code).toBe(3);
+    const endless = propose.filter((word) => word !== "--until" && word !== "7d");
+    expect(await as("sue", ...endless)).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("an exemption needs --instance, --environment, --until"),
+    });
     const { id } = await json<{ id: string }>("sue", ...propose);
     const beyond = ["resize", "ring/rank-1", "--cpu-percent", "70", "--dry-run"];
     expect((await as("otto", ...beyond)).code).toBe(3);
