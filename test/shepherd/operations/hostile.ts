@@ -395,12 +395,13 @@ export async function expectSound(staged: Staged, operation: Operation): Promise
   const { fleet } = staged;
   expect(["succeeded", "failed", "partial", "cancelled"]).toContain(operation.state);
   expect(fleet.world.violations).toEqual([]);
-  expect(await fleet.litter()).toEqual([]);
   // What it did is not undone; the rest is the next one's.
   if (operation.kind === "repair" && operation.state !== "succeeded") {
     const { state } = await fleet.perform(fleet.start(), "repair", staged.actions);
     expect(state).toBe("succeeded");
   }
+  expect(fleet.world.violations).toEqual([]);
+  expect(await fleet.litter()).toEqual([]);
   expect(await fleet.networkDifferences()).toEqual([]);
   const machines = await fleet.store.read((journal) => journal.objects.list("machine"));
   const volumes = await fleet.store.read((journal) => journal.objects.list("volume"));
