@@ -176,7 +176,7 @@ async function start(
   );
   onStop(() => world.close());
   const { clock } = world;
-  const hosts = withSpans(world.hosts);
+  const hosts = withSpans(world.hosts, log.child({ room: "hosts" }));
   const ids = createIds(clock);
   const evidenceFolder = join(stateDirectory, "evidence");
   const { evidence, stop: stopEvidence } = keepEvidence({

@@ -59,6 +59,7 @@ export function runOperation(world: OperationWorld, exclusives: Exclusives, work
     request: requestId,
     plan: planId,
     environment: environmentId,
+    decision: work.decisionId,
   };
   return {
     // Under the ask that it came from, however long ago and in whichever shepherd that was.

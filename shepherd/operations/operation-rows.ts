@@ -4,7 +4,7 @@
  */
 import { Fault, type FaultData, toFaultData } from "#model/fault";
 import type { Cost, Operation, OperationState, Plan, StepRecord, StepState } from "#model/plan";
-import type { Ms } from "#model/units";
+import type { DecisionId, Ms } from "#model/units";
 import { forgetGroup, forgetUndone, recordAdaptations } from "#operations/adaptations";
 import { changeMachine } from "#operations/records";
 import type { OperationWorld, Step } from "#operations/step";
@@ -18,6 +18,8 @@ export interface Work {
   readonly operation: Operation;
   readonly plan: Plan;
   readonly steps: readonly Step[];
+  /** What granted it; undefined: the shepherd's own promise. */
+  readonly decisionId?: DecisionId | undefined;
 }
 
 /** The shepherd stops; nothing failed. */
@@ -154,6 +156,7 @@ export class OperationRows {
       });
     });
     this.records.set(n, row);
+    this.#world.log.debug?.({ step: n, name: row.name, state: row.state }, "step");
   }
 
   /** Every write passes here: a stopped engine writes no more. */

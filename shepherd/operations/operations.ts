@@ -164,16 +164,18 @@ export function createOperations(world: OperationWorld): Operations {
   }
 
   async function start(operation: Operation): Promise<void> {
-    const { plan, names } = await world.store.read(async (journal) => {
+    const { plan, names, grant } = await world.store.read(async (journal) => {
       const machines = await journal.objects.list("machine");
       return {
+        grant: await journal.grants.get(operation.grantId),
         plan: await journal.plans.get(operation.planId),
         names: new Map(machines.map((machine) => [machine.id, machine.spec.name])),
       };
     });
     if (plan === undefined) throw new Error(`operation ${operation.id} has no plan`);
     const steps = expand(plan, (machineId) => names.get(machineId) ?? machineId);
-    const run = runOperation(world, exclusives, { operation, plan, steps });
+    const work = { operation, plan, steps, decisionId: grant?.decisionId };
+    const run = runOperation(world, exclusives, work);
     running.set(operation.id, { ...run, machineIds: operation.machineIds });
     void follow(operation.id, run);
   }

@@ -15,6 +15,7 @@ import type { Journal, Store } from "#ports/store";
 
 /** The part of a pino logger that operations use. */
 export interface Log {
+  debug?(data: object, message: string): void;
   info(data: object, message: string): void;
   warn(data: object, message: string): void;
   error(data: object, message: string): void;

@@ -144,11 +144,21 @@ class SerialGate implements Gate {
     this.#waiting += 1;
     try {
       return await inSpan("gate", spanWords(request), async () => {
+        const { log } = this.#options;
         const known = await this.#journalRequest(request);
+        log.debug({ kind: request.kind, asker: request.subject.type }, "asked");
         const answer = known.answer ?? (await this.#once(known.request));
         const { decision, plan, operation } = answer;
         const { id, effect, code } = decision;
-        tell({ decision: id, effect, code, plan: plan?.id, operation: operation?.id });
+        tell({
+          request: known.request.id,
+          decision: id,
+          effect,
+          code,
+          plan: plan?.id,
+          operation: operation?.id,
+        });
+        log.debug({ effect, code }, "decided");
         return answer;
       });
     } finally {

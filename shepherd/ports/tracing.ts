@@ -1,8 +1,9 @@
 /**
  * How work is followed across rooms: spans of OpenTelemetry, whose API package is the port itself (it does nothing until
- * telemetry.ts registers an SDK). A span that needs a parent costs one look when nobody traces. Carries ids and codes,
- * never what guests wrote, never secrets. Knows no exporter.
+ * telemetry.ts registers an SDK). A span that needs a parent costs one look when nobody traces. The ids also go into the
+ * lines of the log, traced or not. Carries ids and codes, never what guests wrote, never secrets. Knows no exporter.
  */
+import { AsyncLocalStorage } from "node:async_hooks";
 import {
   type Attributes,
   type Context,
@@ -36,6 +37,25 @@ export interface SpanWords {
 
 const tracerName = "drover";
 
+/** Lead from a line of the log to the journal. What is told below is told of all above: one ask has one decision. */
+const idWords = ["request", "decision", "plan", "operation"] as const;
+interface Followed {
+  readonly ids: Partial<Record<(typeof idWords)[number], string>>;
+  readonly above: Followed | undefined;
+}
+const followed = new AsyncLocalStorage<Followed | undefined>();
+
+function follow<T>(words: SpanWords, work: () => T): T {
+  const above = followed.getStore();
+  return followed.run({ ids: { ...above?.ids, ...idsOf(words) }, above }, work);
+}
+
+function idsOf(words: SpanWords): Followed["ids"] {
+  return Object.fromEntries(
+    idWords.flatMap((word) => (words[word] === undefined ? [] : [[word, words[word]]])),
+  );
+}
+
 /**
  * Runs `work` in a span of its own: under `parent` (a traceparent that was journaled or sent), else under the active
  * one, else as the root of a new trace. A rejection is the span's error, and is passed on.
@@ -48,7 +68,9 @@ export async function inSpan<T>(
 ): Promise<T> {
   const above = parent === undefined ? context.active() : contextOf(parent);
   const span = trace.getTracer(tracerName).startSpan(name, { attributes: named(words) }, above);
-  return await context.with(trace.setSpan(above, span), () => endWith(span, work));
+  return await follow(words, () =>
+    context.with(trace.setSpan(above, span), () => endWith(span, work)),
+  );
 }
 
 /** As inSpan, but only when somebody above is being followed: what also happens every two seconds makes no trace. */
@@ -91,6 +113,8 @@ export function openChildSpan(name: string, words: SpanWords) {
 
 /** Adds to the active span what became known on the way. */
 export function tell(words: SpanWords): void {
+  const ids = idsOf(words);
+  for (let at = followed.getStore(); at !== undefined; at = at.above) Object.assign(at.ids, ids);
   trace.getActiveSpan()?.setAttributes(named(words));
 }
 
@@ -102,11 +126,17 @@ export function traceparent(): string | undefined {
   return `00-${active.traceId}-${active.spanId}-${flags}`;
 }
 
-/** For lines of a log. */
+/** For lines of a log: the ids of what it is about, as far as they are known by then, and the trace if there is one. */
 export function logWords(): Readonly<Record<string, string>> {
   const active = trace.getActiveSpan()?.spanContext();
-  if (active === undefined) return {};
-  return { trace_id: active.traceId, span_id: active.spanId };
+  const ids = followed.getStore()?.ids;
+  if (active === undefined) return { ...ids };
+  return { ...ids, trace_id: active.traceId, span_id: active.spanId };
+}
+
+/** Whether an operation is at work here. */
+export function isOfOperation(): boolean {
+  return followed.getStore()?.ids.operation !== undefined;
 }
 
 export interface ServerSpan {
@@ -122,7 +152,7 @@ export function serverSpan(name: string, header: string | undefined): ServerSpan
   const options = { kind: SpanKind.SERVER };
   const span = trace.getTracer(tracerName).startSpan(name, options, above);
   return {
-    within: (work) => context.with(trace.setSpan(above, span), work),
+    within: (work) => follow({}, () => context.with(trace.setSpan(above, span), work)),
     tell: (words) => void span.setAttributes(named(words)),
     end(status) {
       span.setAttribute("http.response.status_code", status);
@@ -134,7 +164,7 @@ export function serverSpan(name: string, header: string | undefined): ServerSpan
 
 /** Leaves the trace: for what goes on after the asker has its answer, and belongs to nobody's ask. */
 export function outsideSpans<T>(work: () => T): T {
-  return context.with(ROOT_CONTEXT, work);
+  return followed.run(undefined, () => context.with(ROOT_CONTEXT, work));
 }
 
 /** An ended span is nobody's parent any more: a connection that was opened under it lives on. */

@@ -23,7 +23,7 @@ import { type Shepherd, startShepherd } from "@drover/shepherd/main";
 import { createScaledClock } from "@drover/shepherd/simulated/clock";
 import type { Speeds } from "@drover/shepherd/simulated/machinery";
 import { createWorld, type World } from "@drover/shepherd/simulated/world";
-import { pino } from "pino";
+import { type Logger, pino } from "pino";
 import { minimalQcow2 } from "./qcow2-file.ts";
 
 export interface Running {
@@ -45,7 +45,11 @@ const hosts = [
 ];
 
 /** `extra` are lines of drover.yaml; `speeds` make the simulated hosts slower where a test wants to come in between. */
-export async function run(extra = "", slower: Partial<Speeds> = {}): Promise<Running> {
+export async function run(
+  extra = "",
+  slower: Partial<Speeds> = {},
+  log: Logger = pino({ level: process.env["DROVER_TEST_LOG"] ?? "silent" }),
+): Promise<Running> {
   const folder = mkdtempSync(join(tmpdir(), "drover-api-"));
   mkdirSync(join(folder, "stack"));
   const clock = createScaledClock({ scale: 1, originMs: Date.now() });
@@ -68,10 +72,15 @@ export async function run(extra = "", slower: Partial<Speeds> = {}): Promise<Run
       poolBytes: 8 * 2 ** 30,
     })),
   });
-  return await start(folder, world, extra);
+  return await start(folder, world, { extra, log });
 }
 
-async function start(folder: string, world: World, extra: string): Promise<Running> {
+async function start(
+  folder: string,
+  world: World,
+  given: { readonly extra: string; readonly log: Logger },
+): Promise<Running> {
+  const { extra, log } = given;
   const configuration = readConfiguration(
     `world: simulated
 state_dir: state
@@ -96,7 +105,6 @@ ${hosts
 `,
     join(folder, "drover.yaml"),
   );
-  const log = pino({ level: process.env["DROVER_TEST_LOG"] ?? "silent" });
   const shepherd = await startShepherd(configuration, log, (claim) => {
     const connection = world.connect(claim);
     return {
@@ -125,7 +133,7 @@ ${hosts
     async restart(between = async () => undefined) {
       await shepherd.stop();
       await between();
-      return await start(folder, world, extra);
+      return await start(folder, world, given);
     },
     async end() {
       await shepherd.stop();
