@@ -132,7 +132,7 @@ export const constraint = defineResource({
 /** The owner's policy looks at rule, level and parameters at plan time; a level that nobody named is known then. */
 async function checked(
   work: Work,
-  { prior, planned }: ForeseenChange<Declared>,
+  { prior, planned, config }: ForeseenChange<Declared>,
 ): Promise<Foreseen<Declared> | undefined> {
   if (planned === null || typeof planned.rule !== "string") return undefined;
   const params = parameters(planned);
@@ -150,7 +150,8 @@ async function checked(
     tell(work.report, answer, planned);
     if (answer.problems.length === 0 && params !== undefined)
       await judgeBy(work, { prior, planned }, { ...body, params });
-    return answer.level !== null && isUnknown(planned.level)
+    // One that the configuration names, but does not know yet, stays what it is to be.
+    return answer.level !== null && isUnknown(planned.level) && config?.level === null
       ? { planned: { level: answer.level } }
       : undefined;
   } catch (error) {

@@ -134,6 +134,9 @@ function namedAddresses(planned: object): { readonly addresses?: string[] } {
   return addresses.length === 0 ? {} : { addresses };
 }
 
+/** Objects that say nothing in parts. */
+const undivided = new Set(["start_from"]);
+
 /** The body without what is not known yet: a field, a field of an object in it, a whole range or list beyond that. */
 function knownBody(body: object, planned: object): Record<string, unknown> {
   const unknowns = new Set(
@@ -148,7 +151,8 @@ function knownFields(body: object, levels: number): Record<string, unknown> {
     Object.entries(body).flatMap(([name, value]): [string, unknown][] => {
       // A list that lacked an item would be another list: a card or a disk less.
       if (Array.isArray(value)) return value.every(isWhole) ? [[name, value]] : [];
-      if (typeof value === "object" && value !== null && !isUnknown(value) && levels > 0)
+      const isDivisible = typeof value === "object" && value !== null && !isUnknown(value);
+      if (isDivisible && levels > 0 && !undivided.has(name))
         return [[name, knownFields(value, levels - 1)]];
       return isWhole(value) ? [[name, value]] : [];
     }),

@@ -3,6 +3,7 @@
  * Terraform's rules checked, and what Terraform 1.11 cannot do: identity, lists, actions, generated configuration.
  */
 import { join } from "node:path";
+import { resources } from "@drover/provider/catalogue";
 import { installProvider } from "@drover/provider/install";
 import type { MachineView } from "@drover/shepherd/api/contract";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
@@ -84,6 +85,83 @@ test("environment, image, network and machine are made by the rules", async () =
   expect(machine.state).toMatchObject({ effective: { state: "running", site: "north" } });
   for (const it of [environment, image, network, machine])
     expect(it.identity).toEqual({ id: idOf(it) });
+}, 60_000);
+
+/** Plans with each attribute that a user may set unknown: alone, in all its parts, and with all that is required. */
+async function unknownProblems(it: Lifecycle, type: string, base: Fields) {
+  const attributes = resources.find(({ name }) => name === type)?.attributes ?? {};
+  const problems: string[] = [];
+  let plans = 0;
+  const attempt = async (what: string, config: Fields) => {
+    plans += 1;
+    try {
+      await it.validate(config);
+      await it.plan(config);
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      problems.push(`${type}.${what}: ${error.name} ${error.message}`);
+    }
+  };
+  const unknowns = (names: readonly string[]) =>
+    Object.fromEntries(names.map((name) => [name, new UnknownValue()]));
+  for (const [name, { type: of, required, optional }] of Object.entries(attributes)) {
+    if (required !== true && optional !== true) continue;
+    await attempt(name, { ...base, ...unknowns([name]) });
+    if (typeof of !== "object" || !("nesting" in of)) continue;
+    const inner = unknowns(Object.keys(of.attributes));
+    await attempt(`${name}.*`, { ...base, [name]: of.nesting === "single" ? inner : [inner] });
+  }
+  await attempt("*", unknowns(Object.keys(base)));
+  expect(plans).toBeGreaterThan(Object.keys(base).length);
+  return problems;
+}
+
+test("whatever is not known yet, alone or all at once, fails no plan", async () => {
+  const environment_id = idOf(environment);
+  const required: Readonly<Record<string, Fields>> = {
+    drover_environment: { name: "new", class: "batch", sites: ["north"] },
+    drover_image: { name: "new", source: bench.image.path, sha256: bench.image.sha256 },
+    drover_network: { environment_id, name: "new", cidr: "10.44.0.0/24" },
+    drover_machine: { environment_id, name: "new", image_id: idOf(image), networks: [] },
+    drover_group: {
+      environment_id,
+      name: "new",
+      machine_count: 2,
+      template: await nested("drover_group", ["template"], {
+        image_id: idOf(image),
+        networks: [],
+      }),
+    },
+    drover_link: { environment_id, machines: ["a", "b"], rate_mbps: 10 },
+    drover_volume: { environment_id, name: "new", size_gib: 1 },
+    drover_constraint: {
+      environment_id,
+      name: "new",
+      rule: "cooldown",
+      params: new UnknownValue(),
+    },
+    drover_site: { name: "east", owner: "olga", policy: "/policy" },
+    drover_host: {
+      site: "north",
+      name: "north-9",
+      migration_address: "192.0.2.9",
+      lend: { cpu_percent: 100, memory_mib: 1024, disk_gib: 10 },
+    },
+  };
+  expect(Object.keys(required).toSorted()).toEqual(resources.map(({ name }) => name).toSorted());
+  const problems: string[] = [];
+  for (const { name } of resources) {
+    const fresh = await Lifecycle.of(host, name);
+    problems.push(...(await unknownProblems(fresh, name, required[name] ?? {})));
+  }
+  const { drover_environment: asked = {}, drover_network: wanted = {} } = required;
+  for (const [it, type, base] of [
+    [environment, "drover_environment", { ...asked, name: "it" }],
+    [network, "drover_network", { ...wanted, name: "lan", cidr: "10.42.0.0/24" }],
+    [machine, "drover_machine", machineConfig()],
+  ] as const)
+    problems.push(...(await unknownProblems(it, type, base)));
+  expect(problems).toEqual([]);
 }, 60_000);
 
 test("a machine changes in place: sizes, then its site; its identity stays", async () => {
@@ -184,6 +262,11 @@ test("a link, a volume and a group live by the rules too", async () => {
   await link.apply({ ...between, rate_mbps: 100 });
   await link.apply({ ...between, rate_mbps: 200 });
   expect(link.state).toMatchObject({ effective: { rate_mbps: 200 } });
+  const unsure = [
+    ...(await unknownProblems(group, "drover_group", config)),
+    ...(await unknownProblems(link, "drover_link", { ...between, rate_mbps: 200 })),
+  ];
+  expect(unsure).toEqual([]);
   for (const it of [link, group, volume]) await it.destroy();
 }, 120_000);
 
