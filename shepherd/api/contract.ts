@@ -57,7 +57,7 @@
  *   GET    /metrics  GET /openapi.json
  * Lists answer { items: [...] }. PUT is create by natural key: it adopts an unclaimed object and re-attaches to its
  * running operation; a claimed one is 409 `conflict.exists`. A claim is made by GET :id, PATCH or DELETE with the id.
- * Every mutating call may carry `Idempotency-Key`; the same key answers the same.
+ * Every mutating call may carry `Idempotency-Key`; the same key answers the same for a day (docs/api.md).
  */
 
 import type { Event } from "#model/event";
