@@ -43,6 +43,8 @@ export interface ApiOperations {
   blockersOf?(plan: Plan): Promise<readonly MachineBlocker[]>;
   /** Asks a stuck one again. */
   retry(id: OperationId): Promise<Operation>;
+  /** Something changed: what may begin or must end does so. */
+  kick(): void;
 }
 /** The sites and hosts there are (worlds/fleet.ts). */
 export type ApiFleet = Pick<

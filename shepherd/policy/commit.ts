@@ -12,6 +12,7 @@ import { end, newApproval, renew, withdrawOlder } from "#policy/approvals";
 import { isDeclaredAsThen, isStill, operationKindOf } from "#policy/commit-checks";
 import type { Judged, JudgeTerms } from "#policy/judge";
 import { owe } from "#policy/obligations";
+import { heldNow } from "#policy/refusals";
 import type { Clock, Ids } from "#ports/clock";
 import type { Journal, Store } from "#ports/store";
 import { inChildSpan, traceparent } from "#ports/tracing";
@@ -66,6 +67,11 @@ export async function commit(
     inChildSpan("journal", words, () => store.transaction(work));
   return await write(async (journal) => {
     if (plan !== undefined && !(await isStill(journal, request, judged.facts))) return undefined;
+    // Whoever was told that nothing new begins must not see begin what was being judged meanwhile.
+    if (grant?.kind === "decision") {
+      const holds = await journal.holds.list();
+      if (heldNow(request, { ...judged.facts, holds }) !== undefined) return undefined;
+    }
     const waited = terms.approved && (await journal.approvals.get(request.id));
     // Rejected, withdrawn or carried out by somebody else in this very moment: nothing more is to be done.
     if (waited !== undefined && waited.state !== "pending") {

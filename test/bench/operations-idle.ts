@@ -1,12 +1,13 @@
 /**
  * One whole shepherd with so many machines, in a process of its own: what it keeps in memory and what it costs while
- * nobody asks for anything. Started by operations.ts with the number; prints one line of JSON. Simulated hosts live in
- * the same process: what they alone take is measured first and told apart.
+ * nobody asks for anything; then how long a hold takes to answer while many ask. Started by operations.ts with the number;
+ * prints one line of JSON. Simulated hosts live in the same process: what they alone take is measured first and told apart.
  */
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
+import { ShepherdClient } from "@drover/shepherd/api/client";
 import { readConfiguration } from "@drover/shepherd/configuration/configuration";
 import { startShepherd } from "@drover/shepherd/main";
 import type { MachineRecord } from "@drover/shepherd/model/objects";
@@ -20,6 +21,7 @@ const count = Number(process.argv[2] ?? 100);
 /** Three rounds of looks would be 6 s; a sweep of every host is due each minute, so one is always among these. */
 const watchedMs = Number(process.argv[3] ?? 65_000);
 const hostCount = 20;
+const [askerCount, holdCount] = [16, 30];
 const folder = mkdtempSync(join(tmpdir(), "drover-idle-"));
 const hostIds = Array.from({ length: hostCount }, (_, n) => `north-${n}`);
 const hostOf = (n: number) => hostIds[n % hostCount] ?? "";
@@ -84,10 +86,13 @@ const used = process.cpuUsage(cpu);
 const cpuPercent = (used.user + used.system) / 10 / (performance.now() - began);
 const longestHoldMs = held.max / 1e6;
 const p99HoldMs = held.percentile(99) / 1e6;
+const atRestMib = rssMib();
+const hold = await measureHolds();
 console.log(
   JSON.stringify({
     count,
-    rssMib: rssMib(),
+    ...hold,
+    rssMib: atRestMib,
     beforeMib: before,
     cpuPercent,
     longestHoldMs,
@@ -97,6 +102,42 @@ console.log(
 await shepherd.stop();
 rmSync(folder, { recursive: true });
 process.exit(0);
+
+/** Holds and lifts over the API's socket while askers ask for other sizes, each again as soon as it is answered. */
+async function measureHolds(): Promise<{
+  readonly holdP50Ms: number;
+  readonly holdMaxMs: number;
+  readonly asksAnswered: number;
+}> {
+  const client = new ShepherdClient({ endpoint: `unix:${configuration.socket}` });
+  let asksAnswered = 0;
+  let isOver = false;
+  const askers = Array.from({ length: askerCount }, async (_, asker) => {
+    for (let n = 0; !isOver; n += 1) {
+      await client.call("POST", "/v1/requests", {
+        body: {
+          method: "resize",
+          environment: "ring",
+          machine: `m-${(asker + n * askerCount) % count}`,
+          params: { memory_mib: 65 + (n % 60) },
+        },
+      });
+      asksAnswered += 1;
+    }
+  });
+  const times: number[] = [];
+  for (let n = 0; n < holdCount; n += 1) {
+    await clock.sleep(100);
+    const begunMs = performance.now();
+    await client.call("PUT", "/v1/hold", { body: { scope: "everything", reason: "bench" } });
+    times.push(performance.now() - begunMs);
+    await client.call("DELETE", "/v1/hold");
+  }
+  isOver = true;
+  await Promise.all(askers);
+  times.sort((left, right) => left - right);
+  return { holdP50Ms: times[holdCount >> 1] ?? 0, holdMaxMs: times.at(-1) ?? 0, asksAnswered };
+}
 
 function domainOf(n: number): DomainData {
   const nowMs = clock.nowMs();

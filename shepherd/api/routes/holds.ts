@@ -38,14 +38,14 @@ export function holdRoutes(router: ApiRouter, world: ApiWorld): void {
     { config: { access: "operate" }, schema: { body: HoldBody } },
     async (request): Promise<HoldView> => {
       const { scope, reason, for_ms: forMs } = request.body;
-      return toWire(
-        await placeHold(world, {
-          scope: await checked(scopeOf(scope)),
-          by: request.principal.name,
-          reason,
-          ...(forMs === undefined ? {} : { forMs }),
-        }),
-      );
+      const hold = await placeHold(world, {
+        scope: await checked(scopeOf(scope)),
+        by: request.principal.name,
+        reason,
+        ...(forMs === undefined ? {} : { forMs }),
+      });
+      world.operations.kick();
+      return toWire(hold);
     },
   );
 

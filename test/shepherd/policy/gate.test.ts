@@ -328,6 +328,33 @@ describe("a hold", () => {
   });
 });
 
+test("a hold that comes while an ask is judged stops it", async () => {
+  const rank0 = machine("rank-0", at("north-1"), { effective: { memoryMib: 800 } });
+  let asked = 0;
+  const shepherd: SmallShepherd = await smallShepherd({
+    hosts,
+    machines: [rank0],
+    policies: {
+      operator: () => {
+        asked += 1;
+        if (asked === 1) {
+          void placeHold(shepherd, { scope: "everything", by: "ops", reason: "fire drill" });
+        }
+        return undefined;
+      },
+    },
+  });
+  const more = ask("resize", { machines: [{ machineId: rank0.id, memoryMib: 900 }] });
+  const { decision, operation } = await submit(shepherd, more);
+  expect({ code: decision.code, operation, asked }).toMatchObject({
+    code: "hold.active",
+    operation: undefined,
+    asked: expect.any(Number),
+  });
+  expect(asked).toBeGreaterThan(0);
+  expect(shepherd.admitted).toEqual([]);
+});
+
 describe("one at a time", () => {
   test("ten creates for the last room: one wins, nine are told", async () => {
     const created = Array.from({ length: 10 }, (_, n) =>

@@ -202,6 +202,7 @@ export const acts: Readonly<Record<string, Act | undefined>> = {
       reason: "scenario",
       ...(options["for"] === undefined ? {} : { forMs: milliseconds(options["for"]) }),
     });
+    stage.shepherd.operations.kick();
   },
   async lift(stage, { words }) {
     await liftHold(stage, scopeOf(words[0]), "olga");
