@@ -118,6 +118,7 @@ function viewOf(
     class: of.environment.class,
     image_id: "",
     site: foreign.site,
+    host: null,
     adaptation: { mode: "auto" },
     declared_adaptation: null,
     disks: [],

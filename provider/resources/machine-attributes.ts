@@ -90,6 +90,12 @@ export const machineAttributes = attributes({
     computed: true,
     description: "Baseline site. An edit is a live move, never a replacement.",
   },
+  host: {
+    type: "string",
+    optional: true,
+    description:
+      "Host of its site where it is to be. An edit is a live move, never a replacement; taking it away moves nothing. Absent: the shepherd chooses. Adaptation within its bounds may take it elsewhere later: `effective.host`.",
+  },
   networks: {
     type: {
       nesting: "list",

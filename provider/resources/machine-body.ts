@@ -21,6 +21,7 @@ export function bodyOf(planned: Planned, config: Pick<Planned, "user_data_wo">):
     ...templateOf(planned),
     user_data: known(config.user_data_wo) ?? known(planned.user_data),
     site: known(planned.site),
+    host: known(planned.host),
     networks: networksOf(planned.networks),
     disks: disksOf(planned.disks),
     start_from: start,

@@ -57,7 +57,9 @@ export function planMachine(
     networks,
   };
   const { effective } = prior;
-  if (changing.length === 0 || effective === null) return plan;
+  if (effective === null) return plan;
+  const placed = placedAt(prior, { ...planned, ...baseline } as Planned);
+  if (changing.length === 0 && placed === undefined) return plan;
   // A baseline that catches up with what is live adopts it: nothing moves, the adaptation has done its work.
   const moved = changing.filter((name) => !sameLive(name, effective[name], baseline[name]));
   const adapted = moved.filter(
@@ -70,11 +72,20 @@ export function planMachine(
       ...effective,
       ...Object.fromEntries(moved.map((name) => [name, baseline[name]])),
       ...(moved.length === 0 ? {} : { host: unknown, state: unknown }),
+      ...placed,
       adaptation_id: unknown,
       lease_until: unknown,
       reason: unknown,
     },
   };
+}
+
+/** What is live after another host was named; undefined: it is there, or none is asked for. */
+function placedAt(prior: State, planned: Planned) {
+  const { host, site } = planned;
+  if (isUnknown(host)) return { host, site: unknown, state: unknown };
+  if (host === null || host === prior.host || host === prior.effective?.host) return undefined;
+  return { host, site, state: unknown };
 }
 
 /**
@@ -183,6 +194,7 @@ export function patchOf(
   if (planned.user_data_wo_version !== prior.user_data_wo_version)
     body.user_data = known(config.user_data_wo) ?? known(planned.user_data);
   else if (planned.user_data !== prior.user_data) body.user_data = known(planned.user_data);
+  if (differs(planned.host, prior.host)) body.host = known(planned.host);
   if (differs(planned.cpu_weight, prior.cpu_weight)) body.cpu_weight = known(planned.cpu_weight);
   if (differs(planned.stop_timeout_s, prior.stop_timeout_s))
     body.stop_timeout_s = known(planned.stop_timeout_s);

@@ -58,6 +58,7 @@ export function stateOf(
       cpu_weight: Number(drifted.get("cpu_weight") ?? view.cpu_weight),
       memory_mib: live("memory_mib"),
       site: live("site"),
+      host: view.host,
       // One that somebody unplugged is missing here, so that plan shows it and apply plugs it in again.
       networks: plugged,
       adaptation: ownAdaptation(view.declared_adaptation, prior?.adaptation),

@@ -180,6 +180,8 @@ export interface MachineBody {
   /** Its part of a busy host, in proportion to the weights of the others there; 1 to 10,000. Default 100. Changed live. */
   cpu_weight?: number | null;
   site?: string | null;
+  /** Of its site; absent: the shepherd chooses. A change is a live move, null moves nothing; adaptation may take it elsewhere. */
+  host?: string | null;
   adaptation?: MachineAdaptation | null;
   networks: { network_id: string; address?: string | null }[];
   /** What it is booted able to reach; default: its envelope's maxima. Raising it needs a restart. */
@@ -227,6 +229,8 @@ export interface MachineView extends SizingFields {
   image_id: string;
   cpu_weight: number;
   site: string;
+  /** As declared; null: the shepherd chooses. Where it is stands in `effective.host`. */
+  host: string | null;
   /** In force: its own word over the environment's. */
   adaptation: Wire<Envelope>;
   /** As declared; null: it says nothing itself and inherits the environment's. */

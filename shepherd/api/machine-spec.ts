@@ -27,7 +27,7 @@ import {
   type Range,
 } from "#model/objects";
 import type { MachineAsk } from "#model/request";
-import type { Ms, SiteId } from "#model/units";
+import type { HostId, Ms, SiteId } from "#model/units";
 import { xmlPatchProblem } from "#model/xml-patch";
 import { giveNics, stillGranted } from "#operations/declare";
 import { hasCards } from "#planner/cards";
@@ -42,6 +42,8 @@ export const defaultSizing = { vcpus: 1, cpuPercent: 100, memoryMib: 256 } as co
 export interface Declaration {
   readonly environment: EnvironmentRecord;
   readonly siteIds: readonly SiteId[];
+  /** The site of each host. */
+  readonly hostSites: ReadonlyMap<HostId, SiteId>;
   /** By site: what its owner lets machines there patch in their XML. */
   readonly rawXmlPaths: Readonly<Record<SiteId, readonly string[]>>;
   readonly nowMs: Ms;
@@ -84,6 +86,7 @@ export function wordedMachine(
     name,
     group: body.group ?? undefined,
     speaker: body.speaker ?? false,
+    ...(body.host == null ? {} : { hostId: body.host }),
     envelope: envelopeOf(declaredAdaptation(body.adaptation), environment.spec.adaptation),
     networks: nicWords(body.networks),
     disks: body.disks?.map(({ volume_id }) => volume_id),
@@ -99,12 +102,21 @@ export function wordedMachine(
           },
   };
   checkSpec(spec, of);
+  checkHost(spec, of);
   return { spec, ask: startOf(id, spec) };
 }
 
 function startOf(machineId: string, spec: MachineSpec): MachineAsk {
   const { vcpus, cpuPercent, memoryMib, siteId } = spec.startFrom ?? spec.baseline;
-  return { machineId, vcpus, cpuPercent, memoryMib, siteId };
+  const hostId = siteId === spec.baseline.siteId ? spec.hostId : undefined;
+  return {
+    machineId,
+    vcpus,
+    cpuPercent,
+    memoryMib,
+    siteId,
+    ...(hostId === undefined ? {} : { hostId }),
+  };
 }
 
 type TemplateWords = Partial<Omit<Static<typeof GroupTemplateBody>, "networks">>;
@@ -195,6 +207,7 @@ export function patchedSpec(
     ...before,
     group: given(body.group, before.group, String),
     speaker: body.speaker ?? before.speaker,
+    hostId: given(body.host, before.hostId, String),
     class: given(body.class, before.class, String),
     baseline,
     cpuWeight: given(body.cpu_weight, before.cpuWeight, Number),
@@ -215,12 +228,18 @@ export function patchedSpec(
   };
   refuseForeignCards(record, body.networks);
   checkSpec(spec, { ...declaration, isKnown: true });
+  // A host that is gone meanwhile is in nobody's way, until another place is asked for.
+  if (body.host !== undefined || body.site !== undefined) checkHost(spec, declaration);
   const promised = body.planned_effective;
+  const hostId = spec.hostId === before.hostId ? undefined : spec.hostId;
   const changed = {
     vcpus: promised?.vcpus ?? differs(baseline.vcpus, before.baseline.vcpus),
     cpuPercent: promised?.cpu_percent ?? differs(baseline.cpuPercent, before.baseline.cpuPercent),
     memoryMib: promised?.memory_mib ?? differs(baseline.memoryMib, before.baseline.memoryMib),
-    siteId: promised?.site ?? differs(baseline.siteId, before.baseline.siteId),
+    siteId:
+      promised?.site ??
+      (hostId === undefined ? differs(baseline.siteId, before.baseline.siteId) : baseline.siteId),
+    hostId,
     // Whenever it is named: somebody may have changed it behind our back.
     cpuWeight: body.cpu_weight === undefined ? undefined : (spec.cpuWeight ?? defaultCpuWeight),
   };
@@ -266,6 +285,7 @@ export function askOf(
   machineId: string,
   wanted: { [Key in "vcpus" | "cpuPercent" | "cpuWeight" | "memoryMib"]?: number | undefined } & {
     siteId?: SiteId | undefined;
+    hostId?: HostId | undefined;
   },
 ): MachineAsk | undefined {
   const given = Object.entries(wanted).filter(([, value]) => value !== undefined);
@@ -394,6 +414,17 @@ export function checkSpec(
       throw new Fault("xml_patch.refused", { path, site, problem, attribute: "raw_xml_patch" });
     }
   }
+}
+
+/** Fault `request.invalid`: there is no such host, or it is at another site than the machine is to be. */
+function checkHost({ hostId, baseline }: MachineSpec, { hostSites }: Declaration): void {
+  if (hostId === undefined) return;
+  const siteId = hostSites.get(hostId);
+  if (siteId === baseline.siteId) return;
+  const there = [...hostSites].flatMap(([id, at]) => (at === baseline.siteId ? [id] : []));
+  const problem =
+    siteId === undefined ? `there is no host ${hostId}` : `host ${hostId} is at site ${siteId}`;
+  throw refuse("host", `${problem}; site ${baseline.siteId} has ${there.join(", ") || "none"}`);
 }
 
 /** The cards that it would get can be given: networks of its own environment, with the addresses that it names. */

@@ -29,7 +29,8 @@ export function withMoves(
   const moves = plan?.actions.some(({ kind }) => kind === "move_machine") === true;
   if (!moves) return ways;
   return ways.map((one) =>
-    ["site", "memory_mib", "cpu_percent", "vcpus"].includes(one.attribute) && one.way === "live"
+    ["site", "host", "memory_mib", "cpu_percent", "vcpus"].includes(one.attribute) &&
+    one.way === "live"
       ? { ...one, way: "move" }
       : one,
   );

@@ -7,7 +7,8 @@
 import type { Static } from "typebox";
 import { checkOwner, type Principal, subjectOf } from "#api/access";
 import type { PlanCheckAnswer } from "#api/contract";
-import { type Declaration, environmentAdaptation } from "#api/machine-spec";
+import { declarationIn } from "#api/declaration";
+import { environmentAdaptation } from "#api/machine-spec";
 import { answerOf, nothingToJudge, refusedBy, withMoves } from "#api/plan-answers";
 import { askOf, partial } from "#api/plan-asks";
 import { assumedConstraint } from "#api/planned-constraints";
@@ -126,7 +127,7 @@ export class PlanChecks {
     return await store.read(async (journal) => {
       const environment = await environmentOf(journal, body, run);
       if (environment === undefined) return undefined;
-      const declaration = this.#declaration(environment);
+      const declaration = declarationIn(this.#world, environment);
       const ask = await askOf(journal, body, {
         ...declaration,
         newId: () => this.#world.ids.next(),
@@ -188,11 +189,6 @@ export class PlanChecks {
       claimed: false,
       createdAtMs: clock.nowMs(),
     };
-  }
-
-  #declaration(environment: EnvironmentRecord): Declaration {
-    const { siteIds, rawXmlPaths = {}, clock } = this.#world;
-    return { environment, siteIds, rawXmlPaths, nowMs: clock.nowMs() };
   }
 
   #request(

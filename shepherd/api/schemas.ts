@@ -163,6 +163,7 @@ const templateFields = {
 const machineFields = {
   group: maybe(Name),
   speaker: Type.Optional(Type.Boolean()),
+  host: maybe(Label),
   ...templateFields,
   disks: maybe(Type.Array(Type.Object({ volume_id: Id }, closed), { maxItems: 24 })),
 };

@@ -290,6 +290,7 @@ export function machineView(record: MachineRecord, context: MachineContext): Mac
     memory_mib: spec.baseline.memoryMib,
     cpu_weight: spec.cpuWeight ?? defaultCpuWeight,
     site: spec.baseline.siteId,
+    host: spec.hostId ?? null,
     adaptation: toWire(spec.envelope),
     declared_adaptation: declaredAdaptationView(spec.declared),
     disks: (spec.disks ?? []).map((id) => ({ volume_id: id })),

@@ -148,6 +148,8 @@ export interface MachineSpec {
   readonly group?: string | undefined;
   /** May speak for its group: only it may ask with `group`. */
   readonly speaker: boolean;
+  /** Where the stack wants it, at the baseline's site, when it says so; adaptation may take it elsewhere later. */
+  readonly hostId?: HostId | undefined;
   /** Absent: the environment's. */
   readonly class?: string | undefined;
   readonly imageId: ImageId;

@@ -11,7 +11,7 @@ import {
   type NicSpec,
   type Sizing,
 } from "#model/objects";
-import type { Request } from "#model/request";
+import type { MachineAsk, Request } from "#model/request";
 import type { HostId, Mbps, SiteId, VolumeId } from "#model/units";
 import { hasCards, unplugged } from "#planner/cards";
 
@@ -98,6 +98,7 @@ export function targetsOf(request: Request, facts: Facts): readonly Target[] {
           touched: sizingAttributes,
           // What guests add may live wherever its envelope lets it.
           siteId: request.kind === "scale" ? ask.siteId : (ask.siteId ?? baseline.siteId),
+          ...atHost(ask),
         };
       }
       switch (request.kind) {
@@ -108,6 +109,7 @@ export function targetsOf(request: Request, facts: Facts): readonly Target[] {
             wanted: askedOver(ask, baseline),
             touched: sizingAttributes,
             siteId: ask.siteId ?? baseline.siteId,
+            ...atHost(ask),
           };
         case "release": {
           const touched = sizingAttributes.filter(
@@ -136,7 +138,7 @@ export function targetsOf(request: Request, facts: Facts): readonly Target[] {
             wanted: askedOver(ask, granted),
             touched: sizingAttributes.filter((attribute) => ask[attribute] !== undefined),
             siteId: ask.siteId,
-            ...(ask.hostId === undefined ? {} : { hostId: ask.hostId }),
+            ...atHost(ask),
             ...(request.kind === "move" && ask.siteId === undefined && ask.hostId === undefined
               ? { leaves: true as const }
               : {}),
@@ -144,6 +146,10 @@ export function targetsOf(request: Request, facts: Facts): readonly Target[] {
       }
     })
     .toSorted((left, right) => compareText(left.machine.key, right.machine.key));
+}
+
+function atHost({ hostId }: MachineAsk): Pick<Target, "hostId"> {
+  return hostId === undefined ? {} : { hostId };
 }
 
 /** Data volumes that a running machine has open, and takes with it wherever it goes. */

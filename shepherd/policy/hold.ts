@@ -104,7 +104,7 @@ async function cancelQueued(journal: Journal, { scope }: Hold): Promise<readonly
     const request = await journal.requests.get(operation.requestId);
     const plan = await journal.plans.get(operation.planId);
     if (request === undefined || plan === undefined || onlyLowers(plan.actions)) continue;
-    if (request.subject.type !== "guest" && request.subject.type !== "shepherd") continue;
+    if (request.subject.type === "operator" || request.subject.type === "stack") continue;
     if (!concerns(scope, operation, await sitesOf(journal, operation, plan))) continue;
     await journal.operations.put({ ...operation, cancelRequested: true });
     cancelled.push(operation.id);

@@ -6,10 +6,10 @@ import { type Static, Type } from "typebox";
 import { checkOwner, type Principal, subjectOf } from "#api/access";
 import { approvalView } from "#api/approval-views";
 import type { MachineView, Mutation } from "#api/contract";
+import { declarationIn } from "#api/declaration";
 import {
   checkCards,
   checkDisks,
-  type Declaration,
   declaredMachine,
   patchedSpec,
   refuseStale,
@@ -34,7 +34,7 @@ import type { ApiRouter } from "#api/server";
 import { operationView } from "#api/views";
 import type { ApiWorld, GateAnswer } from "#api/world";
 import { Fault } from "#model/fault";
-import type { EnvironmentRecord, MachineRecord } from "#model/objects";
+import type { MachineRecord } from "#model/objects";
 import type { MachineAsk, Request } from "#model/request";
 import type { EnvironmentId } from "#model/units";
 import { hasCards } from "#planner/cards";
@@ -320,12 +320,6 @@ export function machineRoutes(router: ApiRouter, world: ApiWorld): void {
       ...(now.approval === undefined ? {} : { approval: now.approval }),
     };
   }
-}
-
-/** What a declaration in this environment is read with. */
-export function declarationIn(world: ApiWorld, environment: EnvironmentRecord): Declaration {
-  const { siteIds, rawXmlPaths = {}, clock } = world;
-  return { environment, siteIds, rawXmlPaths, nowMs: clock.nowMs() };
 }
 
 /** Who manages what this call claims: the state's own name where it gives one, else the token's. */

@@ -164,9 +164,15 @@ test("whatever is not known yet, alone or all at once, fails no plan", async () 
   expect(problems).toEqual([]);
 }, 60_000);
 
-test("a machine changes in place: sizes, then its site; its identity stays", async () => {
+test("a machine changes in place: sizes, its host, then its site; its identity stays", async () => {
   const before = machine.identity;
   await machine.apply(machineConfig({ cpu_percent: 40, memory_mib: 192 }));
+  const { host: was = "" } = (machine.state?.["effective"] ?? {}) as { host?: string };
+  const other = was === "north-1" ? "north-2" : "north-1";
+  expect((await machine.apply(machineConfig({ memory_mib: 192, host: other }))).replaces).toEqual(
+    [],
+  );
+  expect(machine.state).toMatchObject({ host: other, effective: { host: other, site: "north" } });
   expect((await machine.apply(machineConfig({ memory_mib: 192, site: "south" }))).replaces).toEqual(
     [],
   );

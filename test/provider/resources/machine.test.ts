@@ -29,6 +29,7 @@ const declared: MachineView = {
   memory_mib: 256,
   cpu_weight: 100,
   site: "a",
+  host: null,
   adaptation: { mode: "auto", vcpus: { min: 1, max: 8 }, sites: ["a", "b"] },
   declared_adaptation: { mode: "auto", vcpus: { min: 1, max: 8 }, sites: ["a", "b"] },
   disks: [],
@@ -188,6 +189,33 @@ test("a weight that somebody else gave it is shown as 900 -> 100; an edit touche
     patch: { cpu_weight: 300 },
     warnings: [],
   });
+});
+
+test("another host is a live move; taking the word back moves nothing", () => {
+  const atA2 = { ...config, host: "a2" };
+  expect(planAfter(declared, atA2)).toEqual({
+    changes: { host: "a2", effective: { ...promise({ vcpus: 2, site: "a" }), host: "a2" } },
+    patch: { host: "a2" },
+    warnings: [],
+  });
+  // It is there: the words change, and nothing else.
+  expect(planAfter(declared, { ...config, host: "a1" })).toEqual({
+    changes: { host: "a1" },
+    patch: { host: "a1" },
+    warnings: [],
+  });
+  // From where an adaptation took it, back to its site.
+  expect(planAfter(adapted, atA2).changes).toMatchObject({
+    host: "a2",
+    effective: { host: "a2", site: "a" },
+  });
+  expect(planAfter({ ...declared, host: "a1" }, config)).toEqual({
+    changes: { host: null },
+    patch: { host: null },
+    warnings: [],
+  });
+  // Where it is by now is nobody's drift.
+  expect(planAfter({ ...declared, host: "a2" }, atA2)).toEqual(clean);
 });
 
 test("a user's edit 2 -> 4 wins over the adaptation, and plan warns", () => {

@@ -126,6 +126,42 @@ test("a plan made from another state changes nothing", async () => {
   expect(await machine(id)).toMatchObject({ memory_mib: 256, effective: { memory_mib: 256 } });
 });
 
+test("a machine starts at the host that it names, and another name is a live move", async () => {
+  const ring = await declareRing(running, 1);
+  const path = "/v1/environments/ring/machines/rank-8";
+  const { object } = await mutate<MachineView>(
+    running,
+    "PUT",
+    path,
+    machineBody(ring, { host: "north-2", site: "north" }),
+  );
+  const { id, host, effective } = await machine(need(object).id);
+  expect([host, effective.host]).toEqual(["north-2", "north-2"]);
+  const bootId = running.world.insideGuest(id)?.bootId;
+  const patch = (body: object) => mutate(running, "PATCH", `/v1/machines/${id}`, body);
+  expect((await patch({ host: "north-1" })).operation?.state).toBe("succeeded");
+  expect(await machine(id)).toMatchObject({
+    host: "north-1",
+    effective: { host: "north-1", site: "north" },
+    drift: [],
+  });
+  // Both at once, to another site.
+  expect((await patch({ site: "south", host: "south-1" })).operation?.state).toBe("succeeded");
+  expect(await machine(id)).toMatchObject({ effective: { host: "south-1", site: "south" } });
+  await patch({ host: null });
+  expect(await machine(id)).toMatchObject({ host: null, effective: { host: "south-1" } });
+  expect(running.world.insideGuest(id)?.bootId).toBe(bootId);
+  for (const [body, problem] of [
+    [{ host: "north-1" }, /host north-1 is at site north; site south has south-1/],
+    [{ host: "nowhere" }, /there is no host nowhere; site south has south-1/],
+    [{ host: "" }, /host/],
+  ] as const)
+    await expect(patch(body)).rejects.toMatchObject({
+      code: "request.invalid",
+      message: expect.stringMatching(problem),
+    });
+});
+
 test("a weight is in force at its start and changed live; what somebody else gave it is drift", async () => {
   const ring = await declareRing(running, 1);
   const path = "/v1/environments/ring/machines/rank-9";
