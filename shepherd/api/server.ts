@@ -38,6 +38,7 @@ import { obligationRoutes } from "#api/routes/obligations";
 import { operationRoutes } from "#api/routes/operations";
 import { planCheckRoutes } from "#api/routes/plan-checks";
 import { policyRoutes } from "#api/routes/policies";
+import { policySchemaRoutes } from "#api/routes/policy-schemas";
 import { questionRoutes } from "#api/routes/questions";
 import { requestRoutes } from "#api/routes/requests";
 import { siteRegistrationRoutes } from "#api/routes/site-registrations";
@@ -224,6 +225,7 @@ export function createApi(
     eventRoutes(router, world);
     holdRoutes(router, world);
     policyRoutes(router, world);
+    policySchemaRoutes(router);
     hostMarkRoutes(router, world);
     siteRegistrationRoutes(router, world);
     hostRegistrationRoutes(router, world);

@@ -47,6 +47,8 @@ export const summaries: Readonly<Record<string, string>> = {
   "GET /v1/policy-trials/:id": "Progress and report of a trial",
   "PUT /v1/policies/:owner/shadow": "Let a candidate overhear live requests",
   "DELETE /v1/policies/:owner/shadow": "End the shadow",
+  "GET /v1/policy-schemas": "The JSON Schemas of what policies see, say and are given",
+  "GET /v1/policy-schemas/:name": "One of them, for opa check and editors",
   "GET /v1/policy-replay": "Repeat recorded decisions with the policies that made them",
   "GET /v1/status": "Sites, hosts, environments with their machines, running operations, holds",
   "GET /v1/sites": "Sites with what their hosts lend and say",

@@ -1,6 +1,6 @@
 /** The server itself: who may call, events that miss nothing, waiting, explaining, uploads, what is refused. */
 import { createHash } from "node:crypto";
-import { statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { request } from "node:http";
 import { join } from "node:path";
 import { ShepherdClient } from "@drover/shepherd/api/client";
@@ -18,6 +18,7 @@ import type {
 import { summaries } from "@drover/shepherd/api/summaries";
 import { readConfiguration } from "@drover/shepherd/configuration/configuration";
 import { startShepherd } from "@drover/shepherd/main";
+import { libraryFolder } from "@drover/shepherd/opa/sources";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { pino } from "pino";
@@ -438,6 +439,23 @@ test("OpenAPI lists every route with its body, metrics count calls and machines"
   expect(text).toContain('drover_machines{state="running"} 2');
   expect(text).toContain('drover_host_up{site="south",host="south-1"} 1');
   expect(text).toMatch(/drover_api_call_seconds_count\{.*route="\/v1\/requests"/);
+});
+
+test("the schemas of the policy contract are told, as they stand in the repository, and no other file", async () => {
+  const { items } = await running.client.get<{ items: { name: string; path: string }[] }>(
+    "/v1/policy-schemas",
+  );
+  expect(items.map(({ name }) => name)).toEqual(
+    expect.arrayContaining(["data.json", "input.json", "output.json"]),
+  );
+  for (const { name, path } of items)
+    expect(await running.client.get(path)).toEqual(
+      JSON.parse(readFileSync(join(libraryFolder, "schemas", name), "utf8")),
+    );
+  for (const name of ["../main/main.rego", "input", encodeURIComponent("../../package.json")])
+    await expect(running.client.get(`/v1/policy-schemas/${name}`)).rejects.toMatchObject({
+      status: 404,
+    });
 });
 
 test("the evidence of all this is whole", async () => {
