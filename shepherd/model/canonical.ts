@@ -1,5 +1,6 @@
 /** Canonical JSON and its digest: what plans, policy inputs and evidence entries are named by. */
 import { createHash } from "node:crypto";
+import { Recent } from "#model/recent";
 import type { Digest } from "#model/units";
 
 /**
@@ -41,7 +42,7 @@ export function digestOfText(text: string): Digest {
   return createHash("sha256").update(text).digest("hex");
 }
 
-/** Canonical JSON of a record that is never changed after it was made: written once, however often it is asked for. */
+/** Canonical JSON of a record that is never changed after it was made: written once for those who ask one after the other. */
 export function recordJson(record: object): string {
   const known = recordTexts.get(record);
   if (known !== undefined) return known;
@@ -50,7 +51,8 @@ export function recordJson(record: object): string {
   return text;
 }
 
-const recordTexts = new WeakMap<object, string>();
+/** A record is hashed by the event that follows it, in the same transaction. */
+const recordTexts = new Recent<object, string>(4);
 
 function isSorted(keys: readonly string[]): boolean {
   let before = "";

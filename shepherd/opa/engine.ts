@@ -3,6 +3,7 @@
  * wrong on the way is an answer that denies and says why. Knows nothing of other owners.
  */
 import { Fault, toFaultData } from "#model/fault";
+import { Recent } from "#model/recent";
 import type { AvoidedPlace, Finding, Limits } from "#model/request";
 import { buildBundle, type PolicyBundle } from "#opa/bundle";
 import { inputProblems, instanceProblems, outputProblems, selfProblems } from "#opa/door";
@@ -176,14 +177,15 @@ type Prepared =
   | { readonly problem: string };
 
 /** One decision asks several owners about the same facts: checked and written once. Inputs are never changed after. */
-const preparedInputs = new WeakMap<PolicyInput, Map<PolicyEntrypoint, Prepared>>();
+const preparedInputs = new Recent<PolicyInput, Map<PolicyEntrypoint, Prepared>>(4);
 
 function prepare(entrypoint: PolicyEntrypoint, input: PolicyInput): Prepared {
-  const known = preparedInputs.get(input) ?? new Map<PolicyEntrypoint, Prepared>();
-  const before = known.get(entrypoint);
+  const known = preparedInputs.get(input);
+  const before = known?.get(entrypoint);
   if (before !== undefined) return before;
   const made = checkAndWrite(entrypoint, input);
-  preparedInputs.set(input, known.set(entrypoint, made));
+  if (known === undefined) preparedInputs.set(input, new Map([[entrypoint, made]]));
+  else known.set(entrypoint, made);
   return made;
 }
 

@@ -3,7 +3,7 @@
  * own: one fsync for all of them, and nobody hears of their own before that commit is durable. Reads see only what is
  * committed. Knows no table and no statement.
  */
-import { AsyncLocalStorage } from "node:async_hooks";
+import { AsyncResource } from "node:async_hooks";
 import type Database from "better-sqlite3";
 import type { Ms } from "#model/units";
 
@@ -51,8 +51,10 @@ export class Transactions {
   }
 
   #enqueue<T>(queue: Waiting[], work: () => Promise<T>): Promise<T> {
-    // whoever happens to work the queue off must not lend the others its context
-    const bound = AsyncLocalStorage.bind(work);
+    // Whoever happens to work the queue off must not lend the others its context. AsyncLocalStorage.bind would do as well,
+    // but makes a prototype of each work, and all that this has seen then lives until a full collection.
+    const asker = new AsyncResource("transaction");
+    const bound = (): Promise<T> => asker.runInAsyncScope(work);
     const mine = new Promise<T>((resolve, reject) => queue.push({ work: bound, resolve, reject }));
     if (!this.#isWorking) this.#working = this.#workOff();
     return mine;
